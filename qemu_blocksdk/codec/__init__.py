@@ -1,0 +1,40 @@
+"""Values of the wire: how a typed Python value becomes QMP's JSON, and back.
+
+Here live the base classes of everything in ``wire/`` and the two conversions.
+Encoding is strict, decoding lenient; absent (``None``), null (``NULL``) and a value
+are three things. No knowledge of a single QEMU type belongs here.
+"""
+
+from .convert import decode, decode_event, decode_reply, encode, redact
+from .struct import (
+    NULL,
+    Command,
+    Deprecated,
+    Event,
+    JsonObject,
+    JsonValue,
+    Null,
+    Struct,
+    Unknown,
+    UnknownEvent,
+    Unstable,
+)
+
+__all__ = [
+    "NULL",
+    "Command",
+    "Deprecated",
+    "Event",
+    "JsonObject",
+    "JsonValue",
+    "Null",
+    "Struct",
+    "Unknown",
+    "UnknownEvent",
+    "Unstable",
+    "decode",
+    "decode_event",
+    "decode_reply",
+    "encode",
+    "redact",
+]

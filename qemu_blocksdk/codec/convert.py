@@ -1,0 +1,285 @@
+"""JSON to values and back.
+
+The annotations of a wire class say how its members are decoded. They are read on
+first use and compiled to a plan (wire name -> attribute and converter) a class.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeVar, Union, cast, get_args, get_origin
+
+from qemu_blocksdk.errors import BlockSdkError, UsageError
+
+from .struct import (
+    NULL,
+    Command,
+    Event,
+    JsonObject,
+    JsonValue,
+    Null,
+    Struct,
+    Unknown,
+    UnknownEvent,
+)
+
+_S = TypeVar("_S", bound=Struct)
+_R = TypeVar("_R")
+_Converter = Callable[[JsonValue], object]
+_SCALARS = frozenset((str, int, bool, float))
+
+
+# -- encoding ---------------------------------------------------------------------------
+
+
+def encode(value: Struct) -> dict[str, JsonValue]:
+    """Return the JSON object of a wire value; absent members are left out.
+
+    Raises UsageError for a member that has no JSON form.
+    """
+    cls = type(value)
+    if cls is Unknown:
+        return dict(cast("Unknown", value).members)
+    names, tags, boxed = _encoding(cls)
+    if boxed:
+        return encode(cast("Struct", next(iter(value.__dict__.values()))))
+    out: dict[str, JsonValue] = dict(tags)
+    for attribute, member in value.__dict__.items():
+        if member is None:
+            continue
+        if type(member) in _SCALARS:
+            out[names[attribute]] = member
+        elif attribute in names:
+            out[names[attribute]] = _encode_member(member, cls.__name__, attribute)
+    out.update(value.unknown_members)
+    return out
+
+
+def _encode_member(member: object, owner: str, attribute: str) -> JsonValue:
+    if isinstance(member, Struct):
+        return encode(member)
+    if member is NULL:
+        return None
+    if member is None or isinstance(member, str | int | float):
+        return member
+    if isinstance(member, Sequence) and not isinstance(member, bytes | bytearray | memoryview):
+        return [_encode_member(item, owner, attribute) for item in member]
+    if isinstance(member, Mapping):
+        return {str(key): _encode_member(item, owner, key) for key, item in member.items()}
+    raise UsageError(f"{owner}.{attribute}: a {type(member).__name__} has no JSON form")
+
+
+@functools.cache
+def _encoding(cls: type[Struct]) -> tuple[dict[str, str], dict[str, JsonValue], bool]:
+    """Wire name of each attribute, the fixed discriminators, and whether the class is boxed."""
+    names = {attribute: _wire_name(cls, attribute) for attribute in _attributes(cls)}
+    tags: dict[str, JsonValue] = {tag: _tag_value(cls, tag) for tag in cls._tags}
+    return names, tags, issubclass(cls, Command) and cls._boxed
+
+
+def redact(json: JsonValue) -> JsonValue:
+    """Return the JSON with every secret (a password, the data of a secret object) replaced."""
+    if isinstance(json, Mapping):
+        is_secret_object = "secret" in str(json.get("qom-type", ""))
+        return {
+            key: "***"
+            if key == "password" or (is_secret_object and key == "data")
+            else redact(member)
+            for key, member in json.items()
+        }
+    if isinstance(json, list | tuple):
+        return [redact(item) for item in json]
+    return json
+
+
+# -- decoding ---------------------------------------------------------------------------
+
+
+def decode(cls: type[_S], json: JsonValue) -> _S:
+    """Return the wire value of a JSON object; what is unknown is kept, never refused.
+
+    Raises BlockSdkError when the JSON is no object at all.
+    """
+    if not isinstance(json, Mapping):
+        raise BlockSdkError(f"{cls.__name__}: expected an object, not {type(json).__name__}")
+    value = cls.__new__(cls)
+    members = vars(value)
+    plan, absent = _plan(cls)
+    members.update(absent)
+    extra: dict[str, JsonValue] | None = None
+    for name, member in json.items():
+        known = plan.get(name)
+        if known is not None:
+            attribute, convert = known
+            members[attribute] = member if convert is None else convert(member)
+        elif name not in cls._tags:
+            extra = {} if extra is None else extra
+            extra[name] = member
+    if extra:
+        members["_extra"] = extra
+    return value
+
+
+def decode_reply(command: Command[_R], json: JsonValue) -> _R:
+    """Return what a command's reply means, by the type that the command declares."""
+    convert = _reply_converter(type(command))
+    return cast("_R", json if convert is None else convert(json))
+
+
+def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
+    """Return the value of an event message; UnknownEvent when ``cls`` is None."""
+    data = message.get("data", {})
+    event: Event
+    if cls is None:
+        event = decode(UnknownEvent, {"name": message["event"], "data": data})
+    else:
+        event = decode(cls, data)
+    stamp = message.get("timestamp")
+    if isinstance(stamp, Mapping):
+        seconds, micro = stamp.get("seconds"), stamp.get("microseconds")
+        if isinstance(seconds, int) and isinstance(micro, int):
+            vars(event)["_timestamp"] = seconds + micro / 1_000_000
+    return event
+
+
+@functools.cache
+def _plan(
+    cls: type[Struct],
+) -> tuple[dict[str, tuple[str, _Converter | None]], dict[str, None]]:
+    hints = {name: _evaluate(hint, cls.__module__) for name, hint in _attributes(cls).items()}
+    plan = {_wire_name(cls, name): (name, _converter(hint)) for name, hint in hints.items()}
+    return plan, dict.fromkeys(hints)
+
+
+@functools.cache
+def _reply_converter(cls: type[Command[object]]) -> _Converter | None:
+    for base in cls.__dict__["__orig_bases__"]:
+        if get_origin(base) is Command:
+            (hint,) = get_args(base)
+            hint = getattr(hint, "__forward_arg__", hint)
+            return _nothing if hint == "None" else _converter(_evaluate(hint, cls.__module__))
+    raise TypeError(f"{cls.__name__} does not say what it returns")
+
+
+def _nothing(_json: JsonValue) -> None:
+    return None
+
+
+def _converter(hint: object) -> _Converter | None:
+    """The function that decodes what the hint describes; None where JSON is the value."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _converter(get_args(hint)[0])
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return _sequence_converter(origin, *get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return functools.partial(_decode_or_none, hint)
+    if hint is Null:
+        return _null
+    if origin is Union or isinstance(hint, types.UnionType):
+        return _union_converter(get_args(hint))
+    return None
+
+
+def _decode_or_none(cls: type[Struct], json: JsonValue) -> Struct | None:
+    return None if json is None else decode(cls, json)
+
+
+def _null(_json: JsonValue) -> Null:
+    return NULL
+
+
+def _sequence_converter(origin: type, item_hint: object) -> _Converter:
+    convert = _converter(item_hint)
+    container = list if origin is list else tuple
+
+    def sequence(json: JsonValue) -> object:
+        if not isinstance(json, list):
+            return json
+        return container(json if convert is None else map(convert, json))
+
+    return sequence
+
+
+def _union_converter(hints: tuple[object, ...]) -> _Converter | None:
+    """Pick by JSON type: null, list, object (by discriminator), else the value itself."""
+    on_null = NULL if Null in hints else None
+    structs = [h for h in hints if isinstance(h, type) and issubclass(h, Struct)]
+    on_object = _object_converter(structs) if structs else None
+    on_list = next((c for h in hints if get_origin(h) is not None and (c := _converter(h))), None)
+    if on_null is None and on_object is None and on_list is None:
+        return None
+
+    def union(json: JsonValue) -> object:
+        if json is None:
+            return on_null
+        if on_object is not None and isinstance(json, dict):
+            return on_object(json)
+        return json if on_list is None else on_list(json)
+
+    return union
+
+
+def _object_converter(structs: list[type[Struct]]) -> Callable[[JsonObject], Struct]:
+    branches = [cls for cls in structs if cls is not Unknown]
+    if len(branches) == 1 and not branches[0]._tags:
+        return functools.partial(decode, branches[0])
+    tag = branches[0]._tags[0]
+    by_tag: dict[JsonValue, list[type[Struct]]] = {}
+    for branch in branches:
+        by_tag.setdefault(_tag_value(branch, tag), []).append(branch)
+
+    def discriminate(json: JsonObject) -> Struct:
+        for branch in by_tag.get(json.get(tag), ()):
+            if all(json.get(name) == _tag_value(branch, name) for name in branch._tags[1:]):
+                return decode(branch, json)
+        return decode(Unknown, {"tag": json.get(tag), "members": json})
+
+    return discriminate
+
+
+# -- what the class says about itself ---------------------------------------------------
+
+
+def _attributes(cls: type[Struct]) -> dict[str, str]:
+    return {
+        name: hint
+        for name, hint in inspect.get_annotations(cls).items()
+        if not hint.startswith("ClassVar") and not name.startswith("_")
+    }
+
+
+def _wire_name(cls: type[Struct], attribute: str) -> str:
+    return cls._wire_names.get(attribute) or attribute.rstrip("_").replace("_", "-")
+
+
+def _tag_value(cls: type[Struct], tag: str) -> str:
+    attribute = next((a for a, name in cls._wire_names.items() if name == tag), None)
+    return str(getattr(cls, attribute or tag.replace("-", "_")))
+
+
+class _Names:
+    """Names as the module sees them, then as its package offers them (loading on demand)."""
+
+    def __init__(self, module: str) -> None:
+        self._module = sys.modules[module]
+        self._package = sys.modules.get(module.rpartition(".")[0])
+
+    def __getitem__(self, name: str) -> object:
+        for namespace in (self._module, self._package):
+            try:
+                return getattr(namespace, name)
+            except AttributeError:
+                continue
+        raise KeyError(name)
+
+
+def _evaluate(hint: object, module: str) -> object:
+    if not isinstance(hint, str):
+        return hint
+    # The annotations are generated source of this package, never anybody's input.
+    return eval(hint, {}, cast("Mapping[str, object]", _Names(module)))  # noqa: S307

@@ -1,0 +1,156 @@
+"""The one exception tree.
+
+Every error that this package raises on purpose is a :class:`BlockSdkError`. What
+happened is in the attributes; ``str()`` is one sentence made from them. Secrets
+never get here: whoever raises redacts first (``codec.redact``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+__all__ = [
+    "BlockSdkError",
+    "CommandError",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "GraphError",
+    "JobCancelled",
+    "JobFailed",
+    "LaunchError",
+    "ToolError",
+    "Unsupported",
+    "UsageError",
+]
+
+
+class BlockSdkError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class CommandError(BlockSdkError):
+    """QEMU received a command and refused it; nothing was changed by it.
+
+    ``error_class`` and ``desc`` are QEMU's words, ``arguments`` what was sent, with
+    secrets replaced.
+    """
+
+    def __init__(
+        self, error_class: str, desc: str, *, command: str, arguments: Mapping[str, object]
+    ) -> None:
+        super().__init__(f"{command}: {desc}")
+        self.error_class = error_class
+        self.desc = desc
+        self.command = command
+        self.arguments = arguments
+
+
+class Unsupported(BlockSdkError):
+    """Not sent: the connected QEMU has no such command, member or value.
+
+    ``missing`` names it, ``available_in`` the snapshots (``system-10.0``) that have it.
+    """
+
+    def __init__(self, missing: str, *, available_in: Sequence[str] = ()) -> None:
+        where = f"; known to {', '.join(available_in)}" if available_in else ""
+        super().__init__(f"this QEMU has no {missing}{where}")
+        self.missing = missing
+        self.available_in = tuple(available_in)
+
+
+class ConnectionLost(BlockSdkError):
+    """The connection ended; the outcome of whatever was in flight is unknown.
+
+    ``exit_status`` is the process's (negative: the signal that killed it), or None when
+    it still runs or is not our child; ``output`` is the tail of what QEMU printed.
+    """
+
+    def __init__(self, what: str, *, exit_status: int | None = None, output: str = "") -> None:
+        super().__init__(_with_process_end(what, exit_status, output))
+        self.what = what
+        self.exit_status = exit_status
+        self.output = output
+
+
+class LaunchError(BlockSdkError):
+    """A program could not be started, or ended before it was ready. Nothing is left of it."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        argv: Sequence[str],
+        exit_status: int | None = None,
+        output: str = "",
+    ) -> None:
+        super().__init__(_with_process_end(what, exit_status, output))
+        self.what = what
+        self.argv = tuple(argv)
+        self.exit_status = exit_status
+        self.output = output
+
+
+class ToolError(BlockSdkError):
+    """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, ``output``."""
+
+    def __init__(self, argv: Sequence[str], *, exit_status: int, output: str) -> None:
+        name = PurePath(argv[0]).name
+        super().__init__(_with_process_end(f"{name} failed", exit_status, output))
+        self.argv = tuple(argv)
+        self.exit_status = exit_status
+        self.output = output
+
+
+class JobFailed(BlockSdkError):
+    """A job concluded with an error: ``job_id``, ``job_type``, QEMU's words in ``error``."""
+
+    def __init__(self, job_id: str, *, error: str, job_type: str = "block") -> None:
+        super().__init__(f"{job_type} job {job_id!r} failed: {error}")
+        self.job_id = job_id
+        self.job_type = job_type
+        self.error = error
+
+
+class JobCancelled(BlockSdkError):
+    """A job was cancelled before it completed: ``job_id``, ``job_type``."""
+
+    def __init__(self, job_id: str, *, job_type: str = "block") -> None:
+        super().__init__(f"{job_type} job {job_id!r} was cancelled")
+        self.job_id = job_id
+        self.job_type = job_type
+
+
+class GraphError(BlockSdkError):
+    """The block graph is not as asked: ``looked_for``, ``found``, the ``path`` so far."""
+
+    def __init__(self, looked_for: str, *, found: str, path: str = "") -> None:
+        at = f" at {path}" if path else ""
+        super().__init__(f"looked for {looked_for}{at}, found {found}")
+        self.looked_for = looked_for
+        self.found = found
+        self.path = path
+
+
+class DeadlineExceeded(BlockSdkError, TimeoutError):
+    """A time limit ran out: ``waited_for`` says on what, ``seconds`` is the limit."""
+
+    def __init__(self, waited_for: str, *, seconds: float) -> None:
+        super().__init__(f"gave up on {waited_for} after {seconds:g} s")
+        self.waited_for = waited_for
+        self.seconds = seconds
+
+
+class UsageError(BlockSdkError, ValueError):
+    """Refused before anything ran: what was passed in cannot be right."""
+
+
+def _with_process_end(what: str, exit_status: int | None, output: str) -> str:
+    """One sentence of what happened, how the process ended, and its last line of output."""
+    lines = output.strip().splitlines()
+    ended = "" if exit_status is None else f" ({_exit_words(exit_status)})"
+    return f"{what}{ended}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def _exit_words(exit_status: int) -> str:
+    return f"killed by signal {-exit_status}" if exit_status < 0 else f"exit status {exit_status}"
