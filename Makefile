@@ -1,0 +1,72 @@
+# A newcomer needs two of these: `make demo` and `make test`. `make help` lists the rest.
+#
+#   QEMU=10.0         use the QEMU of Debian's backports, fetched once into .cache/
+#   PYTEST_ARGS=...   more arguments for pytest     BENCH_ARGS=...   for the benchmarks
+#   IMAGE=path        the disk image of the demo, instead of one built on the spot
+
+QEMU ?= system
+SETUP := sh scripts/setup.sh
+PY := .venv/bin/python
+TESTS := tests
+
+# mke2fs lives in /usr/sbin, which is not on the PATH of every user.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+ifeq ($(QEMU),10.0)
+  export PATH := $(CURDIR)/.cache/qemu-10.0/bin:$(PATH)
+  TESTS := tests/live
+  FETCH := $(PY) -m scripts.fetch_qemu
+else ifneq ($(QEMU),system)
+  $(error QEMU='$(QEMU)' is not known here: leave it out for the system's QEMU, or say QEMU=10.0)
+endif
+# What the tests compare with the version of the QEMU that answers.
+export BLOCKSDK_QEMU := $(QEMU)
+# The version that pip chose: no look-up of a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.NOTPARALLEL:
+.PHONY: help demo test bench lint style types generate check-generated \
+        setup setup-test setup-dev
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+demo: setup  ## Full and incremental backup of a live image, restored and verified
+	@$(PY) examples/incremental_backup.py $(IMAGE)
+
+test: setup-test  ## All tests; with QEMU=10.0 the live tests only
+	@$(PY) -m pytest $(TESTS) $(PYTEST_ARGS)
+
+bench: setup  ## Benchmarks against the peers, as ratios
+	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+lint: style types  ## Everything that reads the code without running it
+
+style: setup-dev  ## ruff: lint and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# --verifytypes looks for packages where the first `python` of PATH does, and nowhere else.
+types: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+types: setup-dev  ## mypy, pyright, and how much of the public face is typed
+	$(PY) -m mypy
+	$(PY) -m pyright --warnings
+	$(PY) -m pyright --verifytypes qemu_blocksdk --ignoreexternal
+
+generate: setup  ## Write the generated packages again
+	$(PY) -m qemu_blocksdk.schema generate
+	$(PY) -m qemu_blocksdk.blocking generate
+
+check-generated: setup  ## Fail where a generated file is not what its generator writes
+	$(PY) -m qemu_blocksdk.schema check
+	$(PY) -m qemu_blocksdk.blocking check
+
+setup:  ## Programs, .venv and the package (setup-test, setup-dev: their extras too)
+	@$(SETUP) bare
+	@$(FETCH)
+setup-test:
+	@$(SETUP) test
+	@$(FETCH)
+setup-dev:
+	@$(SETUP) dev
