@@ -32,7 +32,6 @@ qemu-nbd qemu-utils
 qemu-storage-daemon qemu-system-common
 qemu-system-x86_64 qemu-system-x86
 mke2fs e2fsprogs
-debugfs e2fsprogs
 setpriv util-linux'
 
 find_python() {
@@ -109,7 +108,10 @@ wanted="$(cksum <pyproject.toml) $PWD"
 say "installing $target into .venv"
 : >.venv/changing
 rm -f .venv/stamp-*
-.venv/bin/python -m pip install -q --disable-pip-version-check -e "$target" ||
+.venv/bin/python -m pip install -q --disable-pip-version-check -e "$target" || {
+    # pip puts back what it had begun when it fails by itself, so .venv is still sound.
+    rm .venv/changing
     die 1 "pip could not install $target (its words above): is the package index reachable?"
+}
 for extra in $covers; do echo "$wanted" >".venv/stamp-$extra"; done
 rm .venv/changing
