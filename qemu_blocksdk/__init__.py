@@ -1,0 +1,48 @@
+"""qemu-blocksdk: QEMU's block layer as typed objects.
+
+The blocking classes are here, the awaitable ones in :mod:`qemu_blocksdk.aio`, the block
+device options in :mod:`qemu_blocksdk.blockdev`, the errors in :mod:`qemu_blocksdk.errors`,
+every QMP command and event in :mod:`qemu_blocksdk.wire`. Each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .blocking.objects import (
+        VM,
+        Bitmap,
+        EventStream,
+        Export,
+        Job,
+        NbdServer,
+        Node,
+        Process,
+        Qmp,
+        StorageDaemon,
+    )
+
+__all__ = [
+    "VM",
+    "Bitmap",
+    "EventStream",
+    "Export",
+    "Job",
+    "NbdServer",
+    "Node",
+    "Process",
+    "Qmp",
+    "StorageDaemon",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".blocking.objects", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,25 @@
+"""The objects for callers that use asyncio. Same names as the blocking ones, Async in front."""
+
+from .objects import (
+    AsyncBitmap,
+    AsyncExport,
+    AsyncJob,
+    AsyncNbdServer,
+    AsyncNode,
+    AsyncStorageDaemon,
+    AsyncVM,
+)
+from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
+
+__all__ = [
+    "AsyncBitmap",
+    "AsyncEventStream",
+    "AsyncExport",
+    "AsyncJob",
+    "AsyncNbdServer",
+    "AsyncNode",
+    "AsyncProcess",
+    "AsyncQmp",
+    "AsyncStorageDaemon",
+    "AsyncVM",
+]

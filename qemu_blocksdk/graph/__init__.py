@@ -1,0 +1,5 @@
+"""The block graph as a value: what is connected to what. Pure, no I/O."""
+
+from .model import BlockGraph, Edge, GraphNode
+
+__all__ = ["BlockGraph", "Edge", "GraphNode"]

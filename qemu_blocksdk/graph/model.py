@@ -1,0 +1,113 @@
+"""Nodes and edges as QEMU told them at one moment, and their picture as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import (
+        BlockDeviceInfo,
+        BlockPermission,
+        XDbgBlockGraph,
+        XDbgBlockGraphNodeType,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class GraphNode:
+    """A vertex: a block node, or a parent of one (a device's backend, a job).
+
+    ``id`` is QEMU's number for this picture only. ``driver`` and ``filename`` are those
+    of block nodes, None of others.
+    """
+
+    id: int
+    type: XDbgBlockGraphNodeType
+    name: str
+    driver: str | None = None
+    filename: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Edge:
+    """``parent`` uses ``child`` under ``name`` with ``perm``, and tolerates ``shared_perm``."""
+
+    parent: GraphNode
+    child: GraphNode
+    name: str
+    perm: Sequence[BlockPermission]
+    shared_perm: Sequence[BlockPermission]
+
+
+@attrs.frozen(kw_only=True)
+class BlockGraph:
+    """An immutable picture of the block graph."""
+
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[Edge, ...]
+
+    @classmethod
+    def from_replies(cls, graph: XDbgBlockGraph, infos: Sequence[BlockDeviceInfo]) -> BlockGraph:
+        """Join ``x-debug-query-block-graph`` with ``query-named-block-nodes``."""
+        known = {info.node_name: info for info in infos if info.node_name is not None}
+        nodes: dict[int, GraphNode] = {}
+        for node in graph.nodes:
+            info = known.get(node.name) if node.type == "block-driver" else None
+            nodes[node.id] = GraphNode(
+                id=node.id,
+                type=node.type,
+                name=node.name,
+                driver=None if info is None else info.drv,
+                filename=None if info is None else info.file,
+            )
+        edges = tuple(
+            Edge(
+                parent=nodes[edge.parent],
+                child=nodes[edge.child],
+                name=edge.name,
+                perm=edge.perm,
+                shared_perm=edge.shared_perm,
+            )
+            for edge in graph.edges
+        )
+        return cls(nodes=tuple(nodes.values()), edges=edges)
+
+    @property
+    def roots(self) -> tuple[GraphNode, ...]:
+        """The vertices that nothing uses."""
+        children = {edge.child.id for edge in self.edges}
+        return tuple(node for node in self.nodes if node.id not in children)
+
+    def children(self, node: GraphNode) -> tuple[Edge, ...]:
+        """The edges from a vertex to what it uses, in QEMU's order."""
+        return tuple(edge for edge in self.edges if edge.parent.id == node.id)
+
+    def draw(self) -> str:
+        """Return the graph as a tree for the terminal; what was drawn before is not unfolded."""
+        drawn: set[int] = set()
+        return "\n".join(line for root in self.roots for line in self._draw(root, "", "", drawn))
+
+    def _draw(self, node: GraphNode, lead: str, below: str, drawn: set[int]) -> Iterator[str]:
+        again = node.id in drawn and bool(self.children(node))
+        drawn.add(node.id)
+        yield f"{lead}{_label(node)}{' (see above)' if again else ''}"
+        if again:
+            return
+        edges = self.children(node)
+        for edge in edges:
+            is_last = edge is edges[-1]
+            yield from self._draw(
+                edge.child,
+                f"{below}{'└─' if is_last else '├─'} {edge.name}: ",
+                below + ("   " if is_last else "│  "),
+                drawn,
+            )
+
+
+def _label(node: GraphNode) -> str:
+    kind = node.driver or node.type
+    is_leaf = node.driver is not None and node.filename and not node.filename.startswith("json:")
+    return f"{node.name or 'unnamed'} [{kind}]" + (f" {node.filename}" if is_leaf else "")

@@ -1,0 +1,21 @@
+"""The async objects, written by hand, once; ``blocking`` is generated from them."""
+
+from .bitmap import AsyncBitmap
+from .daemon import AsyncStorageDaemon
+from .export import AsyncExport, AsyncNbdServer
+from .job import AsyncJob
+from .node import AsyncNode
+from .qemu import AsyncQemu
+from .vm import Accelerator, AsyncVM
+
+__all__ = [
+    "Accelerator",
+    "AsyncBitmap",
+    "AsyncExport",
+    "AsyncJob",
+    "AsyncNbdServer",
+    "AsyncNode",
+    "AsyncQemu",
+    "AsyncStorageDaemon",
+    "AsyncVM",
+]

@@ -1,0 +1,155 @@
+"""Making nodes reachable for other programs over NBD."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+from typing_extensions import Self
+
+from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.wire import (
+    BlockExportAdd,
+    BlockExportDel,
+    BlockExportDeleted,
+    BlockExportOptionsNbd,
+    InetSocketAddress,
+    NbdServerStart,
+    NbdServerStop,
+    SocketAddressLegacy,
+    SocketAddressLegacyInet,
+    SocketAddressLegacyUnix,
+    UnixSocketAddress,
+)
+
+from .node import AsyncNode
+from .unwind import finish
+
+NbdAddress = str | os.PathLike[str] | tuple[str, int]
+"""Where an NBD server listens: a unix socket's path, or a TCP host and port."""
+
+_ids = itertools.count()
+
+
+class AsyncNbdServer:
+    """The NBD server of one QEMU; leaving the block stops it."""
+
+    def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
+        self._qmp = qmp
+        self._address = address
+
+    @classmethod
+    async def start(cls, qmp: AsyncQmp, address: NbdAddress) -> Self:
+        """Start the server (``nbd-server-start``); see :meth:`AsyncQemu.start_nbd_server`."""
+        listen: SocketAddressLegacy
+        if isinstance(address, tuple):
+            host, port = address
+            listen = SocketAddressLegacyInet(data=InetSocketAddress(host=host, port=str(port)))
+        else:
+            listen = SocketAddressLegacyUnix(data=UnixSocketAddress(path=os.fspath(address)))
+        await qmp.execute(NbdServerStart(addr=listen))
+        return cls(qmp, address)
+
+    @property
+    def address(self) -> NbdAddress:
+        """Where the server listens."""
+        return self._address
+
+    async def export(
+        self,
+        node: AsyncNode,
+        *,
+        name: str | None = None,
+        writable: bool = False,
+        description: str | None = None,
+        bitmaps: Sequence[str] | None = None,
+    ) -> AsyncExport:
+        """Export a node (``block-export-add``) under ``name``, by default the node's."""
+        export_id = f"export-{next(_ids)}"
+        options = BlockExportOptionsNbd(
+            id=export_id,
+            node_name=node.name,
+            name=name,
+            writable=writable,
+            description=description,
+            bitmaps=bitmaps,
+        )
+        await self._qmp.execute(BlockExportAdd(options=options))
+        return AsyncExport(self._qmp, export_id, nbd_uri(self._address, name or node.name))
+
+    async def stop(self) -> None:
+        """Stop the server and end its connections (``nbd-server-stop``)."""
+        await self._qmp.execute(NbdServerStop())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(BlockSdkError):
+            await finish(self.stop())
+
+
+class AsyncExport:
+    """An export of a node; leaving the block removes it."""
+
+    def __init__(self, qmp: AsyncQmp, export_id: str, uri: str) -> None:
+        self._qmp = qmp
+        self._id = export_id
+        self._uri = uri
+
+    @property
+    def id(self) -> str:
+        """The export's id in QEMU."""
+        return self._id
+
+    @property
+    def uri(self) -> str:
+        """The NBD URI by which clients reach the export."""
+        return self._uri
+
+    async def delete(
+        self, *, mode: Literal["safe", "hard"] = "safe", timeout: float = 10.0
+    ) -> None:
+        """Remove the export (``block-export-del``) and wait until it is gone.
+
+        ``safe`` refuses while a client is connected, ``hard`` disconnects it. Raises
+        CommandError, DeadlineExceeded.
+        """
+        async with self._qmp.events(BlockExportDeleted, id=self._id) as events:
+            await self._qmp.execute(BlockExportDel(id=self._id, mode=mode))
+            await events.get(timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(BlockSdkError):
+            await finish(self.delete(mode="hard"))
+
+    def __repr__(self) -> str:
+        return f"<export {self._id!r} at {self._uri}>"
+
+
+def nbd_uri(address: NbdAddress, export: str) -> str:
+    """Return the NBD URI of an export."""
+    name = quote(export, safe="")
+    if isinstance(address, tuple):
+        host, port = address
+        return f"nbd://{f'[{host}]' if ':' in host else host}:{port}/{name}"
+    return f"nbd+unix:///{name}?{urlencode({'socket': os.fspath(address)}, quote_via=quote)}"

@@ -1,0 +1,106 @@
+"""Block nodes: what a running QEMU reads and writes."""
+
+from __future__ import annotations
+
+from qemu_blocksdk.errors import GraphError
+from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.wire import (
+    BitmapSyncMode,
+    BlockdevBackup,
+    BlockdevDel,
+    BlockDeviceInfo,
+    BlockdevOnError,
+    MirrorSyncMode,
+    QueryNamedBlockNodes,
+)
+
+from .bitmap import AsyncBitmap
+from .job import AsyncJob, new_job_id
+
+
+class AsyncNode:
+    """A node of the block graph, by its name."""
+
+    def __init__(self, qmp: AsyncQmp, name: str) -> None:
+        self._qmp = qmp
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The node name."""
+        return self._name
+
+    async def query_info(self) -> BlockDeviceInfo:
+        """Return what QEMU knows of the node (``query-named-block-nodes``).
+
+        Raises GraphError when there is no such node.
+        """
+        nodes = await self._qmp.execute(QueryNamedBlockNodes(flat=True))
+        for info in nodes:
+            if info.node_name == self._name:
+                return info
+        names = ", ".join(sorted(info.node_name or "" for info in nodes)) or "no nodes"
+        raise GraphError(f"node {self._name!r}", found=names)
+
+    async def delete(self) -> None:
+        """Remove the node and what it opened for itself (``blockdev-del``).
+
+        Raises CommandError when it is in use.
+        """
+        await self._qmp.execute(BlockdevDel(node_name=self._name))
+
+    def bitmap(self, name: str) -> AsyncBitmap:
+        """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
+        return AsyncBitmap(self._qmp, self, name)
+
+    async def add_bitmap(
+        self,
+        name: str,
+        *,
+        granularity: int | None = None,
+        persistent: bool = False,
+        disabled: bool = False,
+    ) -> AsyncBitmap:
+        """Create a dirty bitmap on the node; see :meth:`AsyncBitmap.add`."""
+        bitmap = self.bitmap(name)
+        await bitmap.add(granularity=granularity, persistent=persistent, disabled=disabled)
+        return bitmap
+
+    async def backup(
+        self,
+        target: AsyncNode,
+        *,
+        sync: MirrorSyncMode = "full",
+        bitmap: AsyncBitmap | None = None,
+        bitmap_mode: BitmapSyncMode | None = None,
+        speed: int | None = None,
+        compress: bool | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+
+        With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a
+        ``bitmap_mode``), only what it marks. ``speed`` is in bytes a second, 0 for no
+        limit. Raises CommandError when QEMU refuses to start it; what goes wrong later
+        is the job's to tell.
+        """
+        job_id = job_id or new_job_id("backup")
+        command = BlockdevBackup(
+            job_id=job_id,
+            device=self._name,
+            target=target.name,
+            sync=sync,
+            bitmap=None if bitmap is None else bitmap.name,
+            bitmap_mode=bitmap_mode,
+            speed=speed,
+            compress=compress,
+            on_source_error=on_source_error,
+            on_target_error=on_target_error,
+            auto_dismiss=False,
+        )
+        return await AsyncJob.start(self._qmp, command, job_id=job_id, kind="backup")
+
+    def __repr__(self) -> str:
+        return f"<node {self._name!r}>"

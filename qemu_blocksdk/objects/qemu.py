@@ -1,0 +1,225 @@
+"""What every QEMU with a block layer has, be it a VM or a storage daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import ClassVar
+
+from typing_extensions import Self
+
+from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
+from qemu_blocksdk.graph import BlockGraph
+from qemu_blocksdk.qmp import AsyncQmp, AsyncProcess, ServerKind
+from qemu_blocksdk.wire import (
+    BlockdevAdd,
+    BlockdevOptions,
+    QueryNamedBlockNodes,
+    XDebugQueryBlockGraph,
+)
+
+from .export import AsyncNbdServer, NbdAddress
+from .node import AsyncNode
+from .unwind import Scratch, finish
+
+Program = str | os.PathLike[str]
+
+
+class AsyncQemu:
+    """A QEMU process that this object starts, and its block layer.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
+    with the block, with the Python process at the latest.
+    """
+
+    _kind: ClassVar[ServerKind]
+
+    def __init__(
+        self,
+        *,
+        program: Program,
+        args: Sequence[str] = (),
+        launch_timeout: float = 30.0,
+        command_timeout: float = 60.0,
+    ) -> None:
+        """Describe a QEMU; nothing is started yet.
+
+        ``program`` is a path or a name in PATH; ``args`` are added to its command line;
+        the time limits, in seconds, are for the launch and for every command.
+        """
+        self._program = os.fspath(program)
+        self._args = tuple(args)
+        self._launch_timeout = launch_timeout
+        self._command_timeout = command_timeout
+        self._process: AsyncProcess | None = None
+        self._qmp: AsyncQmp | None = None
+        self._scratch: Scratch | None = None
+
+    # -- life ---------------------------------------------------------------------------
+
+    async def _arguments(self, monitor_fd: int) -> list[str]:
+        """The arguments that make the program offer QMP on the descriptor."""
+        raise NotImplementedError
+
+    async def launch(self) -> None:
+        """Start the process and connect. Nothing is left of it when that fails.
+
+        Raises LaunchError (with the exit status and what the program said), UsageError
+        when it runs already.
+        """
+        if self.is_running:
+            raise UsageError(f"{self._program} is already running")
+        ours, theirs = socket.socketpair()
+        process = None
+        try:
+            with theirs:
+                argv = [self._program, *await self._arguments(theirs.fileno()), *self._args]
+                process = await AsyncProcess.spawn(argv, pass_fds=(theirs.fileno(),))
+            self._qmp = await AsyncQmp.connect(
+                ours,
+                timeout=self._launch_timeout,
+                command_timeout=self._command_timeout,
+                kind=self._kind,
+                binary=_identity(self._program),
+                peer=process,
+            )
+        except BaseException as error:
+            ours.close()
+            if process is None:
+                raise
+            await finish(_kill(process))
+            if isinstance(error, (ConnectionLost, TimeoutError)):
+                raise LaunchError(
+                    f"{self._program} ended before it was ready"
+                    if isinstance(error, ConnectionLost)
+                    else f"{self._program} was not ready within {self._launch_timeout:g} s",
+                    argv=argv,
+                    exit_status=getattr(error, "exit_status", None),
+                    output=process.output_tail(),
+                ) from error
+            raise
+        self._process = process
+
+    async def stop(self, *, grace: float = 10.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, each given ``grace`` seconds.
+
+        Returns the exit status, negative for a signal; None when it was never launched.
+        May be repeated.
+        """
+        if self._process is None:
+            return None
+        await finish(self._stop(self._process, grace))
+        return self._process.exit_status
+
+    async def _stop(self, process: AsyncProcess, grace: float) -> None:
+        if self._qmp is not None:
+            with contextlib.suppress(BlockSdkError):
+                await self._qmp.execute_raw("quit", timeout=grace)
+        await process.end(grace=grace)
+        if self._qmp is not None:
+            await self._qmp.close()
+        if self._scratch is not None:
+            self._scratch.remove()
+
+    async def __aenter__(self) -> Self:
+        await self.launch()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.exit_status is None
+
+    @property
+    def process(self) -> AsyncProcess:
+        """The process: its id, exit status and output. Raises UsageError before the launch."""
+        if self._process is None:
+            raise UsageError(f"{self._program} has not been launched")
+        return self._process
+
+    @property
+    def qmp(self) -> AsyncQmp:
+        """The QMP connection. Raises UsageError before the launch."""
+        if self._qmp is None:
+            raise UsageError(f"{self._program} has not been launched")
+        return self._qmp
+
+    # -- block layer --------------------------------------------------------------------
+
+    async def add_node(self, options: BlockdevOptions) -> AsyncNode:
+        """Add a block node (``blockdev-add``), with the children that are defined inside it.
+
+        The options need a ``node_name``. Raises UsageError without one, CommandError
+        when QEMU refuses (no such file, locked, not that format).
+        """
+        if options.node_name is None:
+            raise UsageError(f"{type(options).__name__}: the node to add needs a node_name")
+        await self.qmp.execute(BlockdevAdd(options=options))
+        return self.node(options.node_name)
+
+    def node(self, name: str) -> AsyncNode:
+        """Return the object of a node that QEMU has; QEMU is not asked."""
+        return AsyncNode(self.qmp, name)
+
+    async def graph(self) -> BlockGraph:
+        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
+        return BlockGraph.from_replies(
+            await self.qmp.execute(XDebugQueryBlockGraph()),
+            await self.qmp.execute(QueryNamedBlockNodes(flat=True)),
+        )
+
+    async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncNbdServer:
+        """Start QEMU's NBD server; without an address on a unix socket that is ours.
+
+        Raises CommandError when one runs already or the address is taken.
+        """
+        if address is None:
+            self._scratch = self._scratch or Scratch()
+            address = self._scratch.path / "nbd.sock"
+        return await AsyncNbdServer.start(self.qmp, address)
+
+    def __repr__(self) -> str:
+        state = f"pid {self.process.pid}" if self.is_running else "not running"
+        return f"<{type(self).__name__} {self._program}: {state}>"
+
+
+async def _kill(process: AsyncProcess) -> None:
+    await process.end(grace=0.0)
+
+
+def _identity(program: str) -> object:
+    """What tells a binary from another: replaced on disk, it is not the same any more."""
+    path = shutil.which(program)
+    if path is None:
+        return None
+    with contextlib.suppress(OSError):
+        status = os.stat(path)  # noqa: PTH116
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+    return None
+
+
+async def capture(argv: Sequence[str], *, timeout: float = 10.0) -> str:
+    """Run a program that answers and ends (``-accel help``); return what it printed."""
+    process = await AsyncProcess.spawn(argv)
+    try:
+        status = await process.wait(timeout=timeout)
+    finally:
+        await finish(_kill(process))
+    if status:
+        raise LaunchError(
+            f"{argv[0]} failed", argv=argv, exit_status=status, output=process.output_tail()
+        )
+    return process.output()

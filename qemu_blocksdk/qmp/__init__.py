@@ -1,0 +1,11 @@
+"""The connection to a running QEMU: socket, session, events, version gate, child process.
+
+What a command means is no business of this layer; ``objects`` gives it one.
+"""
+
+from .connection import Address, AsyncQmp
+from .events import AsyncEventStream
+from .gate import ServerKind
+from .process import AsyncProcess
+
+__all__ = ["Address", "AsyncEventStream", "AsyncProcess", "AsyncQmp", "ServerKind"]

@@ -1,0 +1,479 @@
+"""The QMP session: greeting, capabilities, commands and their replies.
+
+A command is identified by its id, so one that was given up (cancelled, timed out)
+confuses nothing: its reply is dropped when it comes. ``docs/architecture.md`` says why
+this is not ``qemu.qmp.QMPClient``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import json
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
+
+from typing_extensions import Self
+
+from qemu_blocksdk.codec import (
+    Command,
+    Event,
+    JsonObject,
+    JsonValue,
+    decode_reply,
+    encode,
+    redact,
+)
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    CommandError,
+    ConnectionLost,
+    DeadlineExceeded,
+    Unsupported,
+    UsageError,
+)
+from qemu_blocksdk.schema import Schema
+
+from . import portal
+from .events import AsyncEventStream, Register
+from .gate import Gate, ServerKind
+from .link import Link
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import VersionInfo
+
+Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
+"""A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
+
+R = TypeVar("R")
+E = TypeVar("E", bound=Event)
+_log = logging.getLogger(__name__)
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Peer(Protocol):
+    """The process behind a connection, as far as a lost connection needs to know it."""
+
+    async def wait(self, *, timeout: float | None = None) -> int:
+        """Wait for the end of the process; return its exit status."""
+        ...
+
+    def output_tail(self) -> str:
+        """Return the last of what the process printed."""
+        ...
+
+
+class AsyncQmp:
+    """A QMP connection to a running QEMU or storage daemon.
+
+    Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
+    limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the connection
+    (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown whether
+    the command ran; the connection stays usable.
+    """
+
+    def __init__(self, command_timeout: float, peer: Peer | None) -> None:
+        self._command_timeout = command_timeout
+        self._peer = peer
+        self._ids = itertools.count()
+        self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
+        self._events = Register()
+        self._error: BlockSdkError | None = None
+        self._closed = False
+        self._lost = asyncio.Event()
+        self._obituary: asyncio.Future[None] | None = None
+        self._greeting: asyncio.Future[JsonObject] | None = None
+        self._link: Link
+        self._gate: Gate
+        self._version: tuple[int, int, int]
+        self._has_oob = False
+
+    # -- life ---------------------------------------------------------------------------
+
+    @classmethod
+    async def connect(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        kind: ServerKind | None = None,
+        binary: object = None,
+        peer: Peer | None = None,
+    ) -> Self:
+        """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
+
+        ``kind``, ``binary`` and ``peer`` are what a launcher knows of the process behind
+        the address. Raises ConnectionLost when nobody is there or what answers is no QMP
+        server, DeadlineExceeded when nothing answers.
+        """
+        self = cls(command_timeout, peer)
+        where = _words(address)
+        try:
+            async with asyncio.timeout(timeout):
+                sock = await _connected(address)
+                self._greeting = asyncio.get_running_loop().create_future()
+                self._link = Link(sock, on_line=self._on_line, on_lost=self._on_lost)
+                await self._negotiate(kind, binary)
+        except OSError as error:
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded(f"a QMP greeting from {where}", seconds=timeout) from error
+            raise ConnectionLost(f"cannot connect to {where}: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _negotiate(self, kind: ServerKind | None, binary: object) -> None:
+        assert self._greeting is not None
+        greeting = await self._greeting
+        try:
+            qmp = cast("dict[str, JsonValue]", greeting["QMP"])
+            version = cast("dict[str, dict[str, int]]", qmp["version"])["qemu"]
+            self._version = (version["major"], version["minor"], version["micro"])
+            self._has_oob = "oob" in cast("list[str]", qmp["capabilities"])
+        except (KeyError, TypeError) as error:
+            raise ConnectionLost(f"the peer's greeting is none of QMP: {greeting}") from error
+        self._gate = Gate(self._version[:2], self._ask_schema, kind=kind, binary=binary)
+        enable = {"enable": ["oob"]} if self._has_oob else {}
+        await self._execute("qmp_capabilities", enable, math.inf)
+
+    async def close(self) -> None:
+        """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if hasattr(self, "_link"):
+            self._link.close()
+        if hasattr(self, "_gate"):
+            self._gate.forget()
+        self._fail(ConnectionLost("the connection was closed"))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The QEMU version from the greeting: major, minor, micro."""
+        return self._version
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether commands can still be sent."""
+        return self._error is None
+
+    async def wait_lost(self, *, timeout: float | None = None) -> None:
+        """Wait until the connection has ended, whoever ended it. Raises DeadlineExceeded."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._lost.wait()
+        except TimeoutError:
+            raise DeadlineExceeded("the end of the connection", seconds=timeout or 0.0) from None
+
+    # -- commands -----------------------------------------------------------------------
+
+    async def execute(
+        self, command: Command[R], *, timeout: float | None = None, oob: bool = False
+    ) -> R:
+        """Send a typed command and return its typed reply.
+
+        ``oob`` sends it out of band, past commands that are still running. Raises
+        CommandError when QEMU refuses, Unsupported or UsageError when it is not sent,
+        ConnectionLost, DeadlineExceeded.
+        """
+        name, arguments = command._name, encode(command)
+        await self._gate.check(name, arguments)
+        try:
+            reply = await self._execute(name, arguments, self._limit(timeout), oob=oob)
+        except CommandError as error:
+            raise await self._gate.explain(error, name, arguments) from error
+        return decode_reply(command, reply)
+
+    async def execute_raw(
+        self,
+        name: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+        oob: bool = False,
+    ) -> JsonValue:
+        """Send any command as it is, unchecked, and return its reply as decoded JSON.
+
+        Raises as :meth:`execute`, except that nothing is refused before it is sent.
+        """
+        return await self._execute(
+            name, cast("JsonObject", arguments or {}), self._limit(timeout), oob=oob
+        )
+
+    def execute_from_thread(
+        self, command: Command[R], *, timeout: float | None = None, oob: bool = False
+    ) -> R:
+        """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
+        name, arguments = command._name, encode(command)
+        if not self._gate.passes(name, arguments):
+            portal.run(self._gate.check(name, arguments))
+        try:
+            reply = self._ask(name, arguments, self._limit(timeout), oob)
+        except CommandError as error:
+            raise portal.run(self._gate.explain(error, name, arguments)) from error
+        return decode_reply(command, reply)
+
+    def execute_raw_from_thread(
+        self,
+        name: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+        oob: bool = False,
+    ) -> JsonValue:
+        """Do as :meth:`execute_raw`, from a thread that is not the loop's."""
+        return self._ask(name, cast("JsonObject", arguments or {}), self._limit(timeout), oob)
+
+    async def schema(self) -> Schema:
+        """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
+        return await self._gate.schema()
+
+    async def _ask_schema(self) -> Schema:
+        limit = self._limit(None)
+        return Schema.from_json(await self._execute("query-qmp-schema", {}, limit))
+
+    def _limit(self, timeout: float | None) -> float:
+        return self._command_timeout if timeout is None else timeout
+
+    def _request(self, name: str, arguments: JsonObject, oob: bool) -> tuple[str, bytes]:
+        """Return a fresh id and the encoded request."""
+        if self._error is not None:
+            raise _again(self._error)
+        if oob and not self._has_oob:
+            raise Unsupported("out-of-band execution")
+        ident = f"{next(self._ids):x}"
+        message: dict[str, object] = {"exec-oob" if oob else "execute": name, "id": ident}
+        if arguments:
+            message["arguments"] = arguments
+        try:
+            request = _dumps(message).encode() + b"\n"
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("--> %s", _dumps(redact(cast("JsonObject", message))))
+        return ident, request
+
+    async def _execute(
+        self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
+    ) -> JsonValue:
+        ident, request = self._request(name, arguments, oob)
+        reply: asyncio.Future[JsonObject] = self._link.loop.create_future()
+        self._pending[ident] = functools.partial(_resolve, reply)
+        expiry = None
+        if limit != math.inf:
+            expiry = self._link.loop.call_later(limit, _expire, reply, name, limit)
+        try:
+            self._link.send(request)
+            return _result(await reply, name, arguments)
+        finally:
+            self._pending.pop(ident, None)
+            if expiry is not None:
+                expiry.cancel()
+
+    def _ask(self, name: str, arguments: JsonObject, limit: float, oob: bool) -> JsonValue:
+        ident, request = self._request(name, arguments, oob)
+        give_up = time.monotonic() + limit
+        mailbox = _Mailbox()
+
+        def is_reply(line: bytes) -> bool:
+            message = self._message(line)
+            if message.get("id") != ident:
+                return False
+            mailbox.put(message)
+            return True
+
+        def hand_over() -> None:
+            self._pending[ident] = mailbox.put
+            if self._error is not None:
+                mailbox.put(self._error)
+
+        try:
+            self._link.ask(
+                request,
+                is_reply=is_reply,
+                timeout=min(limit, threading.TIMEOUT_MAX),
+                hand_over=hand_over,
+            )
+            message = mailbox.get(give_up)
+            if message is None:
+                raise DeadlineExceeded(f"the reply to {name}", seconds=limit)
+            if isinstance(message, BlockSdkError):
+                raise _again(message)
+            return _result(message, name, arguments)
+        finally:
+            self._pending.pop(ident, None)
+
+    # -- events -------------------------------------------------------------------------
+
+    @overload
+    def events(self) -> AsyncEventStream[Event]: ...
+    @overload
+    def events(self, *kinds: type[E], **match: object) -> AsyncEventStream[E]: ...
+    def events(self, *kinds: type[Event], **match: object) -> AsyncEventStream[Event]:
+        """Subscribe to events, from now on: of the given classes, or all.
+
+        Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
+        UsageError for a member that the event does not have.
+        """
+        stream = AsyncEventStream(self._events, self._stream_error, kinds, match)
+        if self._error is not None:
+            stream._finish()
+        return stream
+
+    def _stream_error(self) -> BlockSdkError | None:
+        return None if self._closed or self._error is None else _again(self._error)
+
+    # -- what the link calls --------------------------------------------------------------
+
+    def _on_line(self, line: bytes) -> None:
+        try:
+            message = self._message(line)
+        except (ValueError, RecursionError):
+            self._link.close()
+            self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
+            return
+        if "event" in message:
+            self._events.dispatch(message)
+        elif self._greeting is not None and not self._greeting.done():
+            self._greeting.set_result(message)
+        else:
+            deliver = self._pending.get(str(message.get("id")))
+            if deliver is not None:
+                deliver(message)
+            elif "error" in message and "id" not in message:
+                self._link.close()
+                self._on_lost(f"the peer could not read what was sent: {message['error']}")
+
+    def _message(self, line: bytes) -> JsonObject:
+        message: object = json.loads(line.decode())
+        if not isinstance(message, dict):
+            raise ValueError("a QMP message is an object")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("<-- %s", line.decode(errors="replace").rstrip())
+        return cast("JsonObject", message)
+
+    def _on_lost(self, reason: str) -> None:
+        self._obituary = asyncio.ensure_future(self._report_lost(reason))
+
+    async def _report_lost(self, reason: str) -> None:
+        """Fail everything that waits, with the process's last words if it has just died."""
+        status, output = None, ""
+        if self._peer is not None:
+            try:
+                # The socket closes a moment before the process can be waited for.
+                status = await self._peer.wait(timeout=0.05)
+            except DeadlineExceeded:
+                pass
+            output = self._peer.output_tail()
+        self._fail(ConnectionLost(f"connection lost: {reason}", exit_status=status, output=output))
+
+    def _fail(self, error: BlockSdkError) -> None:
+        if self._error is None:
+            self._error = error
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.set_exception(_again(error))
+            self._greeting.exception()
+        for deliver in list(self._pending.values()):
+            deliver(error)
+        self._events.finish()
+        self._lost.set()
+
+
+class _Mailbox:
+    """One message, handed from the loop's thread to a waiting one."""
+
+    def __init__(self) -> None:
+        self._filled = threading.Lock()
+        self._filled.acquire()
+        self._content: JsonObject | BlockSdkError | None = None
+
+    def put(self, content: JsonObject | BlockSdkError) -> None:
+        if self._content is None:
+            self._content = content
+            self._filled.release()
+
+    def get(self, give_up: float) -> JsonObject | BlockSdkError | None:
+        left = max(0.0, give_up - time.monotonic())
+        self._filled.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+        return self._content
+
+
+def _resolve(reply: asyncio.Future[JsonObject], message: JsonObject | BlockSdkError) -> None:
+    if reply.done():
+        return
+    if isinstance(message, BlockSdkError):
+        reply.set_exception(_again(message))
+    else:
+        reply.set_result(message)
+
+
+def _expire(reply: asyncio.Future[JsonObject], name: str, limit: float) -> None:
+    if not reply.done():
+        reply.set_exception(DeadlineExceeded(f"the reply to {name}", seconds=limit))
+
+
+def _result(message: JsonObject, name: str, arguments: JsonObject) -> JsonValue:
+    if "return" in message:
+        return message["return"]
+    error = message.get("error")
+    error = error if isinstance(error, dict) else {}
+    raise CommandError(
+        str(error.get("class", "GenericError")),
+        str(error.get("desc", "a malformed reply")),
+        command=name,
+        arguments=cast("JsonObject", redact(arguments)),
+    )
+
+
+def _again(error: BlockSdkError) -> BlockSdkError:
+    """Return an exception of one's own to raise: a raised one collects tracebacks."""
+    if isinstance(error, ConnectionLost):
+        return ConnectionLost(error.what, exit_status=error.exit_status, output=error.output)
+    return error
+
+
+async def _connected(address: Address) -> socket.socket:
+    if isinstance(address, socket.socket):
+        return address
+    family, target = socket.AF_UNIX, cast("object", address)
+    loop = asyncio.get_running_loop()
+    if isinstance(address, tuple):
+        (family, *_, target), *_ = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await loop.sock_connect(sock, cast("str", target))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _words(address: Address) -> str:
+    if isinstance(address, socket.socket):
+        return "the socket given"
+    if isinstance(address, tuple):
+        return f"{address[0]}:{address[1]}"
+    return os.fspath(address)

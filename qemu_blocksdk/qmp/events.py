@@ -1,0 +1,175 @@
+"""Subscriptions to events: sorted to their readers when they arrive, never searched for.
+
+A stream belongs to whoever asked for it. It is dropped from the register when it is
+closed or forgotten, and an event that nobody subscribed to is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Generic, TypeVar, cast
+
+from typing_extensions import Self
+
+from qemu_blocksdk import wire
+from qemu_blocksdk.codec import Event, JsonObject, decode_event
+from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, UsageError
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+_Key = tuple[str | None, tuple[str, object] | None]
+"""Event name (None: every event) and the member that identifies its subject, if asked for."""
+_IDENTITY = ("id", "device", "node-name")
+
+
+class Register:
+    """Every open stream of one connection, indexed by event name and identity."""
+
+    def __init__(self) -> None:
+        self._streams: dict[_Key, weakref.WeakSet[AsyncEventStream[Event]]] = {}
+
+    def add(self, stream: AsyncEventStream[Event], keys: list[_Key]) -> None:
+        """Begin to deliver to a stream."""
+        for key in keys:
+            self._streams.setdefault(key, weakref.WeakSet()).add(stream)
+
+    def discard(self, stream: AsyncEventStream[Event], keys: list[_Key]) -> None:
+        """Stop to deliver to a stream."""
+        for key in keys:
+            streams = self._streams.get(key)
+            if streams is not None:
+                streams.discard(stream)
+                if not streams:
+                    del self._streams[key]
+
+    def dispatch(self, message: JsonObject) -> None:
+        """Hand an event message to the streams that want it."""
+        if not self._streams:
+            return
+        name = str(message["event"])
+        data = message.get("data")
+        data = data if isinstance(data, dict) else {}
+        keys: list[_Key] = [(name, None), (None, None)]
+        keys += [(name, (member, data[member])) for member in _IDENTITY if member in data]
+        readers = [stream for key in keys for stream in self._streams.get(key, ())]
+        if not readers:
+            return
+        event = decode_event(event_class(name), message)
+        for stream in readers:
+            stream._deliver(event, data)
+
+    def finish(self) -> None:
+        """Tell every stream that nothing more comes."""
+        for streams in list(self._streams.values()):
+            for stream in list(streams):
+                stream._finish()
+
+
+class AsyncEventStream(Generic[E_co]):
+    """Events of one connection, from the moment of subscribing, in order of arrival.
+
+    Iterate with ``async for``, or take one with :meth:`get`. Events wait in the stream
+    until they are read. When the connection is lost, what has arrived is still
+    delivered, then ConnectionLost is raised; when it was closed on purpose, iteration ends.
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        ended: Callable[[], BlockSdkError | None],
+        kinds: tuple[type[E_co], ...],
+        match: Mapping[str, object],
+    ) -> None:
+        self._register = register
+        self._ended = ended
+        self._finished = False
+        self._queue: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._match = {name.rstrip("_").replace("_", "-"): value for name, value in match.items()}
+        for kind in kinds:
+            for name in match:
+                if name not in kind.__annotations__:
+                    raise UsageError(f"event {kind._name} has no member {name!r}")
+        identity = next((item for item in self._match.items() if item[0] in _IDENTITY), None)
+        self._keys: list[_Key] = [(kind._name, identity) for kind in kinds] or [(None, None)]
+        register.add(cast("AsyncEventStream[Event]", self), self._keys)
+
+    def _deliver(self, event: Event, data: Mapping[str, object]) -> None:
+        if all(data.get(name) == value for name, value in self._match.items()):
+            self._queue.append(event)
+            self._arrived.set()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._arrived.set()
+
+    async def get(self, *, timeout: float | None = None) -> E_co:
+        """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
+
+        Raises DeadlineExceeded; ConnectionLost when there will be none.
+        """
+        try:
+            return await self._next(timeout)
+        except StopAsyncIteration:
+            raise UsageError("the event stream is closed") from None
+
+    async def _next(self, timeout: float | None = None) -> E_co:
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._queue:
+                    if self._finished:
+                        error = self._ended()
+                        raise StopAsyncIteration if error is None else error
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            raise DeadlineExceeded(f"an event of {self}", seconds=timeout or 0.0) from None
+        return cast("E_co", self._queue.popleft())
+
+    def get_nowait(self) -> E_co | None:
+        """Return the next event if one has arrived, else None."""
+        return cast("E_co", self._queue.popleft()) if self._queue else None
+
+    def close(self) -> None:
+        """Unsubscribe; events that have arrived are dropped."""
+        self._register.discard(cast("AsyncEventStream[Event]", self), self._keys)
+        self._queue.clear()
+        self._finish()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> E_co:
+        return await self._next()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = "|".join(name or "any" for name, _ in self._keys)
+        match = ", ".join(f"{name}={value!r}" for name, value in self._match.items())
+        return f"<events {names}{': ' if match else ''}{match}>"
+
+
+@functools.cache
+def event_class(name: str) -> type[Event] | None:
+    """Return the class of an event by its wire name; None when no snapshot has it."""
+    camel = "".join(map(str.capitalize, name.split("_")))
+    for class_name in (camel, f"{camel}Event"):  # the latter where a command is called so
+        found: object = getattr(wire, class_name, None)
+        if isinstance(found, type) and issubclass(found, Event):
+            return found
+    return None

@@ -1,0 +1,234 @@
+"""One socket, lines of bytes, and who may read it.
+
+A socket has one reader at a time. Normally that is the event loop. A thread that makes
+a blocking call may take the *seat* instead and read its reply itself, which saves two
+thread switches (most of the cost of a command). Whatever else it then finds on the
+socket it leaves in the inbox and hands the seat back: only the loop interprets what
+belongs to others.
+
+The loop watches the socket through an epoll set of its own, because that can be
+disarmed from any thread and a selector's registration cannot. No JSON here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from qemu_blocksdk.errors import UsageError
+
+_READ_SIZES = (1 << 18,)
+MAX_MESSAGE = 1 << 28
+"""Longest line accepted, in bytes: a peer that never ends its line must not fill the memory."""
+
+
+class Link:
+    """A connected stream socket that carries lines.
+
+    ``on_line`` is called in the loop's thread with each line, ``on_lost`` once, with the
+    reason, when nothing more will come.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        on_line: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._on_line = on_line
+        self._on_lost = on_lost
+        self._sock = sock
+        sock.setblocking(False)
+        self._seat: dict[str, object] = {}
+        self._inbox: deque[bytes] = deque()
+        self._partial = bytearray()
+        self._scanned = 0
+        self._outbox = bytearray()
+        self._outbox_lock = threading.Lock()
+        self._closed = False
+        # Shares the connection with `_sock`; its own time limit is why it is another object.
+        self._seat_sock = sock.dup()
+        self._poll = select.epoll()
+        self._poll.register(sock, select.EPOLLIN)
+        self._loop.add_reader(self._poll.fileno(), self._on_readable)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that reads this link."""
+        return self._loop
+
+    def send(self, data: bytes) -> None:
+        """Send from any thread; what the socket does not take at once, the loop sends later."""
+        if os.getpid() != self._pid:
+            raise UsageError(
+                f"this connection belongs to process {self._pid}, from before os.fork();"
+                " open a new one in the child"
+            )
+        with self._outbox_lock:
+            if self._closed:
+                return
+            sent = 0
+            if not self._outbox:
+                # An error other than "full" shows up on the reading side as well.
+                with contextlib.suppress(OSError):
+                    sent = self._sock.send(data)
+            if sent < len(data):
+                self._outbox += memoryview(data)[sent:]
+                self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        with self._outbox_lock:
+            if self._closed:
+                return
+            try:
+                del self._outbox[: self._sock.send(self._outbox)]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._outbox.clear()
+            if self._outbox:
+                self._loop.add_writer(self._sock, self._flush)
+            else:
+                self._loop.remove_writer(self._sock)
+
+    # -- the seat -----------------------------------------------------------------------
+
+    def _take_seat(self, who: object) -> bool:
+        # A dict, not a lock: setdefault is one step, and who holds the seat can be told.
+        return self._seat.setdefault("reader", who) is who
+
+    def _leave_seat(self, who: object) -> None:
+        """Give the seat up if ``who`` holds it. May be repeated, as after a Ctrl-C in here."""
+        if self._seat.get("reader") is not who:
+            return
+        with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+            self._poll.modify(self._sock, select.EPOLLIN)
+        self._seat.pop("reader", None)
+        if self._closed or self._inbox:
+            self._loop.call_soon_threadsafe(self._drain)
+
+    # -- reading by the loop ------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        if not self._take_seat(self):
+            return
+        try:
+            self._inbox.append(self._sock.recv(*_READ_SIZES))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._inbox.append(b"")
+        self._seat.clear()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Cut the inbox into lines and pass each on."""
+        if not self._take_seat(self):
+            return  # whoever holds it asks for this again
+        chunks = list(self._inbox)
+        self._inbox.clear()
+        self._seat.clear()
+        if self._closed:
+            self._close_files()
+        for chunk in chunks:
+            if not chunk:
+                self._lose("end of file")
+                return
+            self._partial += chunk
+            while (end := self._partial.find(b"\n", self._scanned)) >= 0:
+                line = bytes(self._partial[:end])
+                del self._partial[: end + 1]
+                self._scanned = 0
+                if self._closed:
+                    return
+                if line.strip():
+                    self._on_line(line)
+            self._scanned = len(self._partial)
+        if self._scanned > MAX_MESSAGE:
+            self._lose(f"a message of more than {MAX_MESSAGE} bytes")
+
+    def _lose(self, reason: str) -> None:
+        if not self._closed:
+            self.close()
+            self._on_lost(reason)
+
+    # -- reading by a thread that waits for its own reply ---------------------------------
+
+    def ask(
+        self,
+        request: bytes,
+        *,
+        is_reply: Callable[[bytes], bool],
+        timeout: float,
+        hand_over: Callable[[], None],
+    ) -> None:
+        """Send a request and read its reply, from a thread that is not the loop's.
+
+        Ends in one of two ways: ``is_reply`` took the reply's line; or ``hand_over`` was
+        called, before the loop can have seen the reply, and the loop will deliver it.
+        That is so when somebody else reads, when something else came along, and when the
+        time ran out.
+        """
+        who = object()
+        try:
+            try:
+                if not self._take_seat(who):
+                    hand_over()
+                    self.send(request)
+                else:
+                    self._ask_seated(request, is_reply, timeout, hand_over)
+            finally:
+                self._leave_seat(who)
+        except BaseException:
+            self._leave_seat(who)  # Ctrl-C may have cut the line above short
+            raise
+
+    def _ask_seated(
+        self,
+        request: bytes,
+        is_reply: Callable[[bytes], bool],
+        timeout: float,
+        hand_over: Callable[[], None],
+    ) -> None:
+        with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+            self._poll.modify(self._sock, 0)
+        self.send(request)
+        # What the loop has begun to read, it finishes.
+        if not self._inbox and not self._partial:
+            with contextlib.suppress(OSError):
+                self._seat_sock.settimeout(timeout)
+                # One call in C from socket to inbox: Ctrl-C cannot come between and lose it.
+                self._inbox.extend(map(self._seat_sock.recv, _READ_SIZES))
+            line = self._inbox[0] if self._inbox else b""
+            if line.find(b"\n") == len(line) - 1 >= 0 and is_reply(line):
+                self._inbox.clear()
+                return
+        hand_over()
+
+    def close(self) -> None:
+        """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
+        with self._outbox_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._outbox.clear()
+        self._loop.remove_reader(self._poll.fileno())
+        self._loop.remove_writer(self._sock)
+        # Wakes a thread that sits in the seat.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._drain()
+
+    def _close_files(self) -> None:
+        self._poll.close()
+        self._sock.close()
+        self._seat_sock.close()

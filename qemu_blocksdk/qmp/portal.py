@@ -1,0 +1,149 @@
+"""The way from blocking code to the one background event loop of the process.
+
+The loop starts with the first use and lives in a daemon thread. Ctrl-C in a waiting
+thread cancels the work, waits until it has unwound, and only then shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Generic, TypeVar
+
+from qemu_blocksdk.errors import UsageError
+
+T = TypeVar("T")
+
+_start_lock = threading.Lock()
+_background: _Background | None = None
+
+
+class _Background:
+    """The loop and its thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="blocksdk", daemon=True)
+        self.thread.start()
+
+
+def _forget_after_fork() -> None:
+    # The thread exists in the parent only. A child that uses new objects gets its own.
+    global _background, _start_lock  # noqa: PLW0603
+    _background, _start_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _running() -> _Background:
+    global _background  # noqa: PLW0603
+    if _background is None:
+        with _start_lock:
+            if _background is None:
+                _background = _Background()
+    return _background
+
+
+def _from_outside() -> _Background:
+    background = _running()
+    if threading.current_thread() is background.thread:
+        raise UsageError("a blocking call inside the SDK's own event loop would never return")
+    return background
+
+
+class _Outcome(Generic[T]):
+    """Runs work on the loop; lets another thread wait for what becomes of it."""
+
+    def __init__(self, work: Coroutine[object, None, T], loop: asyncio.AbstractEventLoop) -> None:
+        self._work = work
+        self._loop = loop
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._task: asyncio.Task[T] | None = None
+        loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._work)
+        self._task.add_done_callback(lambda _: self._done.release())
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def wait(self) -> T:
+        try:
+            self._done.acquire()
+        except BaseException:
+            # Ctrl-C: the work unwinds first. A second one stops waiting for that.
+            self._loop.call_soon_threadsafe(self._cancel)
+            self._done.acquire()
+            raise
+        assert self._task is not None
+        return self._task.result()
+
+
+def run(work: Coroutine[object, None, T]) -> T:
+    """Run a coroutine on the background loop; return its result or raise its exception.
+
+    Raises UsageError when called from that loop itself.
+    """
+    try:
+        loop = _from_outside().loop
+    except BaseException:
+        work.close()
+        raise
+    return _Outcome(work, loop).wait()
+
+
+def call(function: Callable[[], T]) -> T:
+    """Run a plain function in the background loop's thread."""
+
+    async def work() -> T:
+        return function()
+
+    return run(work())
+
+
+async def in_background(function: Callable[[], T]) -> T:
+    """Run a short function in the background thread, from a coroutine on any loop.
+
+    A cancellation takes effect after the function has returned.
+    """
+    background = _running()
+    if threading.current_thread() is background.thread:
+        return function()
+
+    async def work() -> T:
+        return function()
+
+    running = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), background.loop))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait((running,))
+        raise
+
+
+def iterate(items: AsyncIterator[T]) -> Iterator[T]:
+    """Iterate over an async iterator that lives on the background loop."""
+
+    async def following() -> T:
+        return await anext(items)
+
+    async def finish() -> None:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
+
+    try:
+        while True:
+            try:
+                item = run(following())
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run(finish())

@@ -1,0 +1,165 @@
+"""A child process that cannot outlive this one, and what is known about its end.
+
+The child dies with us even when we are killed: ``setpriv`` sets the parent-death signal
+between fork and exec, where Python itself can run nothing safely in a program with
+threads. Its output goes to an unnamed file, so nothing has to be read in time and
+nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from typing_extensions import Self
+
+from qemu_blocksdk.errors import DeadlineExceeded, LaunchError
+
+from . import portal
+
+_TAIL = 4096
+
+class AsyncProcess:
+    """A running or ended child process; made by :meth:`spawn`."""
+
+    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self._argv = tuple(argv)
+        self._popen = popen
+        self._log = log
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = os.pidfd_open(popen.pid)
+        self._loop.add_reader(self._pidfd, self._on_end)
+        self._last_resort = weakref.finalize(self, _kill, popen, os.getpid())
+
+    @classmethod
+    async def spawn(
+        cls,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+    ) -> Self:
+        """Start a program. stdin is empty unless given; stdout and stderr go to the log.
+
+        Raises LaunchError when there is no such program.
+        """
+        program = shutil.which(argv[0])
+        if program is None:
+            raise LaunchError(f"no program {argv[0]!r}", argv=argv)
+        guarded = [*_die_with_us(argv), program, *argv[1:]]
+        log = tempfile.TemporaryFile()
+
+        started: list[subprocess.Popen[bytes]] = []
+
+        def start() -> None:
+            child = subprocess.Popen(
+                guarded,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
+                env=env,
+                # Ctrl-C in the terminal is for us; we decide what becomes of the child.
+                process_group=0,
+            )
+            started.append(child)
+
+        try:
+            # The parent-death signal goes off when the *thread* that forked ends, so the
+            # one that lasts as long as the process does all the forking.
+            await portal.in_background(start)
+        except OSError as error:
+            log.close()
+            raise LaunchError(f"cannot start {argv[0]}: {error}", argv=argv) from error
+        except asyncio.CancelledError:
+            for child in started:
+                _kill(child, os.getpid())
+            raise
+        return cls(argv, started[0], log)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command line, as it was asked for."""
+        return self._argv
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._popen.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, negative for the signal that killed it; None while it runs."""
+        return self._popen.returncode
+
+    def _on_end(self) -> None:
+        self._popen.poll()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._last_resort.detach()
+        self._ended.set()
+
+    async def wait(self, *, timeout: float | None = None) -> int:
+        """Wait for the end, ``timeout`` seconds at most; return the exit status.
+
+        Raises DeadlineExceeded.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+        except TimeoutError:
+            raise DeadlineExceeded(f"the end of {self._argv[0]}", seconds=timeout or 0.0) from None
+        status = self._popen.returncode
+        assert status is not None
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, if the process still runs."""
+        self._popen.send_signal(number)
+
+    async def end(self, *, grace: float = 5.0) -> int:
+        """Make it end: wait ``grace`` seconds, then SIGTERM and as long again, then SIGKILL."""
+        for step in (None, signal.SIGTERM, signal.SIGKILL):
+            if step is not None:
+                self.send_signal(step)
+            with contextlib.suppress(DeadlineExceeded):
+                return await self.wait(timeout=grace)
+        # Only a process in uninterruptible sleep survives SIGKILL; it ends when that does.
+        return await self.wait()
+
+    def output(self) -> str:
+        """Return all that the process has printed so far, stdout and stderr together."""
+        return self._read(0)
+
+    def output_tail(self) -> str:
+        """Return the last 4 KiB of what it has printed."""
+        return self._read(max(0, os.fstat(self._log.fileno()).st_size - _TAIL))
+
+    def _read(self, start: int) -> str:
+        # pread: the child writes at the offset that it shares with us.
+        size = os.fstat(self._log.fileno()).st_size - start
+        return os.pread(self._log.fileno(), size, start).decode(errors="replace")
+
+
+def _die_with_us(argv: Sequence[str]) -> list[str]:
+    if shutil.which("setpriv") is None:
+        raise LaunchError("no program 'setpriv' (of util-linux)", argv=argv)
+    # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
+    guard = 'test "$PPID" = "$0" && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]
+
+
+def _kill(popen: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:  # not in a forked child
+        popen.kill()
+        popen.wait()
