@@ -25,6 +25,11 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="ask a QEMU binary for its schema")
     fetch.add_argument("--qemu", required=True, metavar="PROG")
     fetch.add_argument("--out", required=True, type=Path, metavar="FILE")
+    generate = commands.add_parser("generate", help="write the wire types")
+    generate.add_argument("--out", type=Path, metavar="DIR", help="default: qemu_blocksdk/wire")
+    check = commands.add_parser("check", help="fail where the wire types are not as generated")
+    check.add_argument("--out", type=Path, metavar="DIR", help="default: qemu_blocksdk/wire")
+    commands.add_parser("names", help="list types that want a name in names.toml")
     return parser
 
 
@@ -36,7 +41,38 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
-_RUN = {"fetch": _fetch}
+def _generate(options: argparse.Namespace) -> int:
+    from . import output
+
+    directory = options.out or output.WIRE
+    for name in output.write(output.generate(), directory):
+        print(f"{directory / name}: written")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from . import output
+
+    directory = options.out or output.WIRE
+    found = list(output.differences(output.generate(), directory))
+    for name, what in found:
+        print(f"{directory / name}: {what}", file=sys.stderr)
+    return 1 if found else 0
+
+
+def _names(_options: argparse.Namespace) -> int:
+    from . import snapshots
+    from .config import Config
+    from .naming import Names
+
+    models = {name: snapshots.load(name) for name in snapshots.available()}
+    unnamed = Names(models, Config.load()).unnamed()
+    for path, suggestion in unnamed:
+        print(f'"{path}" = "{suggestion}"')
+    return 1 if unnamed else 0
+
+
+_RUN = {"fetch": _fetch, "generate": _generate, "check": _check, "names": _names}
 
 if __name__ == "__main__":
     sys.exit(main())
