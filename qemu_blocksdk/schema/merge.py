@@ -1,7 +1,7 @@
-"""Several schemas, one model: what any snapshot has is there, and says which ones have it.
+"""Several schemas, one type: what any snapshot has is there, and says which ones have it.
 
-Here lives the merging of members, values and branches, and the choice of the module for
-each type; names come from `naming`, text is `render`'s business.
+Here lives the merging of members, values and branches under a name; which types there are,
+and in which module, is `bind`'s business.
 
 The one mechanism: an object is taken apart into its leaves (one for a struct, one a branch
 for a union, also of unions inside unions), each a row of discriminator values and a
@@ -11,28 +11,16 @@ list of members. Leaves of the same row are merged, member by member.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from .config import Config, ConfigError, NameClash, Stale
-from .merged import (
-    AlternateType,
-    Branch,
-    CommandType,
-    EnumType,
-    EventType,
-    Field,
-    Merged,
-    Module,
-    NamedType,
-    StructType,
-    UnionType,
-)
+from .config import Config, ConfigError, NameClash
+from .merged import AlternateType, Branch, EnumType, Field, NamedType, StructType, UnionType
 from .model import Alternate, Array, Builtin, Enum, Features, Member, Model, Object
 from .naming import Names, camel_case
 from .snapshots import version
 
-BUILTINS: Final[Mapping[str, str]] = {
+_BUILTINS: Final[Mapping[str, str]] = {
     "string": "str",
     "int": "int",
     "number": "float",
@@ -40,14 +28,10 @@ BUILTINS: Final[Mapping[str, str]] = {
     "null": "Null",
     "value": "JsonValue",
 }
-# What generated modules use under its own name.
-_RESERVED_WORDS: Final = """
-    Annotated Any ClassVar Command Deprecated Event JsonValue Literal Null Sequence Struct
-    TYPE_CHECKING Unknown UnknownEvent Unstable annotations bool deprecated float int list str
-"""
-RESERVED: Final = frozenset(_RESERVED_WORDS.split())
-# Attributes of the base classes in codec.
-ATTRIBUTES: Final = frozenset(("unknown_members", "timestamp"))
+_JSON_KINDS: Final[Mapping[type, str]] = {Enum: "string", Array: "array", Object: "object"}
+# As attributes these would hide the builtins from the annotations below them, or the
+# attributes of codec's base classes.
+_TAKEN: Final = frozenset(("bool", "float", "int", "str", "timestamp", "unknown_members"))
 
 Tags = tuple[tuple[str, str], ...]
 By = Mapping[str, str]  # snapshot -> masked name
@@ -56,312 +40,178 @@ By = Mapping[str, str]  # snapshot -> masked name
 class Leaf(NamedTuple):
     """The members of one object, or of one branch of a union."""
 
-    tags: Tags
-    members: tuple[Member, ...]
-    features: Features
+    tags: Tags = ()
+    members: tuple[Member, ...] = ()
+    features: Features = frozenset()
 
 
-_NO_LEAF: Final = Leaf((), (), frozenset())
-
-
-class Seen(NamedTuple):
-    """A member in one snapshot."""
-
-    snapshot: str
-    member: Member
+_ROOT: Final = Leaf()
 
 
 def python_name(wire: str) -> str:
     """The attribute for a member: `node-name` -> `node_name`, `from` -> `from_`."""
     name = wire.replace("-", "_")
-    if keyword.iskeyword(name) or name in ATTRIBUTES or name in RESERVED:
+    if keyword.iskeyword(name) or name in _TAKEN:
         name += "_"
     if not name.isidentifier() or name.startswith("_"):
         raise ConfigError("a member's name makes no attribute", [wire])
     return name
 
 
-def merge(models: Mapping[str, Model], config: Config) -> Merged:
-    """Merge what roots.toml binds.
+class Types:
+    """Merges types; knows the names of those that they refer to."""
 
-    Raises UnnamedType, NameClash or Stale, naming the paths.
-    """
-    names = Names(models, config)
-    names.require_all()
-    return _Merge(models, config, names).run()
-
-
-class _Merge:
-    def __init__(self, models: Mapping[str, Model], config: Config, names: Names) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], config: Config, names: Names, outputs: Iterable[str]
+    ) -> None:
         self._models = models
         self._config = config
         self._names = names
+        self._outputs = frozenset(outputs)
         # The newest decides where versions differ in what is no question of presence.
-        self._newest_first = sorted(models, key=version, reverse=True)
+        self.newest_first: Final = sorted(models, key=version, reverse=True)
         self._bits = {snapshot: 1 << index for index, snapshot in enumerate(models)}
 
-    def run(self) -> Merged:
-        types = self._reached()
-        homes = self._homes(types)
-        commands = {name: self._command(name) for d in self._config.domains for name in d.commands}
-        events = {name: self._event(name) for d in self._config.domains for name in d.events}
-        by_class = {command.name: command for command in commands.values()}
-        merged: dict[str, NamedType] = {}
-        for name, found in types.items():
-            if name in by_class and self._is_arguments(by_class[name].wire, found):
-                continue  # The command's class serves as the type.
-            merged[name] = self._type(name, found)
-        self._check_classes([*merged.values(), *commands.values(), *events.values()])
-        modules = tuple(
-            Module(
-                domain.name,
-                domain.doc,
-                tuple(merged[name] for name in sorted(merged) if homes[name] == domain.name),
-                tuple(commands[name] for name in domain.commands),
-                tuple(events[name] for name in domain.events),
-            )
-            for domain in self._config.domains
-        )
-        return Merged(tuple(self._models), modules)
-
-    def _reached(self) -> dict[str, dict[str, str]]:
-        """Every type that wants to be generated: name -> snapshot -> masked name."""
-        types: dict[str, dict[str, str]] = {}
-        self._domain_of: dict[str, str] = {}
-        self._outputs: set[str] = set()
-        for position in self._names.positions:
-            if position.anonymous:
-                continue
-            for snapshot, masked in position.types.items():
-                if name := self._names.get(snapshot, masked):
-                    types.setdefault(name, {})[snapshot] = masked
-                    self._domain_of.setdefault(name, position.domain)
-                    if position.direction != "arg":
-                        self._outputs.add(name)
-        return types
-
-    def _homes(self, types: Mapping[str, By]) -> dict[str, str]:
-        homes = dict(self._domain_of)
-        for domain in self._config.domains:
-            if unknown := [name for name in domain.types if name not in types]:
-                raise Stale(f"domain {domain.name} claims types that do not exist", unknown)
-            homes.update(dict.fromkeys(domain.types, domain.name))
-        # An alternate is an alias, evaluated on import: it lives where its members do.
-        for name, found in types.items():
-            parts = {homes[part] for part in self._parts(found)}
-            if len(parts) > 1:
-                raise ConfigError(f"the parts of {name} are in several domains", sorted(parts))
-            homes[name] = next(iter(parts), homes[name])
-        return homes
-
-    def _parts(self, found: By) -> Iterator[str]:
-        for snapshot, masked in found.items():
-            type_ = self._models[snapshot].type(masked)
-            if isinstance(type_, Alternate):
-                for member in type_.members:
-                    if name := self._names.get(snapshot, member):
-                        yield name
-
-    def _is_arguments(self, command: str, found: By) -> bool:
-        """Whether a type is the (plain) arguments of a command wherever both are."""
-        for snapshot, masked in found.items():
-            bound = self._models[snapshot].command(command)
-            if bound is None or bound.arg != masked:
-                return False
-        return True
-
-    def _check_classes(self, things: Sequence[NamedType | CommandType | EventType]) -> None:
-        taken: dict[str, str] = {}
-        for thing in things:
-            claims = [(thing.name, getattr(thing, "wire", thing.name))]
-            if isinstance(thing, UnionType):
-                claims += [(b.name, f"{thing.name} {dict(b.tags)}") for b in thing.branches]
-            for name, claimant in claims:
-                if name in RESERVED:
-                    raise NameClash(f"the class name {name} has a meaning of its own", [claimant])
-                if name in taken:
-                    raise NameClash(
-                        f"two things claim the class name {name}", [taken[name], claimant]
-                    )
-                taken[name] = claimant
-
-    # -- commands and events --------------------------------------------------------------
-
-    def _class_name(self, wire: str) -> str:
-        return self._config.rename.get(wire) or camel_case(wire)
-
-    def _command(self, wire: str) -> CommandType:
-        found = {s: c for s in self._newest_first if (c := self._models[s].command(wire))}
-        args = {snapshot: command.arg for snapshot, command in found.items()}
-        leaves = {s: self._leaves(s, masked) for s, masked in args.items()}
-        is_boxed = any(leaf.tags for several in leaves.values() for leaf in several)
-        returns = list(dict.fromkeys(self._returned(s, c.ret) for s, c in found.items()))
-        rest = self._config.open.get(wire)
-        return CommandType(
-            self._class_name(wire),
-            wire,
-            () if is_boxed else self._fields({s: several[0] for s, several in leaves.items()}),
-            self._reference(args) if is_boxed else None,
-            " | ".join(returns),
-            rest,
-            self._config.replaced.get(wire),
-            self._features({snapshot: command.features for snapshot, command in found.items()}),
-            self._mask(found),
-        )
-
-    def _returned(self, snapshot: str, masked: str) -> str:
-        if self._names.get(snapshot, masked) is None and isinstance(
-            self._models[snapshot].type(masked), Object
-        ):
-            return "None"
-        annotation = self._annotation(snapshot, masked)
-        return (
-            "list" + annotation.removeprefix("Sequence")
-            if annotation.startswith("Sequence[")
-            else annotation
-        )
-
-    def _event(self, wire: str) -> EventType:
-        found = {s: e for s in self._newest_first if (e := self._models[s].event(wire))}
-        leaves = {s: self._leaves(s, event.arg)[0] for s, event in found.items()}
-        return EventType(
-            self._class_name(wire),
-            wire,
-            self._fields(leaves),
-            self._features({snapshot: event.features for snapshot, event in found.items()}),
-            self._mask(found),
-        )
-
-    # -- types ----------------------------------------------------------------------------
-
-    def _type(self, name: str, found: By) -> NamedType:
-        ordered = {s: self._models[s].type(found[s]) for s in self._newest_first if s in found}
-        enums = {s: t for s, t in ordered.items() if isinstance(t, Enum)}
-        alternates = {s: t for s, t in ordered.items() if isinstance(t, Alternate)}
-        objects = {s: t for s, t in ordered.items() if isinstance(t, Object)}
-        if len(enums) == len(ordered):
+    def type(self, name: str, found: By) -> NamedType:
+        """Merge what goes by this name: an enum, an object or an alternate in all snapshots."""
+        types = {s: self._models[s].type(found[s]) for s in self.newest_first if s in found}
+        enums = {s: t for s, t in types.items() if isinstance(t, Enum)}
+        alternates = {s: t for s, t in types.items() if isinstance(t, Alternate)}
+        objects = {s: t for s, t in types.items() if isinstance(t, Object)}
+        if len(enums) == len(types):
             return self._enum(name, enums)
-        if len(alternates) == len(ordered):
-            parts = [self._annotation(s, m) for s, a in alternates.items() for m in a.members]
-            return AlternateType(name, tuple(dict.fromkeys(parts)), self._mask(found))
-        if len(objects) == len(ordered):
+        if len(alternates) == len(types):
+            parts = [self.annotation(s, m) for s, a in alternates.items() for m in a.members]
+            return AlternateType(name, tuple(dict.fromkeys(parts)), self.mask(found))
+        if len(objects) == len(types):
             return self._object(name, objects)
-        raise NameClash(f"{name} is of different kinds", sorted(found))
+        raise NameClash(f"{name} is not of the same kind everywhere", sorted(found))
 
-    def _enum(self, name: str, found: Mapping[str, Enum]) -> EnumType:
-        values: dict[str, int] = {}
-        for snapshot, enum in found.items():
-            for value in enum.values:
-                values[value] = values.get(value, 0) | self._bits[snapshot]
-        features = {
-            value: self._features(
-                {
-                    s: e.features.get(value, frozenset())
-                    for s, e in found.items()
-                    if value in e.values
-                }
-            )
-            for value in values
-        }
-        return EnumType(name, values, {v: f for v, f in features.items() if f}, self._mask(found))
-
-    def _object(self, name: str, found: Mapping[str, Object]) -> StructType | UnionType:
-        leaves = {s: self._leaves(s, type_.name) for s, type_ in found.items()}
-        rows = dict.fromkeys(leaf.tags for several in leaves.values() for leaf in several)
-        complete = [row for row in rows if not any(_extends(other, row) for other in rows)]
-        common = min(len(type_.members) for type_ in found.values()) - 1
-        branches: list[Branch] = []
-        for row in complete:
-            having = {
-                s: leaf for s, several in leaves.items() if (leaf := self._leaf(s, several, row))
-            }
-            features = self._features({s: leaf.features for s, leaf in having.items()})
-            fields = self._fields(having, [tag for tag, _ in row])
-            if name in self._config.sparse and len(fields) == common:
-                continue
-            class_name = self._branch_name(name, row) if row else name
-            branches.append(Branch(class_name, row, fields, features, self._mask(having)))
-        if complete == [()]:
-            (only,) = branches
-            return StructType(name, only.fields, only.features, only.mask)
-        return UnionType(name, tuple(branches), name in self._outputs, self._mask(found))
-
-    def _branch_name(self, union: str, row: Tags) -> str:
-        template = self._config.branches.get(union, union + "{branch}")
-        return template.format(branch="".join(camel_case(value) for _, value in row))
-
-    def _leaf(self, snapshot: str, several: Sequence[Leaf], row: Tags) -> Leaf | None:
-        """What a snapshot knows of a row; it may have fewer discriminators."""
-        for leaf in several:
-            if leaf.tags == row or _extends(row, leaf.tags):
-                further = dict(row[len(leaf.tags) :])
-                known = {m.name: self._values(snapshot, m.type) for m in leaf.members}
-                if all(value in known.get(tag, (value,)) for tag, value in further.items()):
-                    return leaf
-        return None
-
-    def _values(self, snapshot: str, masked: str) -> Sequence[str]:
-        found = self._models[snapshot].type(masked)
-        return found.values if isinstance(found, Enum) else ()
-
-    def _leaves(self, snapshot: str, masked: str, base: Leaf = _NO_LEAF) -> list[Leaf]:
+    def leaves(self, snapshot: str, masked: str, base: Leaf = _ROOT) -> list[Leaf]:
+        """Take an object apart; `base` is what it continues as a branch."""
         found = self._models[snapshot].type(masked)
         if not isinstance(found, Object):
             raise ConfigError("arguments, data and branches are objects", [f"{snapshot} {masked}"])
         members = (*base.members, *found.members)
         if found.tag is None:
             return [Leaf(base.tags, members, base.features | found.features)]
-        leaves: list[Leaf] = []
         tag = next(member for member in found.members if member.name == found.tag)
         tag_type = self._models[snapshot].type(tag.type)
+        kept = tuple(member for member in members if member is not tag)
+        leaves: list[Leaf] = []
         for case, variant in found.variants.items():
-            marks = (
-                tag_type.features.get(case, frozenset())
-                if isinstance(tag_type, Enum)
-                else frozenset[str]()
-            )
-            row = (*base.tags, (found.tag, case))
-            kept = tuple(member for member in members if member.name != found.tag)
-            leaves += self._leaves(snapshot, variant, Leaf(row, kept, base.features | marks))
+            row = (*base.tags, (tag.name, case))
+            marks = tag_type.features.get(case) if isinstance(tag_type, Enum) else None
+            branch = Leaf(row, kept, base.features | (marks or frozenset()))
+            leaves += self.leaves(snapshot, variant, branch)
         return leaves
 
-    # -- members --------------------------------------------------------------------------
-
-    def _fields(self, leaves: Mapping[str, Leaf], tags: Sequence[str] = ()) -> tuple[Field, ...]:
-        """Merge the members, the newest snapshot's first and mandatory ones before others."""
-        members: dict[str, list[Seen]] = {}
-        for snapshot in self._newest_first:
+    def fields(self, leaves: Mapping[str, Leaf]) -> tuple[Field, ...]:
+        """Merge members, the newest snapshot's first and mandatory ones before others."""
+        seen: dict[str, dict[str, Member]] = {}
+        for snapshot in self.newest_first:
             if snapshot in leaves:
                 for member in leaves[snapshot].members:
-                    if member.name not in tags:
-                        members.setdefault(member.name, []).append(Seen(snapshot, member))
-        fields = [self._field(seen, len(leaves)) for seen in members.values()]
+                    seen.setdefault(member.name, {})[snapshot] = member
+        fields = [self._field(name, members, len(leaves)) for name, members in seen.items()]
         return tuple(sorted(fields, key=lambda field: field.optional))
 
-    def _field(self, seen: Sequence[Seen], owners: int) -> Field:
-        wire = seen[0].member.name
-        return Field(
-            wire,
-            python_name(wire),
-            self._reference({each.snapshot: each.member.type for each in seen}),
-            len(seen) < owners or any(each.member.optional for each in seen),
-            self._features({each.snapshot: each.member.features for each in seen}),
-            self._mask([each.snapshot for each in seen]),
-        )
-
-    def _reference(self, types: By) -> str:
-        """The annotation for what is of these types, newest first.
+    def reference(self, types: By) -> str:
+        """The annotation for what is of these types, given newest first.
 
         An older type is left out where a newer one takes the same kind of JSON.
         """
-        chosen: dict[str, None] = {}
+        chosen: list[str] = []
         taken: set[str] = set()
         for snapshot, masked in types.items():
             kinds = self._kinds(snapshot, masked)
             if not kinds <= taken:
-                chosen[self._annotation(snapshot, masked)] = None
+                chosen.append(self.annotation(snapshot, masked))
                 taken |= kinds
-        return " | ".join(chosen)
+        return " | ".join(dict.fromkeys(chosen))
+
+    def annotation(self, snapshot: str, masked: str) -> str:
+        """The annotation for one snapshot's type."""
+        found = self._models[snapshot].type(masked)
+        if isinstance(found, Builtin):
+            return _BUILTINS[found.json_type]
+        if isinstance(found, Array):
+            return f"Sequence[{self.annotation(snapshot, found.element)}]"
+        name = self._names.get(snapshot, masked)
+        if name is None:
+            raise ConfigError("a type without a name", [f"{snapshot} {masked}"])
+        return name
+
+    def mask(self, snapshots: Iterable[str]) -> int:
+        """The bits of these snapshots."""
+        return sum(self._bits[snapshot] for snapshot in snapshots)
+
+    def features(self, found: Mapping[str, Features]) -> Features:
+        """Those that the thing has in the newest version that has it."""
+        newest = max(map(version, found))
+        return frozenset[str]().union(*(f for s, f in found.items() if version(s) == newest))
+
+    def _enum(self, name: str, found: Mapping[str, Enum]) -> EnumType:
+        having: dict[str, dict[str, Features]] = {}
+        for snapshot, enum in found.items():
+            for value in enum.values:
+                marks = enum.features.get(value, frozenset())
+                having.setdefault(value, {})[snapshot] = marks
+        values = {value: self.mask(by_snapshot) for value, by_snapshot in having.items()}
+        features = {value: self.features(by_snapshot) for value, by_snapshot in having.items()}
+        return EnumType(name, values, features, self.mask(found))
+
+    def _object(self, name: str, found: Mapping[str, Object]) -> StructType | UnionType:
+        leaves = {s: self.leaves(s, type_.name) for s, type_ in found.items()}
+        rows = dict.fromkeys(leaf.tags for several in leaves.values() for leaf in several)
+        branches: list[Branch] = []
+        for row in rows:
+            # A snapshot in which a branch is no union yet knows a shorter row.
+            if any(_extends(other, row) for other in rows):
+                continue
+            having = {s: leaf for s in leaves if (leaf := self._leaf(s, leaves[s], row))}
+            features = self.features({s: leaf.features for s, leaf in having.items()})
+            fields = self.fields(having)
+            if name not in self._config.sparse or len(fields) > _common(leaves):
+                branch = self._branch_name(name, row)
+                branches.append(Branch(branch, row, fields, features, self.mask(having)))
+        if rows.keys() == {()}:
+            (only,) = branches
+            return StructType(name, only.fields, only.features, only.mask)
+        return UnionType(name, tuple(branches), name in self._outputs, self.mask(found))
+
+    def _branch_name(self, union: str, row: Tags) -> str:
+        if not row:
+            return union
+        template = self._config.branches.get(union, union + "{branch}")
+        return template.format(branch="".join(camel_case(value) for _, value in row))
+
+    def _leaf(self, snapshot: str, several: Sequence[Leaf], row: Tags) -> Leaf | None:
+        """What a snapshot knows of a row, without the discriminators that it has as members."""
+        for leaf in several:
+            if leaf.tags == row:
+                return leaf
+            if _extends(row, leaf.tags):
+                further = dict(row[len(leaf.tags) :])
+                known = [member for member in leaf.members if member.name in further]
+                if all(self._may_be(snapshot, m.type, further[m.name]) for m in known):
+                    rest = tuple(member for member in leaf.members if member not in known)
+                    return Leaf(row, rest, leaf.features)
+        return None
+
+    def _may_be(self, snapshot: str, masked: str, value: str) -> bool:
+        found = self._models[snapshot].type(masked)
+        return not isinstance(found, Enum) or value in found.values
+
+    def _field(self, wire: str, members: Mapping[str, Member], owners: int) -> Field:
+        return Field(
+            wire,
+            python_name(wire),
+            self.reference({snapshot: member.type for snapshot, member in members.items()}),
+            len(members) < owners or any(member.optional for member in members.values()),
+            self.features({snapshot: member.features for snapshot, member in members.items()}),
+            self.mask(members),
+        )
 
     def _kinds(self, snapshot: str, masked: str) -> set[str]:
         found = self._models[snapshot].type(masked)
@@ -369,28 +219,11 @@ class _Merge:
             return {kind for member in found.members for kind in self._kinds(snapshot, member)}
         return {found.json_type if isinstance(found, Builtin) else _JSON_KINDS[type(found)]}
 
-    def _annotation(self, snapshot: str, masked: str) -> str:
-        found = self._models[snapshot].type(masked)
-        if isinstance(found, Builtin):
-            return BUILTINS[found.json_type]
-        if isinstance(found, Array):
-            return f"Sequence[{self._annotation(snapshot, found.element)}]"
-        name = self._names.get(snapshot, masked)
-        if name is None:
-            raise ConfigError("a type without a name", [f"{snapshot} {masked}"])
-        return name
-
-    def _mask(self, snapshots: Sequence[str] | Mapping[str, object]) -> int:
-        return sum(self._bits[snapshot] for snapshot in snapshots)
-
-    def _features(self, found: Mapping[str, Features]) -> Features:
-        """Those in the newest version that has the thing."""
-        newest = max(map(version, found))
-        return frozenset[str]().union(*(f for s, f in found.items() if version(s) == newest))
-
-
-_JSON_KINDS: Final[Mapping[type, str]] = {Enum: "string", Array: "array", Object: "object"}
-
 
 def _extends(row: Tags, prefix: Tags) -> bool:
     return len(row) > len(prefix) and row[: len(prefix)] == prefix
+
+
+def _common(leaves: Mapping[str, Sequence[Leaf]]) -> int:
+    """The number of members that every branch has."""
+    return min(len(leaf.members) for several in leaves.values() for leaf in several)

@@ -7,7 +7,7 @@ builtins, names that `codec` exports, and the names of other types in here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .model import Features
@@ -113,6 +113,15 @@ class Module:
     types: tuple[NamedType, ...]
     commands: tuple[CommandType, ...]
     events: tuple[EventType, ...]
+
+    def exported(self) -> Iterator[str]:
+        """Every name that the module defines."""
+        for each in self.types:
+            yield each.name
+            if isinstance(each, UnionType):
+                yield from (branch.name for branch in each.branches)
+        yield from (command.name for command in self.commands)
+        yield from (event.name for event in self.events)
 
 
 @dataclass(frozen=True)

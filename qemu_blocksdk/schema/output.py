@@ -1,6 +1,6 @@
 """The generated directory: written as one step a file, compared byte by byte.
 
-Here lives what `generate` and `check` do with files; the text comes from `render`.
+Here lives what `generate` and `check` do with files; the text comes from `package`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from . import snapshots
+from .bind import bind
 from .config import HERE, Config
 from .fetch import write_atomically
-from .merge import merge
-from .render import render
+from .package import render
 
 WIRE: Final = HERE.parent / "wire"
 
@@ -21,7 +21,7 @@ WIRE: Final = HERE.parent / "wire"
 def generate() -> dict[str, str]:
     """The files of `wire/` that follow from snapshots, roots.toml and names.toml."""
     models = {name: snapshots.load(name) for name in snapshots.available()}
-    return render(merge(models, Config.load()))
+    return render(bind(models, Config.load()))
 
 
 def write(files: Mapping[str, str], directory: Path) -> list[str]:

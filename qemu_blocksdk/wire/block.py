@@ -654,7 +654,7 @@ class BlockLatencyHistogramSet(Command["None"]):
     """Run QMP's `block-latency-histogram-set`; it returns nothing.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `boundaries_zap`.
+    Only in QEMU 10.0: `boundaries_zap`.
     """
 
     _name: ClassVar[str] = "block-latency-histogram-set"

@@ -186,7 +186,7 @@ Only in QEMU 10.0.
 class BlockJobInfoMirror(Struct):
     """QMP union `BlockJobInfo`, branch `type=mirror`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0: `actively_synced`.
     """
 
     type: ClassVar[Literal["mirror"]] = "mirror"
@@ -202,15 +202,12 @@ class BlockJobInfoMirror(Struct):
     status: JobStatus
     auto_finalize: bool
     auto_dismiss: bool
-    actively_synced: bool
     error: str | None = None
+    actively_synced: bool | None = None
 
 
 class BlockJobInfoCommit(Struct):
-    """QMP union `BlockJobInfo`, branch `type=commit`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=commit`."""
 
     type: ClassVar[Literal["commit"]] = "commit"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -229,10 +226,7 @@ class BlockJobInfoCommit(Struct):
 
 
 class BlockJobInfoStream(Struct):
-    """QMP union `BlockJobInfo`, branch `type=stream`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=stream`."""
 
     type: ClassVar[Literal["stream"]] = "stream"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -251,10 +245,7 @@ class BlockJobInfoStream(Struct):
 
 
 class BlockJobInfoBackup(Struct):
-    """QMP union `BlockJobInfo`, branch `type=backup`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=backup`."""
 
     type: ClassVar[Literal["backup"]] = "backup"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -273,10 +264,7 @@ class BlockJobInfoBackup(Struct):
 
 
 class BlockJobInfoCreate(Struct):
-    """QMP union `BlockJobInfo`, branch `type=create`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=create`."""
 
     type: ClassVar[Literal["create"]] = "create"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -295,10 +283,7 @@ class BlockJobInfoCreate(Struct):
 
 
 class BlockJobInfoAmend(Struct):
-    """QMP union `BlockJobInfo`, branch `type=amend`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=amend`."""
 
     type: ClassVar[Literal["amend"]] = "amend"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -317,10 +302,7 @@ class BlockJobInfoAmend(Struct):
 
 
 class BlockJobInfoSnapshotLoad(Struct):
-    """QMP union `BlockJobInfo`, branch `type=snapshot-load`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=snapshot-load`."""
 
     type: ClassVar[Literal["snapshot-load"]] = "snapshot-load"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -339,10 +321,7 @@ class BlockJobInfoSnapshotLoad(Struct):
 
 
 class BlockJobInfoSnapshotSave(Struct):
-    """QMP union `BlockJobInfo`, branch `type=snapshot-save`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=snapshot-save`."""
 
     type: ClassVar[Literal["snapshot-save"]] = "snapshot-save"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -361,10 +340,7 @@ class BlockJobInfoSnapshotSave(Struct):
 
 
 class BlockJobInfoSnapshotDelete(Struct):
-    """QMP union `BlockJobInfo`, branch `type=snapshot-delete`.
-
-    Only in QEMU 10.0.
-    """
+    """QMP union `BlockJobInfo`, branch `type=snapshot-delete`."""
 
     type: ClassVar[Literal["snapshot-delete"]] = "snapshot-delete"
     _tags: ClassVar[tuple[str, ...]] = ("type",)

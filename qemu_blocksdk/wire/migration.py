@@ -56,8 +56,8 @@ MigrationCapability = Literal[
 """QMP enum `MigrationCapability`.
 
 Only in the system emulator.
-Only in the system emulator of QEMU 10.0: `switchover-ack`, `dirty-limit`, `mapped-ram`.
-Only in the system emulator of QEMU 7.2: `compress`, `block`.
+Only in QEMU 10.0: `switchover-ack`, `dirty-limit`, `mapped-ram`.
+Only in QEMU 7.2: `compress`, `block`.
 Deprecated: `zero-blocks`.
 Unstable: `x-colo`, `x-ignore-shared`.
 """
@@ -90,7 +90,7 @@ MigrationStatus = Literal[
 """QMP enum `MigrationStatus`.
 
 Only in the system emulator.
-Only in the system emulator of QEMU 10.0: `postcopy-recover-setup`.
+Only in QEMU 10.0: `postcopy-recover-setup`.
 """
 
 
@@ -176,9 +176,8 @@ class MigrationInfo(Struct):
     """QMP object `MigrationInfo`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `dirty_limit_throttle_time_per_round`,
-    `dirty_limit_ring_full_time`.
-    Only in the system emulator of QEMU 7.2: `disk`, `compression`.
+    Only in QEMU 10.0: `dirty_limit_throttle_time_per_round`, `dirty_limit_ring_full_time`.
+    Only in QEMU 7.2: `disk`, `compression`.
     """
 
     status: MigrationStatus | None = None
@@ -205,10 +204,10 @@ class MigrationParameters(Struct):
     """QMP object `MigrationParameters`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
+    Only in QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
     `x_vcpu_dirty_limit_period`, `vcpu_dirty_limit`, `mode`, `zero_page_detection`, `direct_io`.
-    Only in the system emulator of QEMU 7.2: `compress_level`, `compress_threads`,
-    `compress_wait_thread`, `decompress_threads`, `block_incremental`.
+    Only in QEMU 7.2: `compress_level`, `compress_threads`, `compress_wait_thread`,
+    `decompress_threads`, `block_incremental`.
     Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`.
     """
 
@@ -252,7 +251,7 @@ class MigrationStats(Struct):
     """QMP object `MigrationStats`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 7.2: `skipped`.
+    Only in QEMU 7.2: `skipped`.
     """
 
     transferred: int
@@ -417,8 +416,8 @@ class Migrate(Command["None"]):
     """Run QMP's `migrate`; it returns nothing.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `channels`.
-    Only in the system emulator of QEMU 7.2: `blk`, `inc`.
+    Only in QEMU 10.0: `channels`.
+    Only in QEMU 7.2: `blk`, `inc`.
     """
 
     _name: ClassVar[str] = "migrate"
@@ -434,7 +433,7 @@ class MigrateIncoming(Command["None"]):
     """Run QMP's `migrate-incoming`; it returns nothing.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `channels`, `exit_on_error`.
+    Only in QEMU 10.0: `channels`, `exit_on_error`.
     """
 
     _name: ClassVar[str] = "migrate-incoming"
@@ -513,10 +512,10 @@ class MigrateSetParameters(Command["None"]):
     """Run QMP's `migrate-set-parameters`; it returns nothing.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
+    Only in QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
     `x_vcpu_dirty_limit_period`, `vcpu_dirty_limit`, `mode`, `zero_page_detection`, `direct_io`.
-    Only in the system emulator of QEMU 7.2: `compress_level`, `compress_threads`,
-    `compress_wait_thread`, `decompress_threads`, `block_incremental`.
+    Only in QEMU 7.2: `compress_level`, `compress_threads`, `compress_wait_thread`,
+    `decompress_threads`, `block_incremental`.
     Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`.
     """
 

@@ -58,7 +58,7 @@ SysEmuTarget = Literal[
 """QMP enum `SysEmuTarget`.
 
 Only in the system emulator.
-Only in the system emulator of QEMU 7.2: `cris`, `nios2`.
+Only in QEMU 7.2: `cris`, `nios2`.
 """
 
 
@@ -132,7 +132,7 @@ class MachineInfo(Struct):
     """QMP object `MachineInfo`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `acpi`, `compat_props`.
+    Only in QEMU 10.0: `acpi`, `compat_props`.
     Unstable: `compat_props`.
     """
 
@@ -140,7 +140,7 @@ class MachineInfo(Struct):
     cpu_max: int
     hotpluggable_cpus: bool
     numa_mem_supported: bool
-    deprecated_: bool
+    deprecated: bool
     alias: str | None = None
     is_default: bool | None = None
     default_cpu_type: str | None = None
@@ -432,7 +432,7 @@ class QueryMachines(Command["list[MachineInfo]"]):
     """Run QMP's `query-machines`; it returns `list[MachineInfo]`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 10.0: `compat_props`.
+    Only in QEMU 10.0: `compat_props`.
     Unstable: `compat_props`.
     """
 

@@ -105,7 +105,7 @@ class StatusInfo(Struct):
     """QMP object `StatusInfo`.
 
     Only in the system emulator.
-    Only in the system emulator of QEMU 7.2: `singlestep`.
+    Only in QEMU 7.2: `singlestep`.
     """
 
     running: bool

@@ -1,0 +1,110 @@
+"""All files of `wire/`: the domains, and the two that are about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .layout import HEADER, PYRIGHT, docstring, import_line, import_order, natural_order
+from .merged import CommandType, EnumType, EventType, Field, Merged, Module, NamedType, UnionType
+from .render import module_text
+
+
+def render(merged: Merged) -> dict[str, str]:
+    """The files of `wire/`: name -> text."""
+    homes = {name: module.name for module in merged.modules for name in module.exported()}
+    files = {f"{m.name}.py": module_text(m, homes, merged) for m in merged.modules}
+    files["_availability.py"] = _availability(merged)
+    files["__init__.py"] = _package(merged, homes)
+    return files
+
+
+def _availability(merged: Merged) -> str:
+    names = "".join(f'    "{name}",\n' for name in merged.snapshots)
+    rows = "".join(f'    "{key}": {mask},\n' for key, mask in exceptions(merged).items())
+    return f'''{HEADER}"""Which snapshots have what, for all that not every one of them has.
+
+Keys are class names, `Class.attribute` for members and `Alias=value` for enum values; a
+value has bit N set where `SNAPSHOTS[N]` has the thing. A member or value without an entry
+of its own is wherever its class or alias is; what has no entry at all is everywhere.
+"""
+
+SNAPSHOTS: tuple[str, ...] = (
+{names})
+EXCEPTIONS: dict[str, int] = {{
+{rows}}}
+'''
+
+
+def _package(merged: Merged, homes: Mapping[str, str]) -> str:
+    by_module = {m.name: sorted(m.exported(), key=import_order) for m in merged.modules}
+    typed = "\n".join(
+        import_line(f".{name}", by_module[name], "    ") for name in sorted(by_module)
+    )
+    everything = sorted(homes, key=natural_order)
+    listed = "".join(f'    "{name}",\n' for name in everything)
+    index = "".join(f'    "{name}": "{homes[name]}",\n' for name in everything)
+    doc = docstring(
+        ["Every bound command, event and type of QMP; a domain loads on first use."], ""
+    )
+    return f"""{HEADER}{PYRIGHT}{doc}
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+{typed}
+
+__all__ = [
+{listed}]
+
+_HOMES = {{
+{index}}}
+
+# Not for type checkers, which would take any misspelt name for an object.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
+        value = globals()[name] = getattr(import_module(f".{{home}}", __name__), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+"""
+
+
+def exceptions(merged: Merged) -> dict[str, int]:
+    """The masks that say more than that of their owner."""
+    found: dict[str, int] = {}
+    for module in merged.modules:
+        for name, mask, parts in _owners(module):
+            if mask != merged.everywhere:
+                found[name] = mask
+            found.update((part, its) for part, its in parts if its != mask)
+    return dict(sorted(found.items()))
+
+
+def _owners(module: Module) -> Iterator[tuple[str, int, Iterable[tuple[str, int]]]]:
+    for type_ in module.types:
+        yield from _type_owners(type_)
+    bound: tuple[CommandType | EventType, ...] = (*module.commands, *module.events)
+    for each in bound:
+        yield each.name, each.mask, _members(each.name, each.fields)
+
+
+def _type_owners(each: NamedType) -> Iterator[tuple[str, int, Iterable[tuple[str, int]]]]:
+    if isinstance(each, EnumType):
+        yield each.name, each.mask, [(f"{each.name}={v}", mask) for v, mask in each.values.items()]
+        return
+    yield each.name, each.mask, _members(each.name, getattr(each, "fields", ()))
+    if isinstance(each, UnionType):
+        for branch in each.branches:
+            yield branch.name, branch.mask, _members(branch.name, branch.fields)
+
+
+def _members(owner: str, fields: Iterable[Field]) -> list[tuple[str, int]]:
+    return [(f"{owner}.{field.python}", field.mask) for field in fields]
