@@ -16,7 +16,8 @@ def describe(mask: int, snapshots: Sequence[str], within: int = -1) -> str:
 
     Told in contrast to the snapshots `within`, all if not given.
     """
-    known = [(1 << index, *name.rsplit("-", 1)) for index, name in enumerate(snapshots)]
+    parts = [name.rpartition("-") for name in snapshots]
+    known = [(1 << index, program, release) for index, (program, _, release) in enumerate(parts)]
     others = [(program, release) for bit, program, release in known if (mask | within) & bit]
     chosen = [(program, release) for bit, program, release in known if mask & bit]
     programs = list(dict.fromkeys(program for program, _ in chosen))
