@@ -8,6 +8,7 @@ this is not ``qemu.qmp.QMPClient``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
@@ -57,6 +58,8 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Event)
 _log = logging.getLogger(__name__)
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
+_decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
+_quoted = functools.lru_cache(_dumps)
 
 
 class Peer(Protocol):
@@ -83,7 +86,9 @@ class AsyncQmp:
     def __init__(self, command_timeout: float, peer: Peer | None) -> None:
         self._command_timeout = command_timeout
         self._peer = peer
-        self._ids = itertools.count()
+        self._ids = itertools.count(1)
+        # Holds "" while no command without an id is in flight; taking it is one step.
+        self._bare_id = [""]
         self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._events = Register()
         self._error: BlockSdkError | None = None
@@ -258,22 +263,37 @@ class AsyncQmp:
         return self._command_timeout if timeout is None else timeout
 
     def _request(self, name: str, arguments: JsonObject, oob: bool) -> tuple[str, bytes]:
-        """Return a fresh id and the encoded request."""
+        """Return the id of a new command ("": it carries none) and the encoded request.
+
+        QEMU reads its monitor byte by byte, at some 2 us each, so a command carries an id
+        only while the reply to one without is still to come.
+        """
         if self._error is not None:
             raise _again(self._error)
         if oob and not self._has_oob:
             raise Unsupported("out-of-band execution")
-        ident = f"{next(self._ids):x}"
-        message: dict[str, object] = {"exec-oob" if oob else "execute": name, "id": ident}
+        text = f'{{"{"exec-oob" if oob else "execute"}":{_quoted(name)}}}'
         if arguments:
-            message["arguments"] = arguments
-        try:
-            request = _dumps(message).encode() + b"\n"
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
+            try:
+                text = f'{text[:-1]},"arguments":{_dumps(arguments)}}}'
+            except (TypeError, ValueError, RecursionError) as error:
+                raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("--> %s", _dumps(redact(cast("JsonObject", message))))
-        return ident, request
+            _log.debug("--> %s %s", name, _dumps(redact(arguments)))
+        if not oob:
+            with contextlib.suppress(IndexError):
+                return self._bare_id.pop(), f"{text}\n".encode()
+        ident = f"{next(self._ids):x}"
+        return ident, f'{text[:-1]},"id":"{ident}"}}\n'.encode()
+
+    def _reply_id(self, message: JsonObject) -> str:
+        """Return the id of the command that the message replies to."""
+        ident = message.get("id")
+        if ident is not None:
+            return str(ident)
+        if not self._bare_id:
+            self._bare_id.append("")
+        return ""
 
     async def _execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
@@ -295,16 +315,21 @@ class AsyncQmp:
     def _ask(self, name: str, arguments: JsonObject, limit: float, oob: bool) -> JsonValue:
         ident, request = self._request(name, arguments, oob)
         give_up = time.monotonic() + limit
-        mailbox = _Mailbox()
+        reply: JsonObject | BlockSdkError | None = None
+        mailbox: _Mailbox | None = None
 
         def is_reply(line: bytes) -> bool:
+            nonlocal reply
             message = self._message(line)
-            if message.get("id") != ident:
+            if "event" in message or message.get("id", "") != ident:
                 return False
-            mailbox.put(message)
+            self._reply_id(message)
+            reply = message
             return True
 
         def hand_over() -> None:
+            nonlocal mailbox
+            mailbox = _Mailbox()
             self._pending[ident] = mailbox.put
             if self._error is not None:
                 mailbox.put(self._error)
@@ -316,14 +341,15 @@ class AsyncQmp:
                 timeout=min(limit, threading.TIMEOUT_MAX),
                 hand_over=hand_over,
             )
-            message = mailbox.get(give_up)
-            if message is None:
-                raise DeadlineExceeded(f"the reply to {name}", seconds=limit)
-            if isinstance(message, BlockSdkError):
-                raise _again(message)
-            return _result(message, name, arguments)
+            if mailbox is not None:
+                reply = mailbox.get(give_up)
         finally:
             self._pending.pop(ident, None)
+        if reply is None:
+            raise DeadlineExceeded(f"the reply to {name}", seconds=limit)
+        if isinstance(reply, BlockSdkError):
+            raise _again(reply)
+        return _result(reply, name, arguments)
 
     # -- events -------------------------------------------------------------------------
 
@@ -359,17 +385,20 @@ class AsyncQmp:
         elif self._greeting is not None and not self._greeting.done():
             self._greeting.set_result(message)
         else:
-            deliver = self._pending.get(str(message.get("id")))
+            if "id" not in message and self._bare_id:
+                # QEMU answers so to what it cannot read, which is nothing that we sent.
+                self._link.close()
+                self._on_lost(f"an unexpected reply: {_dumps(message)[:200]}")
+                return
+            deliver = self._pending.get(self._reply_id(message))
             if deliver is not None:
                 deliver(message)
-            elif "error" in message and "id" not in message:
-                self._link.close()
-                self._on_lost(f"the peer could not read what was sent: {message['error']}")
 
     def _message(self, line: bytes) -> JsonObject:
-        message: object = json.loads(line.decode())
-        if not isinstance(message, dict):
-            raise ValueError("a QMP message is an object")
+        text = line.decode().rstrip()
+        message, end = _decode(text)
+        if end != len(text) or not isinstance(message, dict):
+            raise ValueError("a QMP message is one object")
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("<-- %s", line.decode(errors="replace").rstrip())
         return cast("JsonObject", message)

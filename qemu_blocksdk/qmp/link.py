@@ -57,6 +57,7 @@ class Link:
         self._closed = False
         # Shares the connection with `_sock`; its own time limit is why it is another object.
         self._seat_sock = sock.dup()
+        self._seat_timeout = -1.0
         self._poll = select.epoll()
         self._poll.register(sock, select.EPOLLIN)
         self._loop.add_reader(self._poll.fileno(), self._on_readable)
@@ -78,9 +79,10 @@ class Link:
                 return
             sent = 0
             if not self._outbox:
-                # An error other than "full" shows up on the reading side as well.
-                with contextlib.suppress(OSError):
+                try:
                     sent = self._sock.send(data)
+                except OSError:
+                    pass  # full; anything worse shows up on the reading side as well
             if sent < len(data):
                 self._outbox += memoryview(data)[sent:]
                 self._loop.call_soon_threadsafe(self._flush)
@@ -110,8 +112,10 @@ class Link:
         """Give the seat up if ``who`` holds it. May be repeated, as after a Ctrl-C in here."""
         if self._seat.get("reader") is not who:
             return
-        with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+        try:
             self._poll.modify(self._sock, select.EPOLLIN)
+        except (ValueError, OSError):
+            pass  # closed meanwhile
         self._seat.pop("reader", None)
         if self._closed or self._inbox:
             self._loop.call_soon_threadsafe(self._drain)
@@ -184,8 +188,8 @@ class Link:
                 if not self._take_seat(who):
                     hand_over()
                     self.send(request)
-                else:
-                    self._ask_seated(request, is_reply, timeout, hand_over)
+                elif not self._ask_seated(request, is_reply, timeout):
+                    hand_over()
             finally:
                 self._leave_seat(who)
         except BaseException:
@@ -193,26 +197,26 @@ class Link:
             raise
 
     def _ask_seated(
-        self,
-        request: bytes,
-        is_reply: Callable[[bytes], bool],
-        timeout: float,
-        hand_over: Callable[[], None],
-    ) -> None:
-        with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+        self, request: bytes, is_reply: Callable[[bytes], bool], timeout: float
+    ) -> bool:
+        try:
             self._poll.modify(self._sock, 0)
-        self.send(request)
-        # What the loop has begun to read, it finishes.
-        if not self._inbox and not self._partial:
-            with contextlib.suppress(OSError):
+            self.send(request)
+            # What the loop has begun to read, it finishes.
+            if self._inbox or self._partial:
+                return False
+            if timeout != self._seat_timeout:
                 self._seat_sock.settimeout(timeout)
-                # One call in C from socket to inbox: Ctrl-C cannot come between and lose it.
-                self._inbox.extend(map(self._seat_sock.recv, _READ_SIZES))
-            line = self._inbox[0] if self._inbox else b""
-            if line.find(b"\n") == len(line) - 1 >= 0 and is_reply(line):
-                self._inbox.clear()
-                return
-        hand_over()
+                self._seat_timeout = timeout
+            # One call in C from socket to inbox: Ctrl-C cannot come between and lose it.
+            self._inbox.extend(map(self._seat_sock.recv, _READ_SIZES))
+        except (ValueError, OSError):  # the time ran out, or closed meanwhile
+            return False
+        line = self._inbox[0]
+        if line.find(b"\n") != len(line) - 1 or not line or not is_reply(line):
+            return False
+        self._inbox.clear()
+        return True
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
