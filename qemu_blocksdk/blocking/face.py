@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing_extensions import Self
+from typing import Self
 
 
 class Face:
     """Holds the async twin. Two faces of one twin are equal."""
 
-    def __init__(self, twin: object) -> None:
-        self._twin = twin
+    _twin: object
 
     @classmethod
     def _of(cls, twin: object) -> Self:

@@ -66,11 +66,14 @@ def _encode_member(member: object, owner: str, attribute: str) -> JsonValue:
         return None
     if member is None or isinstance(member, str | int | float):
         return member
-    if isinstance(member, Sequence) and not isinstance(member, bytes | bytearray | memoryview):
-        return [_encode_member(item, owner, attribute) for item in member]
+    if isinstance(member, Sequence) and not isinstance(member, bytes | bytearray):
+        items = cast("Sequence[object]", member)
+        return [_encode_member(item, owner, attribute) for item in items]
     if isinstance(member, Mapping):
-        return {str(key): _encode_member(item, owner, key) for key, item in member.items()}
-    raise UsageError(f"{owner}.{attribute}: a {type(member).__name__} has no JSON form")
+        members = cast("Mapping[object, object]", member)
+        return {str(key): _encode_member(item, owner, attribute) for key, item in members.items()}
+    kind: type[object] = type(member)
+    raise UsageError(f"{owner}.{attribute}: a {kind.__name__} has no JSON form")
 
 
 @functools.cache
@@ -174,7 +177,7 @@ def _converter(hint: object) -> _Converter | None:
     origin = get_origin(hint)
     if origin is Annotated:
         return _converter(get_args(hint)[0])
-    if isinstance(origin, type) and issubclass(origin, Sequence):
+    if origin in (list, Sequence):
         return _sequence_converter(origin, *get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Struct):
         return functools.partial(_decode_or_none, hint)
@@ -193,14 +196,14 @@ def _null(_json: JsonValue) -> Null:
     return NULL
 
 
-def _sequence_converter(origin: type, item_hint: object) -> _Converter:
+def _sequence_converter(origin: object, item_hint: object) -> _Converter:
     convert = _converter(item_hint)
-    container = list if origin is list else tuple
 
     def sequence(json: JsonValue) -> object:
         if not isinstance(json, list):
             return json
-        return container(json if convert is None else map(convert, json))
+        items = json if convert is None else map(convert, json)
+        return list(items) if origin is list else tuple(items)
 
     return sequence
 
@@ -282,4 +285,4 @@ def _evaluate(hint: object, module: str) -> object:
     if not isinstance(hint, str):
         return hint
     # The annotations are generated source of this package, never anybody's input.
-    return eval(hint, {}, cast("Mapping[str, object]", _Names(module)))  # noqa: S307
+    return eval(hint, {}, cast("Mapping[str, object]", _Names(module)))

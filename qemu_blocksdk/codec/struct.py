@@ -8,7 +8,17 @@ hundreds, of which a program uses a handful. Decoded instances never need it at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, final
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    ClassVar,
+    Generic,
+    NoReturn,
+    TypeAlias,
+    TypeVar,
+    cast,
+    final,
+)
 
 from typing_extensions import dataclass_transform
 
@@ -60,7 +70,7 @@ class _StructType(type):
     """Turns a wire class into an attrs class when somebody first looks for that."""
 
     def __getattr__(cls, name: str) -> object:
-        if name == "__attrs_attrs__" and cls not in _BASES:
+        if name == "__attrs_attrs__" and cast("type", cls) not in _BASES:
             _define(cls)
             return cls.__dict__[name]
         raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
@@ -141,7 +151,7 @@ class Event(Struct):
         return seconds
 
 
-_BASES = frozenset((Struct, Command, Event))
+_BASES: frozenset[type] = frozenset((Struct, Command, Event))
 
 
 class Unknown(Struct):
@@ -173,12 +183,15 @@ def _content(value: Struct) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, cast("Sequence[object]", value)))
+    return value
 
 
 def _hashable(value: object) -> object:
     if isinstance(value, Mapping):
-        return frozenset((k, _hashable(v)) for k, v in value.items() if v is not None)
+        members = cast("Mapping[object, object]", value)
+        return frozenset((k, _hashable(v)) for k, v in members.items() if v is not None)
     if isinstance(value, list | tuple):
-        return tuple(map(_hashable, value))
+        return tuple(map(_hashable, cast("Sequence[object]", value)))
     return value

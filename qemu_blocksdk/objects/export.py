@@ -7,10 +7,8 @@ import itertools
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import quote, urlencode
-
-from typing_extensions import Self
 
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.qmp import AsyncQmp

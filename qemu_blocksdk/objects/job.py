@@ -10,8 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
-
-from typing_extensions import Self
+from typing import Self
 
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import (

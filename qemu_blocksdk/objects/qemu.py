@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
 import socket
 from collections.abc import Sequence
 from types import TracebackType
-from typing import ClassVar
-
-from typing_extensions import Self
+from typing import ClassVar, Self
 
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp import AsyncQmp, AsyncProcess, ServerKind
+from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -75,10 +72,10 @@ class AsyncQemu:
         if self.is_running:
             raise UsageError(f"{self._program} is already running")
         ours, theirs = socket.socketpair()
-        process = None
+        process, argv = None, [self._program]
         try:
             with theirs:
-                argv = [self._program, *await self._arguments(theirs.fileno()), *self._args]
+                argv += [*await self._arguments(theirs.fileno()), *self._args]
                 process = await AsyncProcess.spawn(argv, pass_fds=(theirs.fileno(),))
             self._qmp = await AsyncQmp.connect(
                 ours,

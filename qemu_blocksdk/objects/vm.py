@@ -59,10 +59,9 @@ class AsyncVM(AsyncQemu):
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """
         available = (await capture([self._program, "-accel", "help"])).split()
-        wanted: tuple[Accelerator, ...] = ("qtest", "tcg")
-        if self._accelerator is not None:
-            wanted = (self._accelerator,)
-        for accelerator in wanted:
-            if accelerator in available:
-                return accelerator
-        raise Unsupported(f"accelerator {wanted[-1]!r}")
+        wanted = self._accelerator
+        if wanted is None:
+            return "qtest" if "qtest" in available else "tcg"
+        if not available.count(wanted):
+            raise Unsupported(f"accelerator {wanted!r}")
+        return wanted

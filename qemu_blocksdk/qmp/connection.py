@@ -20,9 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
-
-from typing_extensions import Self
+from typing import Protocol, Self, TypeVar, cast, overload
 
 from qemu_blocksdk.codec import (
     Command,
@@ -47,9 +45,6 @@ from . import portal
 from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
 from .link import Link
-
-if TYPE_CHECKING:
-    from qemu_blocksdk.wire import VersionInfo
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
@@ -410,11 +405,9 @@ class AsyncQmp:
         """Fail everything that waits, with the process's last words if it has just died."""
         status, output = None, ""
         if self._peer is not None:
-            try:
+            with contextlib.suppress(DeadlineExceeded):
                 # The socket closes a moment before the process can be waited for.
                 status = await self._peer.wait(timeout=0.05)
-            except DeadlineExceeded:
-                pass
             output = self._peer.output_tail()
         self._fail(ConnectionLost(f"connection lost: {reason}", exit_status=status, output=output))
 

@@ -12,9 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Generic, TypeVar, cast
-
-from typing_extensions import Self
+from typing import Generic, Self, TypeVar, cast
 
 from qemu_blocksdk import wire
 from qemu_blocksdk.codec import Event, JsonObject, decode_event

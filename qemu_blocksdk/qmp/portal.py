@@ -31,7 +31,7 @@ class _Background:
 
 def _forget_after_fork() -> None:
     # The thread exists in the parent only. A child that uses new objects gets its own.
-    global _background, _start_lock  # noqa: PLW0603
+    global _background, _start_lock
     _background, _start_lock = None, threading.Lock()
 
 
@@ -39,7 +39,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _running() -> _Background:
-    global _background  # noqa: PLW0603
+    global _background
     if _background is None:
         with _start_lock:
             if _background is None:

@@ -17,15 +17,14 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import IO
-
-from typing_extensions import Self
+from typing import IO, Self
 
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError
 
 from . import portal
 
 _TAIL = 4096
+
 
 class AsyncProcess:
     """A running or ended child process; made by :meth:`spawn`."""
@@ -57,7 +56,7 @@ class AsyncProcess:
         if program is None:
             raise LaunchError(f"no program {argv[0]!r}", argv=argv)
         guarded = [*_die_with_us(argv), program, *argv[1:]]
-        log = tempfile.TemporaryFile()
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
         started: list[subprocess.Popen[bytes]] = []
 
