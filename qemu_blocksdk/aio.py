@@ -3,6 +3,7 @@
 from .objects import (
     AsyncBitmap,
     AsyncExport,
+    AsyncImage,
     AsyncJob,
     AsyncNbdServer,
     AsyncNode,
@@ -15,6 +16,7 @@ __all__ = [
     "AsyncBitmap",
     "AsyncEventStream",
     "AsyncExport",
+    "AsyncImage",
     "AsyncJob",
     "AsyncNbdServer",
     "AsyncNode",

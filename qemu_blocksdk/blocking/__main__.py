@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
-    *("objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
+    *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

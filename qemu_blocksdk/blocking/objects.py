@@ -9,6 +9,7 @@ from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
 from qemu_blocksdk.objects.export import AsyncExport, AsyncNbdServer
+from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.qemu import AsyncQemu
@@ -21,8 +22,10 @@ from qemu_blocksdk.qmp.process import AsyncProcess
 from .face import Face
 
 if TYPE_CHECKING:
+    import os
     import signal
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Literal, Self
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
     from qemu_blocksdk.objects.export import NbdAddress
+    from qemu_blocksdk.objects.image import ImageFormat
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.connection import Address, Peer
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
         BlockdevOptions,
         JobStatus,
         MirrorSyncMode,
+        Qcow2,
+        Raw,
     )
 
 __all__ = [
@@ -49,6 +55,7 @@ __all__ = [
     "Bitmap",
     "EventStream",
     "Export",
+    "Image",
     "Job",
     "NbdServer",
     "Node",
@@ -525,6 +532,13 @@ class Export(Face):
         """The NBD URI by which clients reach the export."""
         return self._aio.uri
 
+    def write(self, offset: int, length: int, *, pattern: int = 205) -> None:
+        """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
+
+        Runs ``qemu-io``. Raises ToolError.
+        """
+        return portal.run(self._aio.write(offset, length, pattern=pattern))
+
     def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
         """Remove the export (``block-export-del``) and wait until it is gone.
 
@@ -544,6 +558,48 @@ class Export(Face):
         trace: TracebackType | None,
     ) -> None:
         return portal.run(self._aio.__aexit__(kind, error, trace))
+
+
+class Image(Face):
+    """An image file. The format is always told, never guessed."""
+
+    @property
+    def _aio(self) -> AsyncImage:
+        return cast("AsyncImage", self._twin)
+
+    def __init__(self, *, path: str | os.PathLike[str], format: ImageFormat) -> None:
+        """Name an image; whether it is there shows when it is used."""
+
+        self._twin = portal.call(lambda: AsyncImage(path=path, format=format))
+
+    @property
+    def path(self) -> Path:
+        """Where the image is."""
+        return self._aio.path
+
+    @property
+    def format(self) -> ImageFormat:
+        """The image's format."""
+        return self._aio.format
+
+    def options(self, node_name: str) -> Qcow2 | Raw:
+        """Return the options by which QEMU opens the image as a node of that name."""
+        return portal.call(lambda: self._aio.options(node_name))
+
+    def create(self, size: int | None = None, *, backing: Image | None = None) -> None:
+        """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
+
+        Raises ToolError.
+        """
+        return portal.run(self._aio.create(size, backing=None if backing is None else backing._aio))
+
+    def convert(self, target: Image) -> None:
+        """Copy the content, with that of the backing files, into a new image. Raises ToolError."""
+        return portal.run(self._aio.convert(target._aio))
+
+    def is_equal(self, other: Image) -> bool:
+        """Compare the content with another image's (``qemu-img compare``). Raises ToolError."""
+        return portal.run(self._aio.is_equal(other._aio))
 
 
 class Qemu(Face):

@@ -3,6 +3,7 @@
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .export import AsyncExport, AsyncNbdServer
+from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
 from .qemu import AsyncQemu
@@ -12,6 +13,7 @@ __all__ = [
     "Accelerator",
     "AsyncBitmap",
     "AsyncExport",
+    "AsyncImage",
     "AsyncJob",
     "AsyncNbdServer",
     "AsyncNode",

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote, urlencode
 
+from qemu_blocksdk import tools
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.qmp import AsyncQmp
 from qemu_blocksdk.wire import (
@@ -115,6 +116,13 @@ class AsyncExport:
     def uri(self) -> str:
         """The NBD URI by which clients reach the export."""
         return self._uri
+
+    async def write(self, offset: int, length: int, *, pattern: int = 0xCD) -> None:
+        """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
+
+        Runs ``qemu-io``. Raises ToolError.
+        """
+        await tools.write(self._uri, offset, length, pattern=pattern)
 
     async def delete(
         self, *, mode: Literal["safe", "hard"] = "safe", timeout: float = 10.0

@@ -41,7 +41,7 @@ class AsyncVM(AsyncQemu):
             command_timeout=command_timeout,
         )
         self._machine = machine
-        self._accelerator = accelerator
+        self._accelerator: Accelerator | None = accelerator
 
     async def _arguments(self, monitor_fd: int) -> list[str]:
         chardev = f"socket,id=blocksdk-qmp,fd={monitor_fd}"
@@ -62,6 +62,6 @@ class AsyncVM(AsyncQemu):
         wanted = self._accelerator
         if wanted is None:
             return "qtest" if "qtest" in available else "tcg"
-        if not available.count(wanted):
+        if wanted not in available:
             raise Unsupported(f"accelerator {wanted!r}")
         return wanted

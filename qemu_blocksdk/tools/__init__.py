@@ -1,0 +1,11 @@
+"""The command-line tools as typed functions: what they are told, what they answer.
+
+A tool gets its options as an argument vector, never through a shell; it dies with us,
+and with the task that waits for it.
+"""
+
+from .qemu_img import compare, convert, create
+from .qemu_io import write
+from .run import Completed, run
+
+__all__ = ["Completed", "compare", "convert", "create", "run", "write"]

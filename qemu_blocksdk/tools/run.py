@@ -1,0 +1,49 @@
+"""Running a tool to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Sequence
+
+import attrs
+
+from qemu_blocksdk.errors import DeadlineExceeded, ToolError
+from qemu_blocksdk.qmp import AsyncProcess
+
+Path = str | os.PathLike[str]
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """A tool that has ended: its exit status, and stdout and stderr together."""
+
+    exit_status: int
+    output: str
+
+
+async def run(
+    argv: Sequence[Path], *, timeout: float | None = None, accept: Collection[int] = (0,)
+) -> Completed:
+    """Run a program until it ends, ``timeout`` seconds at most.
+
+    It is ended when the time is up or the caller is cancelled. Raises LaunchError,
+    DeadlineExceeded, ToolError for an exit status that is not in ``accept``.
+    """
+    words = [os.fspath(word) for word in argv]
+    process = await AsyncProcess.spawn(words)
+    try:
+        status = await process.wait(timeout=timeout)
+    except (asyncio.CancelledError, DeadlineExceeded):
+        await asyncio.shield(process.end(grace=0.0))
+        raise
+    output = process.output()
+    if status not in accept:
+        raise ToolError(words, exit_status=status, output=output)
+    return Completed(exit_status=status, output=output)
+
+
+def as_file(path: Path) -> str:
+    """Return the path so that no tool takes it for an option or a protocol (``nbd:x``)."""
+    text = os.fspath(path)
+    return text if os.path.isabs(text) else os.path.join(".", text)  # noqa: PTH117, PTH118
