@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from qemu_blocksdk.errors import UsageError
 
@@ -21,7 +22,7 @@ class ConfigError(UsageError):
 
     def __init__(self, what: str, subjects: Sequence[str]) -> None:
         super().__init__(f"{what}: {', '.join(subjects)}")
-        self.subjects = tuple(subjects)
+        self.subjects: Final[tuple[str, ...]] = tuple(subjects)
 
 
 class UnnamedType(ConfigError):

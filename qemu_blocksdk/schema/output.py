@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from qemu_blocksdk.errors import UsageError
+
 from . import snapshots
 from .bind import bind
 from .config import HERE, Config
@@ -25,8 +27,14 @@ def generate() -> dict[str, str]:
 
 
 def write(files: Mapping[str, str], directory: Path) -> list[str]:
-    """Make the directory hold exactly these files; return the names of those that changed."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Make the directory hold exactly these files; return the names of those that changed.
+
+    Raises UsageError where that is not possible.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {directory}: {error.strerror}") from error
     changed = [name for name, _ in differences(files, directory)]
     for name in changed:
         if name in files:
