@@ -1,0 +1,140 @@
+"""The generator of the blocking face, on small sources written for the purpose."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from qemu_blocksdk.blocking import __main__ as generator
+
+NODE = '''
+from collections.abc import AsyncIterator
+from typing import Self
+
+class AsyncNode:
+    """A node, used with ``async for``."""
+
+    def __init__(self, qmp: object, name: str) -> None: ...
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+    async def query(self, *, deep: bool = False) -> int:
+        """Ask; see :class:`AsyncNode`."""
+
+    async def copy(self, target: "AsyncNode | None" = None) -> object: ...
+
+    async def clone(self, target: AsyncNode, other: AsyncNode | None = None) -> AsyncNode: ...
+
+    def plain(self) -> int: ...
+
+    async def watch(self, interval: float) -> AsyncIterator[int]:
+        yield 1
+
+    async def fast(self, x: int) -> int: ...
+
+    def fast_from_thread(self, x: int) -> int: ...
+
+    @classmethod
+    async def make(cls, name: str) -> Self: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def _hidden(self) -> None: ...
+'''
+DAEMON = '''
+class AsyncDaemon:
+    """A daemon."""
+
+    def __init__(self, *, program: str = "p", timeout: float = 1.0) -> None:
+        """Describe it."""
+'''
+
+
+def methods(source: str, cls: str) -> dict[str, str]:
+    """The text of each method of a generated class, without its docstring."""
+    module = ast.parse(generator.generate({"objects/node.py": source}))
+    (found,) = (n for n in module.body if isinstance(n, ast.ClassDef) and n.name == cls)
+    result: dict[str, str] = {}
+    for node in found.body:
+        if isinstance(node, ast.FunctionDef):
+            body = [s for s in node.body if not isinstance(s, ast.Expr) or _is_code(s)]
+            result[node.name] = "\n".join(ast.unparse(statement) for statement in body)
+    return result
+
+
+def _is_code(statement: ast.Expr) -> bool:
+    return not isinstance(statement.value, ast.Constant)
+
+
+def test_a_coroutine_is_one_call_into_the_loop() -> None:
+    assert methods(NODE, "Node")["query"] == "return portal.run(self._aio.query(deep=deep))"
+
+
+def test_a_plain_method_runs_in_the_loops_thread() -> None:
+    assert methods(NODE, "Node")["plain"] == "return portal.call(lambda: self._aio.plain())"
+
+
+def test_a_property_is_read_directly() -> None:
+    assert methods(NODE, "Node")["name"] == "return self._aio.name"
+
+
+def test_async_arguments_are_unwrapped_and_results_wrapped() -> None:
+    assert methods(NODE, "Node")["clone"] == (
+        "return Node._of(portal.run("
+        "self._aio.clone(target._aio, None if other is None else other._aio)))"
+    )
+
+
+def test_an_async_generator_becomes_an_iterator() -> None:
+    text = generator.generate({"objects/node.py": NODE})
+    assert "def watch(self, interval: float) -> Iterator[int]:" in text
+    assert "yield from portal.iterate(self._aio.watch(interval))" in text
+
+
+def test_the_way_from_a_thread_is_preferred_and_not_shown() -> None:
+    found = methods(NODE, "Node")
+    assert found["fast"] == "return self._aio.fast_from_thread(x)"
+    assert "fast_from_thread" not in found
+
+
+def test_context_managers_and_class_methods_are_translated() -> None:
+    found = methods(NODE, "Node")
+    assert found["__enter__"] == "portal.run(self._aio.__aenter__())\nreturn self"
+    assert found["make"] == "return cls._of(portal.run(AsyncNode.make(name)))"
+
+
+def test_private_methods_have_no_face() -> None:
+    assert "_hidden" not in methods(NODE, "Node")
+
+
+def test_only_a_constructor_for_users_has_a_twin() -> None:
+    assert "__init__" not in methods(NODE, "Node")
+    assert methods(DAEMON, "Daemon")["__init__"] == (
+        "self._twin = portal.call(lambda: AsyncDaemon(program=program, timeout=timeout))"
+    )
+
+
+def test_docstrings_speak_of_the_blocking_names() -> None:
+    text = generator.generate({"objects/node.py": NODE})
+    assert '"""Ask; see :class:`Node`."""' in text
+    assert '"""A node, used with ``for``."""' in text
+
+
+def test_what_is_committed_is_what_the_sources_give() -> None:
+    sources = {name: (generator.PACKAGE / name).read_text() for name in generator.SOURCES}
+    assert Path(generator.TARGET).read_text() == generator.generate(sources)
+
+
+def test_every_public_async_class_has_a_face() -> None:
+    written = {
+        node.name
+        for room in ("qmp", "objects")
+        for path in (generator.PACKAGE / room).glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Async")
+    }
+    generated = ast.parse(Path(generator.TARGET).read_text()).body
+    faces = {f"Async{node.name}" for node in generated if isinstance(node, ast.ClassDef)}
+    assert written == faces
