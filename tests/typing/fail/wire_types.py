@@ -21,7 +21,7 @@ Qcow2(file="f", driver="raw")  # error: Unexpected keyword argument "driver" for
 File(filename="f", locking="yes")  # error: "File" has incompatible type "Literal['yes']"
 BlockExportOptionsNbd(id="e", node_name="n", bitmaps=NULL)  # error: has incompatible type "Null"
 Transaction(actions=[JobPause(id="j")])  # error: List item 0 has incompatible type "JobPause"
-wire.BlockdevRefs  # error: Module has no attribute "BlockdevRefs"
+print(wire.BlockdevRefs)  # error: Module has no attribute "BlockdevRefs"
 
 
 def is_over(job: JobInfo) -> bool:
