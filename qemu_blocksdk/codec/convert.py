@@ -25,6 +25,7 @@ from .struct import (
     Struct,
     Unknown,
     UnknownEvent,
+    is_secret,
 )
 
 _S = TypeVar("_S", bound=Struct)
@@ -87,11 +88,9 @@ def _encoding(cls: type[Struct]) -> tuple[dict[str, str], dict[str, JsonValue], 
 def redact(json: JsonValue) -> JsonValue:
     """Return the JSON with every secret (a password, the data of a secret object) replaced."""
     if isinstance(json, Mapping):
-        is_secret_object = "secret" in str(json.get("qom-type", ""))
+        kind = str(json.get("qom-type", ""))
         return {
-            key: "***"
-            if key == "password" or (is_secret_object and key == "data")
-            else redact(member)
+            key: "***" if is_secret(key, of=kind) else redact(member)
             for key, member in json.items()
         }
     if isinstance(json, list | tuple):

@@ -125,7 +125,7 @@ class Struct(metaclass=_StructType):
 
     def __repr__(self) -> str:
         members = ", ".join(
-            f"{name}={'***' if is_secret(type(self), name) else repr(value)}"
+            f"{name}={'***' if is_secret(name, of=type(self).__name__) else repr(value)}"
             for name, value in self.__dict__.items()
             if value is not None and not name.startswith("_")
         )
@@ -168,9 +168,9 @@ class UnknownEvent(Event):
     data: JsonObject
 
 
-def is_secret(cls: type, name: str) -> bool:
-    """Tell whether the member's value must never be shown."""
-    return name == "password" or (name == "data" and "Secret" in cls.__name__)
+def is_secret(member: str, *, of: str) -> bool:
+    """Tell whether a member's value must never be shown; ``of`` is its object's kind."""
+    return member in ("password", "cookie") or (member == "data" and "secret" in of.lower())
 
 
 def _content(value: Struct) -> dict[str, object]:
