@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from . import snapshots
 
 Kind = Literal["system", "storage-daemon"]
 LIMIT: Final = 20.0
+LAST_WORDS: Final = 0.5
 
 _BANNERS: Final[dict[str, Kind]] = {
     "QEMU emulator version": "system",
@@ -128,17 +128,17 @@ def _version(reply: dict[str, object]) -> dict[str, str]:
 
 async def _ended(process: asyncio.subprocess.Process, argv: Sequence[str]) -> LaunchError:
     """Why the conversation broke; what the program printed tells more than the socket."""
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    output, _ = await process.communicate()
-    text = output.decode(errors="replace").strip()
-    # Its own exit status, if it ended by itself: -9 is ours.
-    status = None if process.returncode == -9 else process.returncode
+    text = ""
+    # Killing it at once would hide the exit status of a program that is just ending.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS):
+            output, _ = await process.communicate()
+            text = " ".join(output.decode(errors="replace").split())
     return LaunchError(
         f"{argv[0]} ended the QMP session before it answered",
         argv=argv,
-        exit_status=status,
-        output=re.sub(r"\s+", " ", text)[-500:],
+        exit_status=process.returncode,
+        output=text[-500:],
     )
 
 
@@ -159,6 +159,6 @@ async def _running(
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        if process.returncode is None:
             process.kill()
         await process.wait()
