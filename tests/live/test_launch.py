@@ -1,0 +1,340 @@
+"""Starting and stopping a QEMU, and everything that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from qemu_blocksdk import VM, Qmp, StorageDaemon
+from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+from qemu_blocksdk.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    LaunchError,
+    Unsupported,
+    UsageError,
+)
+from qemu_blocksdk.wire import QueryJobs, QueryStatus
+from tests.live.helpers import exists, run
+
+pytestmark = pytest.mark.timeout(20)
+
+KINDS = pytest.mark.parametrize("kind", [StorageDaemon, VM])
+
+
+def _program(folder: Path, source: str) -> Path:
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\n{source}\n")
+    path.chmod(0o755)
+    return path
+
+
+# -- what is no QEMU --------------------------------------------------------------------
+
+
+@KINDS
+def test_a_missing_binary_is_named(kind: type[StorageDaemon | VM]) -> None:
+    with pytest.raises(LaunchError, match="qemu-of-nowhere") as caught:
+        kind(program="qemu-of-nowhere").launch()
+    assert "\n" not in str(caught.value)
+    assert caught.value.argv[0] == "qemu-of-nowhere"
+    assert caught.value.exit_status is None
+
+
+@KINDS
+def test_a_file_that_cannot_be_executed_is_no_binary(
+    kind: type[StorageDaemon | VM], tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(LaunchError) as caught:
+        kind(program=tmp_path / "text").launch()
+    assert "\n" not in str(caught.value)
+
+
+@KINDS
+def test_an_executable_of_no_known_format_is_a_launch_error(
+    kind: type[StorageDaemon | VM], tmp_path: Path
+) -> None:
+    (tmp_path / "bytes").write_bytes(b"\x7fELF of a kind\0\1\2")
+    (tmp_path / "bytes").chmod(0o755)
+    with pytest.raises(LaunchError) as caught:
+        kind(program=tmp_path / "bytes", launch_timeout=5).launch()
+    assert "\n" not in str(caught.value)
+
+
+@KINDS
+@pytest.mark.parametrize("program", ["/bin/true", "/bin/false", "/bin/cat"])
+def test_a_program_that_is_no_qemu_is_a_launch_error(
+    kind: type[StorageDaemon | VM], program: str
+) -> None:
+    with pytest.raises(LaunchError) as caught:
+        kind(program=program).launch()
+    assert "\n" not in str(caught.value)
+    assert caught.value.argv[0] == program
+
+
+@KINDS
+def test_a_program_that_sleeps_for_ever_is_given_up_in_time(
+    kind: type[StorageDaemon | VM], tmp_path: Path
+) -> None:
+    sleeper = _program(tmp_path, "exec sleep 1000")
+    begin = time.monotonic()
+    with pytest.raises(LaunchError, match=r"not ready within 0\.3 s") as caught:
+        kind(program=sleeper, launch_timeout=0.3).launch()
+    assert time.monotonic() - begin < 2
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    stubborn = _program(tmp_path, "trap '' TERM INT HUP; while :; do read x <&3; done 3<>fifo")
+    os.mkfifo(tmp_path / "fifo")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        with pytest.raises(LaunchError):
+            StorageDaemon(program=stubborn, launch_timeout=0.3).launch()
+    finally:
+        os.chdir(here)
+
+
+def test_what_a_program_said_before_it_ended_is_in_the_error(tmp_path: Path) -> None:
+    talker = _program(tmp_path, "echo first line; echo last words >&2; exit 7")
+    with pytest.raises(LaunchError) as caught:
+        StorageDaemon(program=talker).launch()
+    error = caught.value
+    assert error.exit_status == 7
+    assert error.output == "first line\nlast words\n"
+    assert str(error).endswith("(exit status 7): last words")
+    assert error.argv[0] == str(talker)
+
+
+def test_only_the_tail_of_a_flood_of_output_is_kept(tmp_path: Path) -> None:
+    talker = _program(tmp_path, "yes 'so much to say' | head -c 5000000; echo end; exit 1")
+    with pytest.raises(LaunchError, match="end$") as caught:
+        StorageDaemon(program=talker).launch()
+    assert len(caught.value.output) <= 4096
+
+
+def test_a_program_that_talks_garbage_to_its_monitor_is_a_launch_error(tmp_path: Path) -> None:
+    # --chardev socket,id=...,fd=N: more digits than sh takes
+    talker = _program(tmp_path, 'exec bash -c "echo GARBAGE >&${2##*=}; exec sleep 1000"')
+    with pytest.raises(LaunchError, match="GARBAGE") as caught:
+        StorageDaemon(program=talker, launch_timeout=5).launch()
+    assert "\n" not in str(caught.value)
+
+
+@KINDS
+def test_an_argument_that_qemu_refuses_is_told_in_its_words(kind: type[StorageDaemon | VM]) -> None:
+    with pytest.raises(LaunchError, match="no-such-option") as caught:
+        kind(args=["--no-such-option"]).launch()
+    assert caught.value.exit_status == 1
+    assert "\n" not in str(caught.value)
+
+
+# -- whom nobody answers for ------------------------------------------------------------
+
+
+def test_a_socket_that_nobody_answers_on_is_given_up_in_time(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "mute"))
+        listener.listen()
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="mute") as caught:
+            Qmp.connect(tmp_path / "mute", timeout=0.3)
+        assert 0.2 < time.monotonic() - begin < 1.5
+        assert "\n" not in str(caught.value)
+    (tmp_path / "mute").unlink()
+
+
+def test_a_path_that_nobody_listens_on_is_a_lost_connection(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="nobody") as caught:
+        Qmp.connect(str(tmp_path / "nobody"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_port_that_nobody_listens_on_is_a_lost_connection() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, not listening: refused, and nobody else's
+        with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1"):
+            Qmp.connect(("127.0.0.1", held.getsockname()[1]))
+
+
+def test_a_host_that_does_not_exist_is_a_lost_connection() -> None:
+    with pytest.raises((ConnectionLost, DeadlineExceeded)) as caught:
+        Qmp.connect(("host.invalid", 4444), timeout=5)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_too_long_for_a_socket_is_a_lost_connection(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost):
+        Qmp.connect(tmp_path / ("x" * 200))
+
+
+def test_a_path_with_a_nul_in_it_is_a_usage_error() -> None:
+    with pytest.raises((ConnectionLost, UsageError)):
+        Qmp.connect("/tmp/a\0b")
+
+
+def test_a_peer_that_sends_garbage_is_a_lost_connection(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        with pytest.raises(ConnectionLost, match="SSH-2") as caught:
+            Qmp.connect(ours)
+    assert "\n" not in str(caught.value)
+
+
+# -- normal life ------------------------------------------------------------------------
+
+
+def test_a_daemon_lives_as_long_as_its_block(qemu_version: tuple[int, int]) -> None:
+    with StorageDaemon() as daemon:
+        assert daemon.is_running
+        assert daemon.qmp.version[:2] == qemu_version
+        assert exists(daemon.process.pid)
+        assert daemon.qmp.execute(QueryJobs()) == []
+    assert not daemon.is_running
+    assert daemon.process.exit_status == 0
+    assert not exists(daemon.process.pid)
+    assert not daemon.qmp.is_connected
+
+
+def test_a_vm_runs_without_guest_code_where_the_binary_can(qemu_version: tuple[int, int]) -> None:
+    with VM() as vm:
+        assert vm.qmp.version[:2] == qemu_version
+        available = run("qemu-system-x86_64", "-accel", "help").split()
+        assert vm.query_accelerator() == ("qtest" if "qtest" in available else "tcg")
+        assert vm.qmp.execute(QueryStatus()).status == "running"
+    assert vm.process.exit_status == 0
+
+
+def test_a_vm_runs_on_the_accelerator_asked_for() -> None:
+    with VM(accelerator="tcg", machine="none") as vm:
+        arguments = vm.process.argv
+        assert arguments[arguments.index("-accel") + 1] == "tcg"
+        assert arguments[arguments.index("-machine") + 1] == "none"
+    assert vm.process.exit_status == 0
+
+
+def test_an_accelerator_that_the_binary_lacks_is_unsupported(tmp_path: Path) -> None:
+    fake = _program(tmp_path, "echo Accelerators supported in QEMU binary:; echo tcg")
+    with pytest.raises(Unsupported, match="'kvm'") as caught:
+        VM(program=fake, accelerator="kvm").launch()
+    assert "\n" not in str(caught.value)
+
+
+def test_without_qtest_a_vm_falls_back_to_tcg(tmp_path: Path) -> None:
+    fake = _program(tmp_path, "echo Accelerators supported in QEMU binary:; echo tcg")
+    assert VM(program=fake).query_accelerator() == "tcg"
+
+
+def test_stop_may_be_repeated() -> None:
+    daemon = StorageDaemon()
+    assert daemon.stop() is None
+    daemon.launch()
+    assert daemon.stop() == 0
+    assert daemon.stop() == 0
+
+
+def test_a_second_launch_is_a_usage_error(daemon: StorageDaemon) -> None:
+    pid = daemon.process.pid
+    with pytest.raises(UsageError, match="already running"):
+        daemon.launch()
+    assert daemon.process.pid == pid
+    assert daemon.qmp.execute(QueryJobs()) == []
+
+
+def test_what_was_stopped_can_be_launched_again() -> None:
+    with StorageDaemon() as daemon:
+        first = daemon.process.pid
+        with daemon.start_nbd_server():
+            pass
+        daemon.stop()
+        daemon.launch()
+        assert daemon.process.pid != first
+        with daemon.start_nbd_server():
+            pass
+
+
+@pytest.mark.parametrize("member", ["qmp", "process"])
+def test_before_the_launch_there_is_nothing_to_use(member: str) -> None:
+    with pytest.raises(UsageError, match="not been launched"):
+        getattr(StorageDaemon(), member)
+
+
+@KINDS
+def test_a_frozen_qemu_is_killed_on_leaving(kind: type[StorageDaemon | VM]) -> None:
+    qemu = kind()
+    qemu.launch()
+    qemu.process.send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    assert qemu.stop(grace=0.2) == -signal.SIGKILL
+    assert time.monotonic() - begin < 3
+
+
+def test_a_block_left_by_an_error_stops_the_daemon() -> None:
+    with pytest.raises(ZeroDivisionError), StorageDaemon() as daemon:
+        raise ZeroDivisionError
+    assert daemon.process.exit_status == 0
+
+
+def test_a_block_left_by_an_error_with_the_daemon_dead_shows_the_error() -> None:
+    with pytest.raises(ZeroDivisionError), StorageDaemon() as daemon:
+        os.kill(daemon.process.pid, signal.SIGKILL)
+        raise ZeroDivisionError
+    assert daemon.process.exit_status == -signal.SIGKILL
+
+
+def test_a_cancelled_launch_leaves_nothing() -> None:
+    async def main(delay: float) -> None:
+        async with asyncio.timeout(5):
+            for qemu in (AsyncStorageDaemon(), AsyncVM()):
+                launching = asyncio.create_task(qemu.launch())
+                await asyncio.wait((launching,), timeout=delay)
+                launching.cancel()
+                await asyncio.wait((launching,))
+                await qemu.stop()
+                assert not qemu.is_running
+
+    for milliseconds in (0, 1, 2, 4, 8, 12, 16, 24):
+        asyncio.run(main(milliseconds / 1000))
+
+
+def test_thirty_two_daemons_at_once() -> None:
+    async def one() -> int:
+        async with AsyncStorageDaemon() as daemon:
+            assert await daemon.qmp.execute(QueryJobs()) == []
+            pid = daemon.process.pid
+        assert daemon.process.exit_status == 0
+        return pid
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(one() for _ in range(32)))
+
+    pids = asyncio.run(main())
+    assert len(set(pids)) == 32
+
+
+def test_a_qemu_over_tcp_and_over_a_unix_path(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "second.sock"
+    monitors = [
+        *("--chardev", f"socket,id=tcp,host=127.0.0.1,port={port},server=on,wait=off"),
+        *("--monitor", "chardev=tcp"),
+        *("--chardev", f"socket,id=path,path={path},server=on,wait=off"),
+        *("--monitor", "chardev=path"),
+    ]
+    with StorageDaemon(args=monitors) as daemon:
+        # "localhost" may be ::1 first, where nobody listens.
+        for address in (("127.0.0.1", port), ("localhost", port), path, str(path)):
+            with Qmp.connect(address) as qmp:
+                assert qmp.execute(QueryJobs()) == []
+                assert qmp.version == daemon.qmp.version
