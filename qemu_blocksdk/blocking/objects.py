@@ -268,6 +268,11 @@ class Process(Face):
         """The exit status, negative for the signal that killed it; None while it runs."""
         return self._aio.exit_status
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is the process that started it, not one that came of os.fork()."""
+        return self._aio.is_ours
+
     def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
 

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
-from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    ConnectionLost,
+    DeadlineExceeded,
+    LaunchError,
+    UsageError,
+)
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind
 from qemu_blocksdk.wire import (
@@ -122,6 +128,7 @@ class AsyncQemu:
             await self._qmp.close()
         if self._scratch is not None:
             self._scratch.remove()
+            self._scratch = None
 
     async def __aenter__(self) -> Self:
         await self.launch()
@@ -133,7 +140,9 @@ class AsyncQemu:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
+        # A child that came of os.fork() in here leaves the block too; QEMU is its parent's.
+        if self._process is None or self._process.is_ours:
+            await self.stop()
 
     @property
     def is_running(self) -> bool:
@@ -208,11 +217,18 @@ def _identity(program: str) -> object:
     return None
 
 
-async def capture(argv: Sequence[str], *, timeout: float = 10.0) -> str:
-    """Run a program that answers and ends (``-accel help``); return what it printed."""
+async def capture(argv: Sequence[str], *, timeout: float) -> str:
+    """Run a program that answers and ends (``-accel help``); return what it printed.
+
+    Raises LaunchError when it fails or takes longer than ``timeout`` seconds.
+    """
     process = await AsyncProcess.spawn(argv)
     try:
         status = await process.wait(timeout=timeout)
+    except DeadlineExceeded as error:
+        raise LaunchError(
+            f"{argv[0]} was not ready within {timeout:g} s", argv=argv, output=process.output_tail()
+        ) from error
     finally:
         await finish(_kill(process))
     if status:

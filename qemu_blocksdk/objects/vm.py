@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.errors import LaunchError, Unsupported
 from qemu_blocksdk.qmp import ServerKind
 
 from .qemu import AsyncQemu, Program, capture
@@ -58,7 +58,11 @@ class AsyncVM(AsyncQemu):
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """
-        available = (await capture([self._program, "-accel", "help"])).split()
+        argv = [self._program, "-accel", "help"]
+        answer = await capture(argv, timeout=self._launch_timeout)
+        if "ccelerators" not in answer:
+            raise LaunchError(f"{self._program} is no QEMU system emulator", argv=argv)
+        available = answer.split()
         wanted = self._accelerator
         if wanted is None:
             return "qtest" if "qtest" in available else "tcg"

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, Self
 
-from qemu_blocksdk.errors import DeadlineExceeded, LaunchError
+from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import portal
 
@@ -37,7 +37,10 @@ class AsyncProcess:
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
-        self._last_resort = weakref.finalize(self, _kill, popen, os.getpid())
+        self._owner = os.getpid()
+        self._last_resort = weakref.finalize(self, _kill, popen, self._owner)
+        # Not with the end of the process: what it said is asked for afterwards.
+        weakref.finalize(self, log.close)
 
     @classmethod
     async def spawn(
@@ -83,6 +86,7 @@ class AsyncProcess:
         except asyncio.CancelledError:
             for child in started:
                 _kill(child, os.getpid())
+            log.close()
             raise
         return cls(argv, started[0], log)
 
@@ -101,6 +105,18 @@ class AsyncProcess:
         """The exit status, negative for the signal that killed it; None while it runs."""
         return self._popen.returncode
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is the process that started it, not one that came of os.fork()."""
+        return os.getpid() == self._owner
+
+    def _assert_ours(self) -> None:
+        if not self.is_ours:
+            raise UsageError(
+                f"{self._argv[0]} is a child of process {self._owner}, from before os.fork();"
+                " start another one here"
+            )
+
     def _on_end(self) -> None:
         self._popen.poll()
         self._loop.remove_reader(self._pidfd)
@@ -113,6 +129,7 @@ class AsyncProcess:
 
         Raises DeadlineExceeded.
         """
+        self._assert_ours()
         try:
             async with asyncio.timeout(timeout):
                 await self._ended.wait()
@@ -124,6 +141,7 @@ class AsyncProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs."""
+        self._assert_ours()
         self._popen.send_signal(number)
 
     async def end(self, *, grace: float = 5.0) -> int:
