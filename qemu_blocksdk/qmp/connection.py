@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import queue
 import socket
 import threading
 import time
@@ -123,10 +124,11 @@ class AsyncQmp:
                 self._greeting = asyncio.get_running_loop().create_future()
                 self._link = Link(sock, on_line=self._on_line, on_lost=self._on_lost)
                 await self._negotiate(kind, binary)
-        except OSError as error:
+        except TimeoutError as error:
             await self.close()
-            if isinstance(error, TimeoutError):
-                raise DeadlineExceeded(f"a QMP greeting from {where}", seconds=timeout) from error
+            raise DeadlineExceeded(f"a QMP greeting from {where}", seconds=timeout) from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a host of 64 letters
+            await self.close()
             raise ConnectionLost(f"cannot connect to {where}: {error}") from error
         except BaseException:
             await self.close()
@@ -310,21 +312,23 @@ class AsyncQmp:
     def _ask(self, name: str, arguments: JsonObject, limit: float, oob: bool) -> JsonValue:
         ident, request = self._request(name, arguments, oob)
         give_up = time.monotonic() + limit
-        reply: JsonObject | BlockSdkError | None = None
-        mailbox: _Mailbox | None = None
+        reply: JsonObject | None = None
+        mailbox: queue.SimpleQueue[JsonObject | BlockSdkError] | None = None
 
         def is_reply(line: bytes) -> bool:
             nonlocal reply
-            message = self._message(line)
+            try:
+                message = self._message(line)
+            except (ValueError, RecursionError):
+                return False  # the loop says what is wrong
             if "event" in message or message.get("id", "") != ident:
                 return False
-            self._reply_id(message)
             reply = message
             return True
 
         def hand_over() -> None:
             nonlocal mailbox
-            mailbox = _Mailbox()
+            mailbox = queue.SimpleQueue()
             self._pending[ident] = mailbox.put
             if self._error is not None:
                 mailbox.put(self._error)
@@ -333,18 +337,23 @@ class AsyncQmp:
             self._link.ask(
                 request,
                 is_reply=is_reply,
-                timeout=min(limit, threading.TIMEOUT_MAX),
+                timeout=limit,
                 hand_over=hand_over,
             )
-            if mailbox is not None:
-                reply = mailbox.get(give_up)
+            if reply is not None:
+                # Not before the link is done with it: interrupted there, the loop does this.
+                self._reply_id(reply)
+                return _result(reply, name, arguments)
+            assert mailbox is not None
+            left = max(0.0, give_up - time.monotonic())
+            outcome = mailbox.get(timeout=min(left, threading.TIMEOUT_MAX))
+        except queue.Empty:
+            raise DeadlineExceeded(f"the reply to {name}", seconds=limit) from None
         finally:
             self._pending.pop(ident, None)
-        if reply is None:
-            raise DeadlineExceeded(f"the reply to {name}", seconds=limit)
-        if isinstance(reply, BlockSdkError):
-            raise _again(reply)
-        return _result(reply, name, arguments)
+        if isinstance(outcome, BlockSdkError):
+            raise _again(outcome)
+        return _result(outcome, name, arguments)
 
     # -- events -------------------------------------------------------------------------
 
@@ -423,25 +432,6 @@ class AsyncQmp:
         self._lost.set()
 
 
-class _Mailbox:
-    """One message, handed from the loop's thread to a waiting one."""
-
-    def __init__(self) -> None:
-        self._filled = threading.Lock()
-        self._filled.acquire()
-        self._content: JsonObject | BlockSdkError | None = None
-
-    def put(self, content: JsonObject | BlockSdkError) -> None:
-        if self._content is None:
-            self._content = content
-            self._filled.release()
-
-    def get(self, give_up: float) -> JsonObject | BlockSdkError | None:
-        left = max(0.0, give_up - time.monotonic())
-        self._filled.acquire(timeout=min(left, threading.TIMEOUT_MAX))
-        return self._content
-
-
 def _resolve(reply: asyncio.Future[JsonObject], message: JsonObject | BlockSdkError) -> None:
     if reply.done():
         return
@@ -479,14 +469,22 @@ def _again(error: BlockSdkError) -> BlockSdkError:
 async def _connected(address: Address) -> socket.socket:
     if isinstance(address, socket.socket):
         return address
-    family, target = socket.AF_UNIX, cast("object", address)
+    if not isinstance(address, tuple):
+        return await _connected_to(socket.AF_UNIX, os.fspath(address))
     loop = asyncio.get_running_loop()
-    if isinstance(address, tuple):
-        (family, *_, target), *_ = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    # A name such as localhost has several addresses; a server may listen on any of them.
+    *others, last = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    for family, *_, target in others:
+        with contextlib.suppress(OSError):
+            return await _connected_to(family, target)
+    return await _connected_to(last[0], last[4])
+
+
+async def _connected_to(family: int, target: object) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        await loop.sock_connect(sock, cast("str", target))
+        await asyncio.get_running_loop().sock_connect(sock, cast("str", target))
     except BaseException:
         sock.close()
         raise

@@ -19,11 +19,13 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from qemu_blocksdk.errors import UsageError
 
 _READ_SIZES = (1 << 18,)
+_SEAT_LIMIT = 3600.0
+"""Seconds that a thread reads for itself; a socket's own time limit ends at 24 days."""
 MAX_MESSAGE = 1 << 28
 """Longest line accepted, in bytes: a peer that never ends its line must not fill the memory."""
 
@@ -43,6 +45,7 @@ class Link:
         on_lost: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._pid = os.getpid()
         self._on_line = on_line
         self._on_lost = on_lost
@@ -69,23 +72,28 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """Send from any thread; what the socket does not take at once, the loop sends later."""
+        self._assert_ours()
+        with self._outbox_lock:
+            if self._closed:
+                return
+            sent: list[int] = []
+            try:
+                if not self._outbox:
+                    # One call in C: Ctrl-C cannot come between the sending and the count.
+                    sent.extend(map(self._sock.send, (data,)))
+            except OSError:
+                pass  # full; anything worse shows up on the reading side as well
+            finally:
+                if not sent or sent[0] < len(data):
+                    self._outbox += memoryview(data)[sum(sent) :]
+                    self._loop.call_soon_threadsafe(self._flush)
+
+    def _assert_ours(self) -> None:
         if os.getpid() != self._pid:
             raise UsageError(
                 f"this connection belongs to process {self._pid}, from before os.fork();"
                 " open a new one in the child"
             )
-        with self._outbox_lock:
-            if self._closed:
-                return
-            sent = 0
-            if not self._outbox:
-                try:  # noqa: SIM105 - a context manager costs as much as a small command's JSON
-                    sent = self._sock.send(data)
-                except OSError:
-                    pass  # full; anything worse shows up on the reading side as well
-            if sent < len(data):
-                self._outbox += memoryview(data)[sent:]
-                self._loop.call_soon_threadsafe(self._flush)
 
     def _flush(self) -> None:
         with self._outbox_lock:
@@ -110,13 +118,12 @@ class Link:
 
     def _leave_seat(self, who: object) -> None:
         """Give the seat up if ``who`` holds it. May be repeated, as after a Ctrl-C in here."""
-        if self._seat.get("reader") is not who:
-            return
-        try:  # noqa: SIM105 - as above
-            self._poll.modify(self._sock, select.EPOLLIN)
-        except (ValueError, OSError):
-            pass  # closed meanwhile
-        self._seat.pop("reader", None)
+        if self._seat.get("reader") is who:
+            try:  # noqa: SIM105 - a context manager costs as much as a small command's JSON
+                self._poll.modify(self._sock, select.EPOLLIN)
+            except (ValueError, OSError):
+                pass  # closed meanwhile
+            self._seat.pop("reader", None)
         if self._closed or self._inbox:
             self._loop.call_soon_threadsafe(self._drain)
 
@@ -138,27 +145,32 @@ class Link:
         """Cut the inbox into lines and pass each on."""
         if not self._take_seat(self):
             return  # whoever holds it asks for this again
-        chunks = list(self._inbox)
+        # Cut while seated: who sits down next must not take the rest of a line for a whole one.
+        lines = list(self._cut())
+        end, too_long = b"" in self._inbox, self._scanned > MAX_MESSAGE
         self._inbox.clear()
         self._seat.clear()
         if self._closed:
             self._close_files()
-        for chunk in chunks:
-            if not chunk:
-                self._lose("end of file")
+        for line in lines:
+            if self._closed:
                 return
+            if line.strip():
+                self._on_line(line)
+        if end:
+            self._lose("end of file")
+        elif too_long:
+            self._lose(f"a message of more than {MAX_MESSAGE} bytes")
+
+    def _cut(self) -> Iterator[bytes]:
+        """Yield the complete lines of the inbox; keep the beginning of another."""
+        for chunk in self._inbox:
             self._partial += chunk
             while (end := self._partial.find(b"\n", self._scanned)) >= 0:
-                line = bytes(self._partial[:end])
+                yield bytes(self._partial[:end])
                 del self._partial[: end + 1]
                 self._scanned = 0
-                if self._closed:
-                    return
-                if line.strip():
-                    self._on_line(line)
             self._scanned = len(self._partial)
-        if self._scanned > MAX_MESSAGE:
-            self._lose(f"a message of more than {MAX_MESSAGE} bytes")
 
     def _lose(self, reason: str) -> None:
         if not self._closed:
@@ -180,8 +192,12 @@ class Link:
         Ends in one of two ways: ``is_reply`` took the reply's line; or ``hand_over`` was
         called, before the loop can have seen the reply, and the loop will deliver it.
         That is so when somebody else reads, when something else came along, and when the
-        time ran out.
+        time ran out. Raises UsageError in the loop's thread, which would wait for itself.
         """
+        self._assert_ours()
+        if threading.get_ident() == self._loop_thread:
+            raise UsageError("a blocking call inside the SDK's own event loop would never return")
+        timeout = min(timeout, _SEAT_LIMIT)
         who = object()
         try:
             try:
@@ -220,6 +236,8 @@ class Link:
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
+        if os.getpid() != self._pid:
+            return  # the connection, and the loop's epoll set with it, are the parent's
         with self._outbox_lock:
             if self._closed:
                 return

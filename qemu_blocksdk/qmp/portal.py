@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import UsageError
@@ -63,23 +64,32 @@ class _Outcome(Generic[T]):
         self._done = threading.Lock()
         self._done.acquire()
         self._task: asyncio.Task[T] | None = None
-        loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
         self._task = self._loop.create_task(self._work)
         self._task.add_done_callback(lambda _: self._done.release())
 
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    async def _abandon(self) -> None:
+        """Cancel the work; what it has made already, and nobody holds now, unwinds."""
+        if self._task is None:
+            self._work.close()
+            return
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        if self._task.cancelled() or self._task.exception() is not None:
+            return
+        result = self._task.result()
+        if isinstance(result, AbstractAsyncContextManager):
+            await result.__aexit__(None, None, None)
 
     def wait(self) -> T:
         try:
+            self._loop.call_soon_threadsafe(self._start)
             self._done.acquire()
         except BaseException:
-            # Ctrl-C: the work unwinds first. A second one stops waiting for that.
-            self._loop.call_soon_threadsafe(self._cancel)
-            self._done.acquire()
+            # Ctrl-C, perhaps just after the end: the work unwinds first. A second one stops
+            # waiting for that.
+            _Outcome(self._abandon(), self._loop).wait()
             raise
         assert self._task is not None
         return self._task.result()
