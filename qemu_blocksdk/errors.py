@@ -8,7 +8,6 @@ never get here: whoever raises redacts first (``codec.redact``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 
 __all__ = [
     "BlockSdkError",
@@ -95,7 +94,7 @@ class ToolError(BlockSdkError):
     """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, ``output``."""
 
     def __init__(self, argv: Sequence[str], *, exit_status: int, output: str) -> None:
-        name = PurePath(argv[0]).name
+        name = argv[0].rpartition("/")[2]
         super().__init__(_with_process_end(f"{name} failed", exit_status, output))
         self.argv = tuple(argv)
         self.exit_status = exit_status

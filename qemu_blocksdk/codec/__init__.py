@@ -5,6 +5,7 @@ Encoding is strict, decoding lenient; absent (``None``), null (``NULL``) and a v
 are three things. No knowledge of a single QEMU type belongs here.
 """
 
+from .availability import available_in
 from .convert import decode, decode_event, decode_reply, encode, redact
 from .struct import (
     NULL,
@@ -18,6 +19,7 @@ from .struct import (
     Unknown,
     UnknownEvent,
     Unstable,
+    UnstableCommand,
 )
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "Unknown",
     "UnknownEvent",
     "Unstable",
+    "UnstableCommand",
+    "available_in",
     "decode",
     "decode_event",
     "decode_reply",

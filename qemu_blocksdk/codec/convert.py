@@ -25,6 +25,7 @@ from .struct import (
     Struct,
     Unknown,
     UnknownEvent,
+    UnstableCommand,
     is_secret,
 )
 
@@ -56,6 +57,9 @@ def encode(value: Struct) -> dict[str, JsonValue]:
             out[names[attribute]] = member
         elif attribute in names:
             out[names[attribute]] = _encode_member(member, cls.__name__, attribute)
+    rest = out.pop(cls._rest, None) if cls._rest else None
+    if isinstance(rest, Mapping):
+        out.update(rest)
     out.update(value.unknown_members)
     return out
 
@@ -108,7 +112,7 @@ def decode(cls: type[_S], json: JsonValue) -> _S:
     """
     if not isinstance(json, Mapping):
         raise BlockSdkError(f"{cls.__name__}: expected an object, not {type(json).__name__}")
-    value = cls.__new__(cls)
+    value = object.__new__(cls)  # a deprecated class warns whoever constructs it, not us
     members = vars(value)
     plan, absent = _plan(cls)
     members.update(absent)
@@ -160,7 +164,7 @@ def _plan(
 @functools.cache
 def _reply_converter(cls: type[Command[object]]) -> _Converter | None:
     for base in cls.__dict__["__orig_bases__"]:
-        if get_origin(base) is Command:
+        if get_origin(base) in (Command, UnstableCommand):
             (hint,) = get_args(base)
             hint = getattr(hint, "__forward_arg__", hint)
             return _nothing if hint == "None" else _converter(_evaluate(hint, cls.__module__))

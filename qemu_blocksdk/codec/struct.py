@@ -94,6 +94,7 @@ class Struct(metaclass=_StructType):
 
     _wire_names: ClassVar[Mapping[str, str]] = {}
     _tags: ClassVar[tuple[str, ...]] = ()
+    _rest: ClassVar[str] = ""
 
     if TYPE_CHECKING:
         __attrs_attrs__: ClassVar[tuple[Attribute[object], ...]]
@@ -139,6 +140,10 @@ class Command(Struct, Generic[R_co]):
     _boxed: ClassVar[bool] = False
 
 
+class UnstableCommand(Command[R_co]):
+    """Base of the commands that QEMU may change or remove without notice."""
+
+
 class Event(Struct):
     """Base of the QMP events."""
 
@@ -151,7 +156,7 @@ class Event(Struct):
         return seconds
 
 
-_BASES: frozenset[type] = frozenset((Struct, Command, Event))
+_BASES: frozenset[type] = frozenset((Struct, Command, UnstableCommand, Event))
 
 
 class Unknown(Struct):

@@ -42,6 +42,7 @@ _CODEC: Final = (
     "Struct",
     "Unknown",
     "Unstable",
+    "UnstableCommand",
 )
 _TYPING: Final[tuple[str, ...]] = ("ClassVar", "Literal")
 _WORD: Final = re.compile(r"@?[A-Za-z_]\w*")
@@ -185,7 +186,8 @@ def _command(command: CommandType, merged: Merged) -> str:
         doc.append(f"`{command.rest}` holds members that QEMU's schema does not list.")
         rest = Field("", command.rest, "Mapping[str, JsonValue]", True, frozenset(), command.mask)
         fields = (*fields, rest)
-    text = _class(command.name, f'Command["{command.returns}"]', doc, attributes, fields)
+    base = "UnstableCommand" if "unstable" in command.features else "Command"
+    text = _class(command.name, f'{base}["{command.returns}"]', doc, attributes, fields)
     if "deprecated" in command.features:
         hint = f"; use `{command.replaced_by}`" if command.replaced_by else ""
         return f'@deprecated("QEMU deprecates `{command.wire}`{hint}.")\n{text}'

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from qemu_blocksdk.codec import Command, Struct
+from qemu_blocksdk.codec import Command, Struct, UnstableCommand
 
 if TYPE_CHECKING:
     from .common import BlockDirtyBitmapOrStr
@@ -72,7 +72,7 @@ class BlockDirtyBitmapMerge(Command["None"]):
     bitmaps: Sequence[BlockDirtyBitmapOrStr]
 
 
-class XDebugBlockDirtyBitmapSha256(Command["BlockDirtyBitmapSha256"]):
+class XDebugBlockDirtyBitmapSha256(UnstableCommand["BlockDirtyBitmapSha256"]):
     """Run QMP's `x-debug-block-dirty-bitmap-sha256`; it returns `BlockDirtyBitmapSha256`.
 
     Unstable: QEMU may change or remove it without notice.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from qemu_blocksdk.codec import Command, Deprecated, Event, Struct, Unknown
+from qemu_blocksdk.codec import Command, Deprecated, Event, Struct, Unknown, UnstableCommand
 
 if TYPE_CHECKING:
     from .blockdev import BlockdevDetectZeroesOptions, RbdImageEncryptionFormat
@@ -573,7 +573,7 @@ class QueryNamedBlockNodes(Command["list[BlockDeviceInfo]"]):
     flat: bool | None = None
 
 
-class XDebugQueryBlockGraph(Command["XDbgBlockGraph"]):
+class XDebugQueryBlockGraph(UnstableCommand["XDbgBlockGraph"]):
     """Run QMP's `x-debug-query-block-graph`; it returns `XDbgBlockGraph`.
 
     Unstable: QEMU may change or remove it without notice.

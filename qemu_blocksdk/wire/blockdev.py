@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Null, Struct, Unstable
+from qemu_blocksdk.codec import Command, Null, Struct, Unstable, UnstableCommand
 
 if TYPE_CHECKING:
     from .common import (
@@ -1392,7 +1392,7 @@ class BlockdevSetActive(Command["None"]):
     node_name: str | None = None
 
 
-class XBlockdevChange(Command["None"]):
+class XBlockdevChange(UnstableCommand["None"]):
     """Run QMP's `x-blockdev-change`; it returns nothing.
 
     Unstable: QEMU may change or remove it without notice.
@@ -1404,7 +1404,7 @@ class XBlockdevChange(Command["None"]):
     node: str | None = None
 
 
-class XBlockdevSetIothread(Command["None"]):
+class XBlockdevSetIothread(UnstableCommand["None"]):
     """Run QMP's `x-blockdev-set-iothread`; it returns nothing.
 
     Unstable: QEMU may change or remove it without notice.

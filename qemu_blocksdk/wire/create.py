@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Struct
+from qemu_blocksdk.codec import Command, Struct, UnstableCommand
 
 if TYPE_CHECKING:
     from .blockdev import (
@@ -464,7 +464,7 @@ class BlockdevCreate(Command["None"]):
     options: BlockdevCreateOptions
 
 
-class XBlockdevAmend(Command["None"]):
+class XBlockdevAmend(UnstableCommand["None"]):
     """Run QMP's `x-blockdev-amend`; it returns nothing.
 
     Unstable: QEMU may change or remove it without notice.

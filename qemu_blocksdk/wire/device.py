@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from qemu_blocksdk.codec import Command, Event, JsonValue, Struct
+from qemu_blocksdk.codec import Command, Event, JsonValue, Struct, UnstableCommand
 
 
 class ObjectPropertyInfo(Struct):
@@ -45,7 +45,7 @@ class DeviceDel(Command["None"]):
     id: str
 
 
-class DeviceSyncConfig(Command["None"]):
+class DeviceSyncConfig(UnstableCommand["None"]):
     """Run QMP's `device-sync-config`; it returns nothing.
 
     Unstable: QEMU may change or remove it without notice.
