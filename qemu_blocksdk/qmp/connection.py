@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import math
 import os
@@ -38,7 +37,6 @@ from qemu_blocksdk.errors import (
     ConnectionLost,
     DeadlineExceeded,
     Unsupported,
-    UsageError,
 )
 from qemu_blocksdk.schema import Schema
 
@@ -46,6 +44,7 @@ from . import portal
 from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
 from .link import Link
+from .message import dumps, parse, request_line, result
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
@@ -53,9 +52,6 @@ Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
 _log = logging.getLogger(__name__)
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
-_decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
-_quoted = functools.lru_cache(_dumps)
 
 
 class Peer(Protocol):
@@ -83,8 +79,10 @@ class AsyncQmp:
         self._command_timeout = command_timeout
         self._peer = peer
         self._ids = itertools.count(1)
-        # Holds "" while no command without an id is in flight; taking it is one step.
-        self._bare_id = [""]
+        # One command at a time is sent without its id. Holds an item while none is: taking
+        # that is one step, and whoever has it says in `_without_id` which command it is.
+        self._bare = [True]
+        self._without_id = ""
         self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._events = Register()
         self._error: BlockSdkError | None = None
@@ -260,37 +258,35 @@ class AsyncQmp:
         return self._command_timeout if timeout is None else timeout
 
     def _request(self, name: str, arguments: JsonObject, oob: bool) -> tuple[str, bytes]:
-        """Return the id of a new command ("": it carries none) and the encoded request.
+        """Return the id of a new command and the encoded request.
 
-        QEMU reads its monitor byte by byte, at some 2 us each, so a command carries an id
+        QEMU reads its monitor byte by byte, at some 2 us each, so a command carries its id
         only while the reply to one without is still to come.
         """
         if self._error is not None:
             raise _again(self._error)
         if oob and not self._has_oob:
             raise Unsupported("out-of-band execution")
-        text = f'{{"{"exec-oob" if oob else "execute"}":{_quoted(name)}}}'
-        if arguments:
-            try:
-                text = f'{text[:-1]},"arguments":{_dumps(arguments)}}}'
-            except (TypeError, ValueError, RecursionError) as error:
-                raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("--> %s %s", name, _dumps(redact(arguments)))
-        if not oob:
-            with contextlib.suppress(IndexError):
-                return self._bare_id.pop(), f"{text}\n".encode()
+            _log.debug("--> %s %s", name, redact(arguments))
+        request = request_line(name, arguments, oob=oob, ident="")
         ident = f"{next(self._ids):x}"
+        if not oob and self._bare:
+            with contextlib.suppress(IndexError):
+                self._bare.pop()
+                self._without_id = ident
+                return ident, f"{text}\n".encode()
         return ident, f'{text[:-1]},"id":"{ident}"}}\n'.encode()
 
     def _reply_id(self, message: JsonObject) -> str:
         """Return the id of the command that the message replies to."""
         ident = message.get("id")
-        if ident is not None:
-            return str(ident)
-        if not self._bare_id:
-            self._bare_id.append("")
-        return ""
+        return self._without_id if ident is None else str(ident)
+
+    def _take_note(self, message: JsonObject) -> None:
+        """Let the next command go without an id, if this is the reply to the one that did."""
+        if "id" not in message and not self._bare:
+            self._bare.append(True)
 
     async def _execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
@@ -303,7 +299,7 @@ class AsyncQmp:
             expiry = self._link.loop.call_later(limit, _expire, reply, name, limit)
         try:
             self._link.send(request)
-            return _result(await reply, name, arguments)
+            return result(await reply, name, arguments)
         finally:
             self._pending.pop(ident, None)
             if expiry is not None:
@@ -318,10 +314,10 @@ class AsyncQmp:
         def is_reply(line: bytes) -> bool:
             nonlocal reply
             try:
-                message = self._message(line)
+                message = self._parse(line)
             except (ValueError, RecursionError):
                 return False  # the loop says what is wrong
-            if "event" in message or message.get("id", "") != ident:
+            if "event" in message or self._reply_id(message) != ident:
                 return False
             reply = message
             return True
@@ -342,8 +338,8 @@ class AsyncQmp:
             )
             if reply is not None:
                 # Not before the link is done with it: interrupted there, the loop does this.
-                self._reply_id(reply)
-                return _result(reply, name, arguments)
+                self._take_note(reply)
+                return result(reply, name, arguments)
             assert mailbox is not None
             left = max(0.0, give_up - time.monotonic())
             outcome = mailbox.get(timeout=min(left, threading.TIMEOUT_MAX))
@@ -353,7 +349,7 @@ class AsyncQmp:
             self._pending.pop(ident, None)
         if isinstance(outcome, BlockSdkError):
             raise _again(outcome)
-        return _result(outcome, name, arguments)
+        return result(outcome, name, arguments)
 
     # -- events -------------------------------------------------------------------------
 
@@ -379,8 +375,8 @@ class AsyncQmp:
 
     def _on_line(self, line: bytes) -> None:
         try:
-            message = self._message(line)
-        except (ValueError, RecursionError):
+            message = self._parse(line)
+        except ValueError:
             self._link.close()
             self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
             return
@@ -389,23 +385,20 @@ class AsyncQmp:
         elif self._greeting is not None and not self._greeting.done():
             self._greeting.set_result(message)
         else:
-            if "id" not in message and self._bare_id:
+            if "id" not in message and self._bare:
                 # QEMU answers so to what it cannot read, which is nothing that we sent.
                 self._link.close()
-                self._on_lost(f"an unexpected reply: {_dumps(message)[:200]}")
+                self._on_lost(f"an unexpected reply: {dumps(message)[:200]}")
                 return
             deliver = self._pending.get(self._reply_id(message))
+            self._take_note(message)
             if deliver is not None:
                 deliver(message)
 
-    def _message(self, line: bytes) -> JsonObject:
-        text = line.decode().rstrip()
-        message, end = _decode(text)
-        if end != len(text) or not isinstance(message, dict):
-            raise ValueError("a QMP message is one object")
+    def _parse(self, line: bytes) -> JsonObject:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("<-- %s", line.decode(errors="replace").rstrip())
-        return cast("JsonObject", message)
+        return parse(line)
 
     def _on_lost(self, reason: str) -> None:
         self._obituary = asyncio.ensure_future(self._report_lost(reason))
@@ -444,19 +437,6 @@ def _resolve(reply: asyncio.Future[JsonObject], message: JsonObject | BlockSdkEr
 def _expire(reply: asyncio.Future[JsonObject], name: str, limit: float) -> None:
     if not reply.done():
         reply.set_exception(DeadlineExceeded(f"the reply to {name}", seconds=limit))
-
-
-def _result(message: JsonObject, name: str, arguments: JsonObject) -> JsonValue:
-    if "return" in message:
-        return message["return"]
-    error = message.get("error")
-    error = error if isinstance(error, dict) else {}
-    raise CommandError(
-        str(error.get("class", "GenericError")),
-        str(error.get("desc", "a malformed reply")),
-        command=name,
-        arguments=cast("JsonObject", redact(arguments)),
-    )
 
 
 def _again(error: BlockSdkError) -> BlockSdkError:

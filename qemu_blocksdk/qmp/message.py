@@ -1,0 +1,67 @@
+"""QMP's messages as text: requests written, lines read, replies told apart. No I/O.
+
+What QEMU's parser would reject is refused here: its complaint carries no id, so it could
+not be told whose it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from typing import cast
+
+from qemu_blocksdk.codec import JsonObject, JsonValue, redact
+from qemu_blocksdk.errors import CommandError, UsageError
+
+dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+@functools.lru_cache
+def _quoted(name: str) -> str:
+    return dumps(name)
+
+
+def request_line(name: str, arguments: JsonObject, *, oob: bool, ident: str) -> bytes:
+    """Return the line that asks for a command; an empty ``ident`` is left out.
+
+    Raises UsageError for arguments that have no JSON form or that QEMU cannot read.
+    """
+    text = f'{{"{"exec-oob" if oob else "execute"}":{_quoted(name)}'
+    try:
+        if arguments:
+            text += f',"arguments":{dumps(arguments)}'
+        if "\\u0000" in text and _NUL.search(text):
+            raise ValueError("a string has a NUL character")
+        return f'{text},"id":"{ident}"}}\n'.encode() if ident else f"{text}}}\n".encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
+
+
+def parse(line: bytes) -> JsonObject:
+    """Return the message of a line. Raises ValueError where it is none."""
+    text = line.decode().rstrip()
+    try:
+        message, end = _decode(text)
+    except RecursionError as error:
+        raise ValueError("a message is nested too deeply") from error
+    if end != len(text) or not isinstance(message, dict):
+        raise ValueError("a QMP message is one object")
+    return cast("JsonObject", message)
+
+
+def result(reply: JsonObject, name: str, arguments: JsonObject) -> JsonValue:
+    """Return what a reply returns. Raises CommandError where it is a refusal."""
+    if "return" in reply:
+        return reply["return"]
+    error = reply.get("error")
+    error = error if isinstance(error, dict) else {}
+    raise CommandError(
+        str(error.get("class", "GenericError")),
+        str(error.get("desc", "a malformed reply")),
+        command=name,
+        arguments=cast("JsonObject", redact(arguments)),
+    )
