@@ -7,6 +7,7 @@ benchmark belongs to a context that ends with it, also after Ctrl-C and SIGTERM.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -83,6 +84,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)
+    # A package that is in use has its bytecode; without, an import measures the compiler.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -154,13 +154,18 @@ def contestants_of(rows: Sequence[Row]) -> set[str]:
 
 
 def timed(action: Callable[[], object], *, times: int = 1) -> Contestant:
-    """Return a contestant that calls a function `times` in a row."""
+    """Return a contestant that calls a function `times` in a row; the median time counts.
+
+    So a moment in which somebody else had the processor costs one call, not the round.
+    """
 
     def sample() -> float:
-        start = time.perf_counter()
+        took: list[float] = []
         for _ in range(times):
+            start = time.perf_counter()
             action()
-        return (time.perf_counter() - start) / times
+            took.append(time.perf_counter() - start)
+        return statistics.median(took)
 
     return sample
 
@@ -168,12 +173,14 @@ def timed(action: Callable[[], object], *, times: int = 1) -> Contestant:
 def timed_async(
     runner: asyncio.Runner, action: Callable[[], Awaitable[object]], *, times: int = 1
 ) -> Contestant:
-    """Return a contestant that awaits a function's outcome `times` in a row, in one loop."""
+    """Return a contestant that awaits a function's outcome; the rest as :func:`timed`."""
 
     async def sample() -> float:
-        start = time.perf_counter()
+        took: list[float] = []
         for _ in range(times):
+            start = time.perf_counter()
             await action()
-        return (time.perf_counter() - start) / times
+            took.append(time.perf_counter() - start)
+        return statistics.median(took)
 
     return lambda: runner.run(sample())

@@ -20,7 +20,7 @@ from .core import Bench, Contestant, Row, timed, timed_async
 from .peers import RawQmp, daemon_socket
 
 _COMMANDS = 100
-"""Commands of one sample, so that starting and stopping the loop does not count."""
+"""Commands of one sample."""
 
 
 def _ours(stack: ExitStack) -> dict[str, Contestant]:
@@ -96,6 +96,6 @@ BENCH = Bench(
             note="await qmp.execute(QueryJobs()) against await QMPClient.execute",
         ),
     ],
-    rounds=80,
+    rounds=60,
     contestants=_contestants,
 )

@@ -55,7 +55,7 @@ BENCH = Bench(
             note="the statement alone, with every awaitable object",
         ),
     ],
-    rounds=25,
+    rounds=20,
     contestants=_contestants,
     programs=(),
 )

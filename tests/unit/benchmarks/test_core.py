@@ -17,6 +17,7 @@ from benchmarks.core import (
     interleave,
     result,
     select,
+    timed,
 )
 from benchmarks.report import duration, table, write_json
 
@@ -47,6 +48,12 @@ def test_contestants_run_in_turn_and_the_warm_up_does_not_count() -> None:
     samples = interleave({"a": contestant("a"), "b": contestant("b")}, 2)
     assert order == ["a", "b"] * 3
     assert samples == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_one_slow_call_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 10.0, 19.0, 20.0, 21.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    assert timed(lambda: None, times=3)() == 1.0
 
 
 def test_ratio_is_the_median_of_the_rounds_and_not_upset_by_one_that_was_disturbed() -> None:
