@@ -275,8 +275,8 @@ class AsyncQmp:
             with contextlib.suppress(IndexError):
                 self._bare.pop()
                 self._without_id = ident
-                return ident, f"{text}\n".encode()
-        return ident, f'{text[:-1]},"id":"{ident}"}}\n'.encode()
+                return ident, request
+        return ident, request_line(name, arguments, oob=oob, ident=ident)
 
     def _reply_id(self, message: JsonObject) -> str:
         """Return the id of the command that the message replies to."""
