@@ -203,7 +203,7 @@ class _Class:
             _indented(_docstring(self._node)),
             _indented(
                 f"@property\ndef _aio(self) -> {self._twin_type()}:\n"
-                f'    return cast("{self._twin_type()}", self._twin)\n'
+                f'    return cast("{self._twin_type()}", self._reach())\n'
             ),
         ]
         blocks += [_indented(m) for node in self._node.body if (m := self._method(node))]
@@ -247,7 +247,7 @@ class _Class:
         return (
             _signature("__init__", arguments, "None")
             + _indented(_docstring(node))
-            + f"\n    self._twin = portal.call(lambda: {call})\n"
+            + f"\n    self._hold(portal.call(lambda: {call}))\n"
         )
 
     def _body(self, node: FunctionDef, decorators: list[str]) -> str:
@@ -257,6 +257,9 @@ class _Class:
         call = f"{target}.{node.name}({self._passed(node)})"
         if node.name == "__aenter__":
             return f"portal.run({call})\nreturn self\n"
+        if node.name == "__aexit__":
+            # A forked child leaves the block as well; what is in it is its parent's.
+            return f"if self._is_at_home:\n    portal.run({call})\n"
         if node.name == "__aiter__":
             return "return self\n"
         if node.name == "__anext__":

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from typing import Self
 
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.qmp import portal
+
 
 class Face:
-    """Holds the async twin. Two faces of one twin are equal."""
+    """Holds the async twin. Two faces of one twin are equal.
+
+    The twin lives on the background loop, which a child of ``os.fork()`` does not have.
+    """
 
     _twin: object
+    _home: portal.Home
 
     @classmethod
     def _of(cls, twin: object) -> Self:
         face = cls.__new__(cls)
-        face._twin = twin
+        face._hold(twin)
         return face
+
+    def _hold(self, twin: object) -> None:
+        self._twin = twin
+        self._home = portal.home
+
+    @property
+    def _is_at_home(self) -> bool:
+        return self._home is portal.home
+
+    def _reach(self) -> object:
+        if self._home is not portal.home:
+            raise UsageError(
+                f"{self!r} belongs to process {self._home.pid}, from before os.fork();"
+                " make a new one in the child"
+            )
+        return self._twin
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Face) and other._twin is self._twin

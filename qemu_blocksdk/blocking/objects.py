@@ -80,7 +80,7 @@ class EventStream(Face, Generic[E_co]):
 
     @property
     def _aio(self) -> AsyncEventStream[E_co]:
-        return cast("AsyncEventStream[E_co]", self._twin)
+        return cast("AsyncEventStream[E_co]", self._reach())
 
     def get(self, *, timeout: float | None = None) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
@@ -116,7 +116,8 @@ class EventStream(Face, Generic[E_co]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
 
 class Qmp(Face):
@@ -130,7 +131,7 @@ class Qmp(Face):
 
     @property
     def _aio(self) -> AsyncQmp:
-        return cast("AsyncQmp", self._twin)
+        return cast("AsyncQmp", self._reach())
 
     @classmethod
     def connect(
@@ -165,7 +166,8 @@ class Qmp(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -236,7 +238,7 @@ class Process(Face):
 
     @property
     def _aio(self) -> AsyncProcess:
-        return cast("AsyncProcess", self._twin)
+        return cast("AsyncProcess", self._reach())
 
     @classmethod
     def spawn(
@@ -306,7 +308,7 @@ class Job(Face):
 
     @property
     def _aio(self) -> AsyncJob:
-        return cast("AsyncJob", self._twin)
+        return cast("AsyncJob", self._reach())
 
     @classmethod
     def start(cls, qmp: Qmp, command: Command[None], *, job_id: str, kind: str) -> Self:
@@ -370,7 +372,8 @@ class Job(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
 
 class Bitmap(Face):
@@ -378,7 +381,7 @@ class Bitmap(Face):
 
     @property
     def _aio(self) -> AsyncBitmap:
-        return cast("AsyncBitmap", self._twin)
+        return cast("AsyncBitmap", self._reach())
 
     @property
     def name(self) -> str:
@@ -415,7 +418,7 @@ class Node(Face):
 
     @property
     def _aio(self) -> AsyncNode:
-        return cast("AsyncNode", self._twin)
+        return cast("AsyncNode", self._reach())
 
     @property
     def name(self) -> str:
@@ -479,7 +482,7 @@ class NbdServer(Face):
 
     @property
     def _aio(self) -> AsyncNbdServer:
-        return cast("AsyncNbdServer", self._twin)
+        return cast("AsyncNbdServer", self._reach())
 
     @classmethod
     def start(cls, qmp: Qmp, address: NbdAddress) -> Self:
@@ -517,7 +520,8 @@ class NbdServer(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
 
 class Export(Face):
@@ -525,7 +529,7 @@ class Export(Face):
 
     @property
     def _aio(self) -> AsyncExport:
-        return cast("AsyncExport", self._twin)
+        return cast("AsyncExport", self._reach())
 
     @property
     def id(self) -> str:
@@ -562,7 +566,8 @@ class Export(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
 
 class Image(Face):
@@ -570,12 +575,12 @@ class Image(Face):
 
     @property
     def _aio(self) -> AsyncImage:
-        return cast("AsyncImage", self._twin)
+        return cast("AsyncImage", self._reach())
 
     def __init__(self, *, path: str | os.PathLike[str], format: ImageFormat) -> None:
         """Name an image; whether it is there shows when it is used."""
 
-        self._twin = portal.call(lambda: AsyncImage(path=path, format=format))
+        self._hold(portal.call(lambda: AsyncImage(path=path, format=format)))
 
     @property
     def path(self) -> Path:
@@ -616,7 +621,7 @@ class Qemu(Face):
 
     @property
     def _aio(self) -> AsyncQemu:
-        return cast("AsyncQemu", self._twin)
+        return cast("AsyncQemu", self._reach())
 
     def __init__(
         self,
@@ -632,7 +637,7 @@ class Qemu(Face):
         the time limits, in seconds, are for the launch and for every command.
         """
 
-        self._twin = portal.call(lambda: AsyncQemu(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout))
+        self._hold(portal.call(lambda: AsyncQemu(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
 
     def launch(self) -> None:
         """Start the process and connect. Nothing is left of it when that fails.
@@ -660,7 +665,8 @@ class Qemu(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return portal.run(self._aio.__aexit__(kind, error, trace))
+        if self._is_at_home:
+            portal.run(self._aio.__aexit__(kind, error, trace))
 
     @property
     def is_running(self) -> bool:
@@ -706,7 +712,7 @@ class StorageDaemon(Qemu):
 
     @property
     def _aio(self) -> AsyncStorageDaemon:
-        return cast("AsyncStorageDaemon", self._twin)
+        return cast("AsyncStorageDaemon", self._reach())
 
     def __init__(
         self,
@@ -718,7 +724,7 @@ class StorageDaemon(Qemu):
     ) -> None:
         """Describe a storage daemon; nothing is started yet. As :class:`Qemu`."""
 
-        self._twin = portal.call(lambda: AsyncStorageDaemon(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout))
+        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
 
 
 class VM(Qemu):
@@ -726,7 +732,7 @@ class VM(Qemu):
 
     @property
     def _aio(self) -> AsyncVM:
-        return cast("AsyncVM", self._twin)
+        return cast("AsyncVM", self._reach())
 
     def __init__(
         self,
@@ -745,7 +751,7 @@ class VM(Qemu):
         :class:`Qemu`.
         """
 
-        self._twin = portal.call(lambda: AsyncVM(program=program, args=args, machine=machine, accelerator=accelerator, launch_timeout=launch_timeout, command_timeout=command_timeout))
+        self._hold(portal.call(lambda: AsyncVM(program=program, args=args, machine=machine, accelerator=accelerator, launch_timeout=launch_timeout, command_timeout=command_timeout)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has.

@@ -30,10 +30,20 @@ class _Background:
         self.thread.start()
 
 
+class Home:
+    """The process that objects on the background loop belong to."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+
+home = Home()
+
+
 def _forget_after_fork() -> None:
     # The thread exists in the parent only. A child that uses new objects gets its own.
-    global _background, _start_lock
-    _background, _start_lock = None, threading.Lock()
+    global _background, _start_lock, home
+    _background, _start_lock, home = None, threading.Lock(), Home()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
