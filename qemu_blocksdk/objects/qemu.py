@@ -97,10 +97,14 @@ class AsyncQemu:
                 raise
             await finish(_kill(process))
             if isinstance(error, (ConnectionLost, TimeoutError)):
+                if isinstance(error, TimeoutError):
+                    what = f"was not ready within {self._launch_timeout:g} s"
+                elif error.exit_status is None:
+                    what = f"is no QEMU: {error.what}"
+                else:
+                    what = "ended before it was ready"
                 raise LaunchError(
-                    f"{self._program} ended before it was ready"
-                    if isinstance(error, ConnectionLost)
-                    else f"{self._program} was not ready within {self._launch_timeout:g} s",
+                    f"{self._program} {what}",
                     argv=argv,
                     exit_status=getattr(error, "exit_status", None),
                     output=process.output_tail(),
