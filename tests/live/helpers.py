@@ -59,7 +59,7 @@ def write_with_qemu_io(target: str | Path, *commands: str, fmt: str = "qcow2") -
 
 def are_equal(one: Path, other: Path) -> bool:
     """Whether ``qemu-img compare`` finds the same content in two images."""
-    argv = ["qemu-img", "compare", "-U", one, other]
+    argv = ["qemu-img", "compare", "-U", str(one), str(other)]
     return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
 
 

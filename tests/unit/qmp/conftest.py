@@ -1,0 +1,23 @@
+"""What the tests of the connection stand on: a clean slate before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qemu_blocksdk.qmp import portal
+from tests.live.helpers import nothing_left_behind
+
+
+@pytest.fixture(scope="session", autouse=True)
+def background_loop() -> None:
+    """The background loop stays once it runs, so it is there before."""
+    portal.call(lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def clean_slate(background_loop: None) -> Iterator[None]:
+    """Fail a test that leaves a process or an open socket behind."""
+    with nothing_left_behind():
+        yield
