@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,19 @@ def make_image(tmp_path: Path) -> MakeImage:
         return path
 
     return make
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that is full after 1 MiB; skips where none can be mounted."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=1m", "blocksdk", str(folder)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except FileNotFoundError:
+        pytest.skip("no program 'mount'")
+    if done.returncode:
+        pytest.skip(f"no right to mount a small tmpfs: {done.stderr.strip()}")
+    yield folder
+    run("umount", "--lazy", folder)
