@@ -259,7 +259,7 @@ class _Class:
             return f"portal.run({call})\nreturn self\n"
         if node.name == "__aexit__":
             # A forked child leaves the block as well; what is in it is its parent's.
-            return f"if self._is_at_home:\n    portal.run({call})\n"
+            return f"if self._is_at_home:\n    portal.leave(lambda: {call})\n"
         if node.name == "__aiter__":
             return "return self\n"
         if node.name == "__anext__":

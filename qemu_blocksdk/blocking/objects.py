@@ -117,7 +117,7 @@ class EventStream(Face, Generic[E_co]):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
 
 class Qmp(Face):
@@ -167,7 +167,7 @@ class Qmp(Face):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -373,7 +373,7 @@ class Job(Face):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
 
 class Bitmap(Face):
@@ -521,7 +521,7 @@ class NbdServer(Face):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
 
 class Export(Face):
@@ -567,7 +567,7 @@ class Export(Face):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
 
 class Image(Face):
@@ -666,7 +666,7 @@ class Qemu(Face):
         trace: TracebackType | None,
     ) -> None:
         if self._is_at_home:
-            portal.run(self._aio.__aexit__(kind, error, trace))
+            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
 
     @property
     def is_running(self) -> bool:

@@ -40,7 +40,7 @@ class AsyncProcess:
         self._owner = os.getpid()
         self._last_resort = weakref.finalize(self, _kill, popen, self._owner)
         # Not with the end of the process: what it said is asked for afterwards.
-        weakref.finalize(self, log.close)
+        weakref.finalize(self, log.close).atexit = False
 
     @classmethod
     async def spawn(
@@ -118,7 +118,7 @@ class AsyncProcess:
             )
 
     def _on_end(self) -> None:
-        self._popen.poll()
+        self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._last_resort.detach()
