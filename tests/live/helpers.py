@@ -172,11 +172,14 @@ class Script:
         self._popen.kill()
         self._popen.wait(timeout=5)
 
-    def finish(self, *, timeout: float = 20.0) -> str:
-        """Wait for its end, which has to be a good one; return the rest of its output."""
+    def finish(self, *, timeout: float = 20.0, may_complain: bool = False) -> str:
+        """Wait for its end, which has to be a good one; return the rest of its output.
+
+        It has to be silent on stderr, unless it ``may_complain``.
+        """
         output, errors = self._popen.communicate(timeout=timeout)
         assert self._popen.returncode == 0, f"exit {self._popen.returncode}: {output}{errors}"
-        assert errors == ""
+        assert may_complain or errors == "", errors
         return output
 
     def __enter__(self) -> Script:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,25 +36,23 @@ def _killer(pid: int) -> tuple[threading.Timer, list[float]]:
     return threading.Timer(0.2, kill), when
 
 
-@pytest.mark.parametrize("waiting", ["job", "event", "iteration", "lost connection"])
+@pytest.mark.parametrize("waiting", ["job", "progress", "event", "iteration"])
 def test_a_blocking_waiter_learns_of_the_daemons_death_at_once(waiting: str) -> None:
     with StorageDaemon() as daemon:
         source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
         target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
         events = daemon.qmp.events(JobStatusChange, id="nobody")
         with source.backup(target, speed=1) as job:
+            waits: dict[str, Callable[[], object]] = {
+                "job": lambda: job.wait(timeout=10),
+                "progress": lambda: list(job.progress(interval=10)),
+                "event": lambda: events.get(timeout=10),
+                "iteration": lambda: next(events),
+            }
             timer, killed = _killer(daemon.process.pid)
             timer.start()
             with pytest.raises(ConnectionLost) as caught:
-                if waiting == "job":
-                    job.wait(timeout=10)
-                elif waiting == "event":
-                    events.get(timeout=10)
-                elif waiting == "iteration":
-                    next(events)
-                else:
-                    daemon.qmp.wait_lost(timeout=10)
-                    daemon.qmp.execute(QueryJobs())
+                waits[waiting]()
             took = time.monotonic() - killed[0]
             timer.join()
     assert took < LIMIT
