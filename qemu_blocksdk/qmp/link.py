@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from qemu_blocksdk.errors import UsageError
 
+from . import portal
+
 _READ_SIZES = (1 << 18,)
+_AT_ONCE = (socket.MSG_DONTWAIT,)
 _SEAT_LIMIT = 3600.0
 """Seconds that a thread reads for itself; a socket's own time limit ends at 24 days."""
 MAX_MESSAGE = 1 << 28
@@ -46,11 +49,12 @@ class Link:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._pid = os.getpid()
+        self._home = portal.home
         self._on_line = on_line
         self._on_lost = on_lost
         self._sock = sock
-        sock.setblocking(False)
+        # Only the thread in the seat may block on it: for SO_RCVTIMEO, without a call to poll.
+        sock.setblocking(True)
         self._seat: dict[str, object] = {}
         self._inbox: deque[bytes] = deque()
         self._partial = bytearray()
@@ -58,9 +62,7 @@ class Link:
         self._outbox = bytearray()
         self._outbox_lock = threading.Lock()
         self._closed = False
-        # Shares the connection with `_sock`; its own time limit is why it is another object.
-        self._seat_sock = sock.dup()
-        self._seat_timeout = -1.0
+        self._seat_timeout = 0.0
         self._poll = select.epoll()
         self._poll.register(sock, select.EPOLLIN)
         self._loop.add_reader(self._poll.fileno(), self._on_readable)
@@ -80,7 +82,7 @@ class Link:
             try:
                 if not self._outbox:
                     # One call in C: Ctrl-C cannot come between the sending and the count.
-                    sent.extend(map(self._sock.send, (data,)))
+                    sent.extend(map(self._sock.send, (data,), _AT_ONCE))
             except OSError:
                 pass  # full; anything worse shows up on the reading side as well
             finally:
@@ -89,9 +91,9 @@ class Link:
                     self._loop.call_soon_threadsafe(self._flush)
 
     def _assert_ours(self) -> None:
-        if os.getpid() != self._pid:
+        if self._home is not portal.home:
             raise UsageError(
-                f"this connection belongs to process {self._pid}, from before os.fork();"
+                f"this connection belongs to process {self._home.pid}, from before os.fork();"
                 " open a new one in the child"
             )
 
@@ -100,7 +102,7 @@ class Link:
             if self._closed:
                 return
             try:
-                del self._outbox[: self._sock.send(self._outbox)]
+                del self._outbox[: self._sock.send(self._outbox, socket.MSG_DONTWAIT)]
             except BlockingIOError:
                 pass
             except OSError:
@@ -133,7 +135,7 @@ class Link:
         if not self._take_seat(self):
             return
         try:
-            self._inbox.append(self._sock.recv(*_READ_SIZES))
+            self._inbox.append(self._sock.recv(*_READ_SIZES, socket.MSG_DONTWAIT))
         except BlockingIOError:
             pass
         except OSError:
@@ -222,10 +224,12 @@ class Link:
             if self._inbox or self._partial:
                 return False
             if timeout != self._seat_timeout:
-                self._seat_sock.settimeout(timeout)
+                # Seconds and microseconds; the kernel takes 0 for no limit.
+                limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
                 self._seat_timeout = timeout
             # One call in C from socket to inbox: Ctrl-C cannot come between and lose it.
-            self._inbox.extend(map(self._seat_sock.recv, _READ_SIZES))
+            self._inbox.extend(map(self._sock.recv, _READ_SIZES))
         except (ValueError, OSError):  # the time ran out, or closed meanwhile
             return False
         line = self._inbox[0]
@@ -236,7 +240,7 @@ class Link:
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
-        if os.getpid() != self._pid:
+        if self._home is not portal.home:
             return  # the connection, and the loop's epoll set with it, are the parent's
         with self._outbox_lock:
             if self._closed:
@@ -253,4 +257,3 @@ class Link:
     def _close_files(self) -> None:
         self._poll.close()
         self._sock.close()
-        self._seat_sock.close()
