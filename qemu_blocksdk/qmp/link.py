@@ -62,7 +62,7 @@ class Link:
         self._outbox = bytearray()
         self._outbox_lock = threading.Lock()
         self._closed = False
-        self._seat_timeout = 0.0
+        self._seat_timeout: float | None = None
         self._poll = select.epoll()
         self._poll.register(sock, select.EPOLLIN)
         self._loop.add_reader(self._poll.fileno(), self._on_readable)
@@ -199,7 +199,7 @@ class Link:
         self._assert_ours()
         if threading.get_ident() == self._loop_thread:
             raise UsageError("a blocking call inside the SDK's own event loop would never return")
-        timeout = min(timeout, _SEAT_LIMIT)
+        timeout = max(0.0, min(timeout, _SEAT_LIMIT))
         who = object()
         try:
             try:
