@@ -137,10 +137,13 @@ def decode_reply(command: Command[_R], json: JsonValue) -> _R:
 
 
 def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
-    """Return the value of an event message; UnknownEvent when ``cls`` is None."""
+    """Return the value of an event message.
+
+    It is an UnknownEvent when ``cls`` is None, or where the event's data is no object.
+    """
     data = message.get("data", {})
     event: Event
-    if cls is None:
+    if cls is None or not isinstance(data, Mapping):
         event = decode(UnknownEvent, {"name": message["event"], "data": data})
     else:
         event = decode(cls, data)
@@ -183,7 +186,7 @@ def _converter(hint: object) -> _Converter | None:
     if origin in (list, Sequence):
         return _sequence_converter(origin, *get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return functools.partial(_decode_or_none, hint)
+        return functools.partial(_decode_if_object, hint)
     if hint is Null:
         return _null
     if origin is Union or isinstance(hint, types.UnionType):
@@ -191,8 +194,8 @@ def _converter(hint: object) -> _Converter | None:
     return None
 
 
-def _decode_or_none(cls: type[Struct], json: JsonValue) -> Struct | None:
-    return None if json is None else decode(cls, json)
+def _decode_if_object(cls: type[Struct], json: JsonValue) -> object:
+    return decode(cls, json) if isinstance(json, Mapping) else json
 
 
 def _null(_json: JsonValue) -> Null:
@@ -240,7 +243,7 @@ def _object_converter(structs: list[type[Struct]]) -> Callable[[JsonObject], Str
         by_tag.setdefault(_tag_value(branch, tag), []).append(branch)
 
     def discriminate(json: JsonObject) -> Struct:
-        for branch in by_tag.get(json.get(tag), ()):
+        for branch in by_tag.get(str(json.get(tag)), ()):
             if all(json.get(name) == _tag_value(branch, name) for name in branch._tags[1:]):
                 return decode(branch, json)
         return decode(Unknown, {"tag": json.get(tag), "members": json})

@@ -30,9 +30,14 @@ class Register:
 
     def __init__(self) -> None:
         self._streams: dict[_Key, weakref.WeakSet[AsyncEventStream[Event]]] = {}
+        self._many = 64
 
     def add(self, stream: AsyncEventStream[Event], keys: list[_Key]) -> None:
         """Begin to deliver to a stream."""
+        if len(self._streams) > self._many:
+            # Streams that were forgotten, not closed, leave their keys behind.
+            self._streams = {key: streams for key, streams in self._streams.items() if streams}
+            self._many = 2 * len(self._streams) + 64
         for key in keys:
             self._streams.setdefault(key, weakref.WeakSet()).add(stream)
 
@@ -50,16 +55,21 @@ class Register:
         if not self._streams:
             return
         name = str(message["event"])
-        data = message.get("data")
-        data = data if isinstance(data, dict) else {}
-        keys: list[_Key] = [(name, None), (None, None)]
-        keys += [(name, (member, data[member])) for member in _IDENTITY if member in data]
+        data = message.get("data", {})
+        keys: list[_Key] = [(None, None)]
+        if isinstance(data, dict):
+            keys.append((name, None))
+            keys += [
+                (name, (member, data[member]))
+                for member in _IDENTITY
+                if isinstance(data.get(member), str)
+            ]
         readers = [stream for key in keys for stream in self._streams.get(key, ())]
         if not readers:
             return
         event = decode_event(event_class(name), message)
         for stream in readers:
-            stream._deliver(event, data)
+            stream._deliver(event, data if isinstance(data, dict) else {})
 
     def finish(self) -> None:
         """Tell every stream that nothing more comes."""
@@ -93,7 +103,14 @@ class AsyncEventStream(Generic[E_co]):
             for name in match:
                 if name not in kind.__annotations__:
                     raise UsageError(f"event {kind._name} has no member {name!r}")
-        identity = next((item for item in self._match.items() if item[0] in _IDENTITY), None)
+        identity = next(
+            (
+                (name, value)
+                for name, value in self._match.items()
+                if name in _IDENTITY and isinstance(value, str)
+            ),
+            None,
+        )
         self._keys: list[_Key] = [(kind._name, identity) for kind in kinds] or [(None, None)]
         register.add(cast("AsyncEventStream[Event]", self), self._keys)
 

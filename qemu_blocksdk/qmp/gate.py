@@ -78,6 +78,7 @@ class Gate:
         schema = _asked.get(self._binary)
         if schema is None:
             schema = _asked[self._binary] = await self._ask()
+            self._without_arguments.clear()
         return schema
 
     def forget(self) -> None:
