@@ -112,7 +112,7 @@ def test_private_methods_have_no_face() -> None:
 def test_only_a_constructor_for_users_has_a_twin() -> None:
     assert "__init__" not in methods(NODE, "Node")
     assert methods(DAEMON, "Daemon")["__init__"] == (
-        "self._twin = portal.call(lambda: AsyncDaemon(program=program, timeout=timeout))"
+        "self._hold(portal.call(lambda: AsyncDaemon(program=program, timeout=timeout)))"
     )
 
 

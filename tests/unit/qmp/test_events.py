@@ -1,0 +1,222 @@
+"""Streams of events: what is in them, how they end, what becomes of forgotten ones."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+from qemu_blocksdk import Qmp
+from qemu_blocksdk.aio import AsyncQmp
+from qemu_blocksdk.codec import UnknownEvent
+from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, UsageError
+from qemu_blocksdk.wire import BlockJobCompleted, BlockJobReady, JobStatusChange
+from tests.unit.qmp.fake_server import Message, Server, event, reply_to
+
+pytestmark = pytest.mark.timeout(10)
+
+
+def _change(job: str, status: str = "running") -> Message:
+    return event("JOB_STATUS_CHANGE", {"id": job, "status": status})
+
+
+def _block_job(name: str, device: str) -> Message:
+    numbers = {"len": 1, "offset": 1, "speed": 0}
+    return event(name, {"type": "backup", "device": device, **numbers})
+
+
+def test_a_stream_has_the_kinds_asked_for_in_order_of_arrival() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        some = qmp.events(BlockJobCompleted, BlockJobReady)
+        everything = qmp.events()
+        server.send(
+            _block_job("BLOCK_JOB_READY", "a"), _change("a"), _block_job("BLOCK_JOB_COMPLETED", "a")
+        )
+        assert isinstance(some.get(timeout=5), BlockJobReady)
+        assert isinstance(some.get(timeout=5), BlockJobCompleted)
+        assert some.get_nowait() is None
+        found = [type(everything.get(timeout=5)) for _ in range(3)]
+        assert found == [BlockJobReady, JobStatusChange, BlockJobCompleted]
+
+
+@pytest.mark.parametrize(
+    "match", [{"id": "b"}, {"status": "ready"}, {"id": "b", "status": "ready"}]
+)
+def test_a_stream_selects_by_member(match: dict[str, str]) -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        stream = qmp.events(JobStatusChange, **match)
+        server.send(_change("a"), _change("b", "ready"), _change("bb"))
+        found = stream.get(timeout=5)
+        assert (found.id, found.status) == ("b", "ready")
+        qmp.execute_raw("x")
+        assert stream.get_nowait() is None
+
+
+def test_a_misspelt_member_is_a_usage_error() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        with pytest.raises(UsageError, match="JOB_STATUS_CHANGE has no member 'job_id'") as caught:
+            qmp.events(JobStatusChange, job_id="a")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        stream = qmp.events(JobStatusChange)
+        server.send(event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]}))
+        found = stream.get(timeout=5)
+    assert found.timestamp == 1700000000.5
+    status: str = found.status
+    assert status == "novel"
+    assert found.unknown_members == {"why": [1]}
+
+
+def test_an_event_that_no_snapshot_has_is_kept_as_it_came() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        stream = qmp.events()
+        server.send(event("FROM_THE_FUTURE", {"id": 5, "x": {"y": None}}))
+        found = stream.get(timeout=5)
+    assert isinstance(found, UnknownEvent)
+    assert found.name == "FROM_THE_FUTURE"
+    assert found.data == {"id": 5, "x": {"y": None}}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"event": "JOB_STATUS_CHANGE"},
+        {"event": "JOB_STATUS_CHANGE", "data": None},
+        {"event": "JOB_STATUS_CHANGE", "data": "text"},
+        {"event": "JOB_STATUS_CHANGE", "data": [1]},
+        {"event": "JOB_STATUS_CHANGE", "data": {"id": {"un": "hashable"}}},
+        {"event": "JOB_STATUS_CHANGE", "data": {"id": ["un", "hashable"]}},
+        {"event": "JOB_STATUS_CHANGE", "data": {}, "timestamp": None},
+        {"event": "JOB_STATUS_CHANGE", "data": {}, "timestamp": {"seconds": "x"}},
+        {"event": "BLOCK_IMAGE_CORRUPTED", "data": {"device": None, "offset": "text"}},
+        {"event": "MIGRATION", "data": {"status": {"no": "string"}}},
+        {"event": "QUORUM_FAILURE", "data": {"reference": 1}},
+        {"event": "MEMORY_DEVICE_SIZE_CHANGE", "data": 7},
+        {"event": "GUEST_PANICKED", "data": {"action": "pause", "info": "no object"}},
+        {"event": "DUMP_COMPLETED", "data": {"result": "no object"}},
+        {"event": None},
+        {"event": {"no": "name"}},
+        {"event": ""},
+        {"event": "__class__"},
+        {"event": "UNKNOWN", "data": {"name": 1}},
+    ],
+    ids=str,
+)
+def test_a_strange_event_does_not_stop_what_follows(strange: Message) -> None:
+    def answer(server: Server, request: dict[str, object]) -> None:
+        server.send(strange, _change("after"), reply_to(request, {}))
+
+    with Server(answer) as server, Qmp.connect(server.client) as qmp:
+        everything = qmp.events()
+        stream = qmp.events(JobStatusChange, id="after")
+        qmp.execute_raw("x", timeout=2)
+        assert stream.get(timeout=2).id == "after"
+        seen = [everything.get(timeout=2), everything.get(timeout=2)]
+        assert getattr(seen[-1], "id", None) == "after"
+
+
+def test_a_wait_for_an_event_that_does_not_come_is_given_up() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        stream = qmp.events(JobStatusChange, id="a")
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="JOB_STATUS_CHANGE") as caught:
+            stream.get(timeout=0.1)
+        assert 0.05 < time.monotonic() - begin < 1
+        assert "\n" not in str(caught.value)
+        server.send(_change("a"))
+        assert stream.get(timeout=5).id == "a"
+
+
+def test_what_has_arrived_is_delivered_before_the_loss_of_the_connection() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        stream = qmp.events(JobStatusChange)
+        server.send(_change("a"), _change("b"))
+        server.hang_up()
+        qmp.wait_lost(timeout=5)
+        assert [stream.get(timeout=5).id, next(stream).id] == ["a", "b"]
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                stream.get(timeout=5)
+        late = qmp.events(JobStatusChange)
+        with pytest.raises(ConnectionLost):
+            late.get(timeout=5)
+
+
+def test_closing_the_connection_ends_the_iteration() -> None:
+    with Server() as server:
+        with Qmp.connect(server.client) as qmp:
+            stream = qmp.events(JobStatusChange)
+            server.send(_change("a"))
+            assert next(stream).id == "a"
+        assert list(stream) == []
+        with pytest.raises(UsageError, match="closed"):
+            stream.get(timeout=5)
+
+
+def test_closing_a_stream_wakes_who_waits_for_it() -> None:
+    async def main(server: Server) -> None:
+        async with await AsyncQmp.connect(server.client) as qmp:
+            stream = qmp.events(JobStatusChange)
+
+            async def follow() -> list[str]:
+                return [found.id async for found in stream]
+
+            following = asyncio.create_task(follow())
+            await asyncio.wait((following,), timeout=0.05)
+            stream.close()
+            assert await following == []
+            server.send(_change("a"))
+            await qmp.execute_raw("x")
+            assert stream.get_nowait() is None
+
+    with Server() as server:
+        asyncio.run(main(server))
+
+
+def test_two_readers_of_one_stream_share_its_events() -> None:
+    async def main(server: Server) -> None:
+        async with await AsyncQmp.connect(server.client) as qmp:
+            stream = qmp.events(JobStatusChange)
+            readers = [asyncio.create_task(stream.get(timeout=5)) for _ in range(3)]
+            await asyncio.sleep(0)
+            server.send(_change("a"), _change("b"), _change("c"))
+            assert sorted([(await reader).id for reader in readers]) == ["a", "b", "c"]
+
+    with Server() as server:
+        asyncio.run(main(server))
+
+
+def test_a_cancelled_reader_takes_no_event_with_it() -> None:
+    async def main(server: Server) -> None:
+        async with await AsyncQmp.connect(server.client) as qmp:
+            stream = qmp.events(JobStatusChange)
+            reader = asyncio.create_task(stream.get())
+            await asyncio.sleep(0)
+            reader.cancel()
+            await asyncio.wait((reader,))
+            server.send(_change("a"))
+            assert (await stream.get(timeout=5)).id == "a"
+
+    with Server() as server:
+        asyncio.run(main(server))
+
+
+def test_forgotten_streams_are_dropped() -> None:
+    async def main(server: Server) -> None:
+        async with await AsyncQmp.connect(server.client) as qmp:
+            kept = qmp.events(JobStatusChange, id="kept")
+            for number in range(2000):
+                qmp.events(JobStatusChange, id=f"job{number}")
+                qmp.events(JobStatusChange)
+            gc.collect()
+            server.send(_change("kept"))
+            assert (await kept.get(timeout=5)).id == "kept"
+            assert len(qmp._events._streams) < 100
+
+    with Server() as server:
+        asyncio.run(main(server))
