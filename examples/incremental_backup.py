@@ -34,38 +34,34 @@ def watch(job: Job) -> None:
     """Draw a bar until the job is done; raise what it raises."""
     for now in job.progress(interval=0.05):
         bar = ("#" * int(40 * now.fraction)).ljust(40, ".")
-        rate = f"{now.rate / MIB:.0f} MiB/s"
-        print(
-            f"\r    [{bar}] {now.current / MIB:.1f} of {now.total / MIB:.1f} MiB, {rate} ", end=""
-        )
+        moved = f"{now.current / MIB:.1f} of {now.total / MIB:.1f} MiB"
+        print(f"\r    [{bar}] {moved}, {now.rate / MIB:.0f} MiB/s  ", end="", flush=True)
     print()
 
 
-def filesystem_of(folder: Path, path: Path) -> Image:
-    """Make an ext4 filesystem of a folder's files."""
-    content = sum(file.lstat().st_size + 4096 for file in folder.rglob("*"))
-    size = (content * 5 // 4 // MIB + 64) * MIB
+def filesystem(path: Path) -> Image:
+    """Make an ext4 filesystem of the machine's documentation."""
+    content = sum(file.lstat().st_size + 4096 for file in DOCUMENTATION.rglob("*"))
+    size = f"{content * 5 // 4 // MIB + 64}M"
     path.touch()  # mke2fs announces a file that it has to make
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder, path, f"{size >> 10}k"], check=True)
-    return Image(path=path, format="raw")
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", DOCUMENTATION, path, size], check=True)
+    return Image(path, format="raw")
 
 
 def given(path: Path) -> Image:
     """Name an existing image; qcow2 shows in its first bytes, all else is taken as raw."""
     with path.open("rb") as file:
-        return Image(path=path, format="qcow2" if file.read(4) == b"QFI\xfb" else "raw")
+        return Image(path, format="qcow2" if file.read(4) == b"QFI\xfb" else "raw")
 
 
 def main(work: Path, arguments: list[str]) -> None:
-    disk = Image(path=work / "disk.qcow2", format="qcow2")
-    full = Image(path=work / "full.qcow2", format="qcow2")
-    increment = Image(path=work / "increment.qcow2", format="qcow2")
-    restored = Image(path=work / "restored.raw", format="raw")
+    disk = Image(work / "disk.qcow2", format="qcow2")
+    full = Image(work / "full.qcow2", format="qcow2")
+    increment = Image(work / "increment.qcow2", format="qcow2")
+    restored = Image(work / "restored.raw", format="raw")
 
     with step("Building the source image"):
-        source = (
-            given(Path(arguments[0])) if arguments else filesystem_of(DOCUMENTATION, work / "fs")
-        )
+        source = given(Path(arguments[0])) if arguments else filesystem(work / "filesystem.raw")
         source.convert(disk)
 
     with StorageDaemon() as daemon:
@@ -86,15 +82,13 @@ def main(work: Path, arguments: list[str]) -> None:
         ):
             for number in range(3):
                 export.write(size // 4 * number, min(MIB, size // 4), pattern=number + 1)
-            print(f"The block graph now:\n{daemon.graph().draw()}")
 
         with step("Incremental backup of what the bitmap saw"):
             full_node.delete()
             increment.create(backing=full)
             increment_node = daemon.add_node(increment.options("increment"))
             watch(node.backup(increment_node, sync="incremental", bitmap=bitmap))
-
-            print(daemon.graph().draw())
+            print(f"The block graph now:\n{daemon.graph().draw()}")
 
     with step("Restoring from the chain of backups"):
         increment.convert(restored)

@@ -6,7 +6,7 @@ public methods. A method's body is one call into the background loop. Rules:
 - ``async def m`` runs on the loop; ``def m`` is called there; a property is read directly.
 - ``m_from_thread``, where there is one, is what the blocking ``m`` calls.
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
-- A constructor that takes keywords only is for users and has a twin; others do not.
+- A constructor with a docstring is for users and has a twin; others do not.
 - An argument or result of a type ``AsyncX`` is unwrapped or wrapped.
 """
 
@@ -240,12 +240,11 @@ class _Class:
         return head + signature + _indented(doc + body)
 
     def _constructor(self, node: FunctionDef) -> str | None:
-        arguments = node.args
-        if len(arguments.args) > 1 or not arguments.kwonlyargs:
+        if not ast.get_docstring(node):
             return None
         call = f"{self._node.name}({self._passed(node)})"
         return (
-            _signature("__init__", arguments, "None")
+            _signature("__init__", node.args, "None")
             + _indented(_docstring(node))
             + f"\n    self._hold(portal.call(lambda: {call}))\n"
         )

@@ -577,10 +577,10 @@ class Image(Face):
     def _aio(self) -> AsyncImage:
         return cast("AsyncImage", self._reach())
 
-    def __init__(self, *, path: str | os.PathLike[str], format: ImageFormat) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, format: ImageFormat) -> None:
         """Name an image; whether it is there shows when it is used."""
 
-        self._hold(portal.call(lambda: AsyncImage(path=path, format=format)))
+        self._hold(portal.call(lambda: AsyncImage(path, format=format)))
 
     @property
     def path(self) -> Path:

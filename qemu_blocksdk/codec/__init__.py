@@ -21,6 +21,7 @@ from .struct import (
     Unstable,
     UnstableCommand,
 )
+from .value import Value
 
 __all__ = [
     "NULL",
@@ -35,6 +36,7 @@ __all__ = [
     "UnknownEvent",
     "Unstable",
     "UnstableCommand",
+    "Value",
     "available_in",
     "decode",
     "decode_event",

@@ -26,8 +26,8 @@ from .struct import (
     Unknown,
     UnknownEvent,
     UnstableCommand,
-    is_secret,
 )
+from .value import is_secret
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")

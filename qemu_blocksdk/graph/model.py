@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import attrs
+from qemu_blocksdk.codec import Value
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     )
 
 
-@attrs.frozen(kw_only=True)
-class GraphNode:
+class GraphNode(Value):
     """A vertex: a block node, or a parent of one (a device's backend, a job).
 
     ``id`` is QEMU's number for this picture only. ``driver`` and ``filename`` are those
@@ -31,8 +30,7 @@ class GraphNode:
     filename: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Edge:
+class Edge(Value):
     """``parent`` uses ``child`` under ``name`` with ``perm``, and tolerates ``shared_perm``."""
 
     parent: GraphNode
@@ -42,8 +40,7 @@ class Edge:
     shared_perm: Sequence[BlockPermission]
 
 
-@attrs.frozen(kw_only=True)
-class BlockGraph:
+class BlockGraph(Value):
     """An immutable picture of the block graph."""
 
     nodes: tuple[GraphNode, ...]

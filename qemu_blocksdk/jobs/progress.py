@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+from qemu_blocksdk.codec import Value
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import JobStatus
 
 
-@attrs.frozen(kw_only=True)
-class JobProgress:
+class JobProgress(Value):
     """One reading of a job's progress.
 
     ``current`` and ``total`` are in the job's own unit, bytes for block jobs; ``total``

@@ -15,7 +15,7 @@ ImageFormat = Literal["qcow2", "raw"]
 class AsyncImage:
     """An image file. The format is always told, never guessed."""
 
-    def __init__(self, *, path: str | os.PathLike[str], format: ImageFormat) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, format: ImageFormat) -> None:
         """Name an image; whether it is there shows when it is used."""
         self._path = Path(path)
         self._format: ImageFormat = format

@@ -6,16 +6,14 @@ import asyncio
 import os
 from collections.abc import Collection, Sequence
 
-import attrs
-
+from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
 from qemu_blocksdk.qmp import AsyncProcess
 
 Path = str | os.PathLike[str]
 
 
-@attrs.frozen(kw_only=True)
-class Completed:
+class Completed(Value):
     """A tool that has ended: its exit status, and stdout and stderr together."""
 
     exit_status: int

@@ -47,7 +47,7 @@ DAEMON = '''
 class AsyncDaemon:
     """A daemon."""
 
-    def __init__(self, *, program: str = "p", timeout: float = 1.0) -> None:
+    def __init__(self, program: str = "p", *, timeout: float = 1.0) -> None:
         """Describe it."""
 '''
 
@@ -109,10 +109,10 @@ def test_private_methods_have_no_face() -> None:
     assert "_hidden" not in methods(NODE, "Node")
 
 
-def test_only_a_constructor_for_users_has_a_twin() -> None:
+def test_only_a_documented_constructor_has_a_twin() -> None:
     assert "__init__" not in methods(NODE, "Node")
     assert methods(DAEMON, "Daemon")["__init__"] == (
-        "self._hold(portal.call(lambda: AsyncDaemon(program=program, timeout=timeout)))"
+        "self._hold(portal.call(lambda: AsyncDaemon(program, timeout=timeout)))"
     )
 
 
