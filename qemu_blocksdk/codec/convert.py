@@ -66,7 +66,10 @@ def encode(value: Struct) -> dict[str, JsonValue]:
 
 def _encode_member(member: object, owner: str, attribute: str) -> JsonValue:
     if isinstance(member, Struct):
-        return encode(member)
+        try:
+            return encode(member)
+        except RecursionError as error:
+            raise UsageError(f"{owner}.{attribute}: nested too deeply") from error
     if member is NULL:
         return None
     if member is None or isinstance(member, str | int | float):
