@@ -188,7 +188,7 @@ def test_commands_hammered_with_ctrl_c_each_return_their_own_reply(tmp_path: Pat
 
 
 _LAUNCHES_HAMMERED = """
-import signal, sys, time
+import signal, sys, time, traceback
 from qemu_blocksdk import StorageDaemon
 from qemu_blocksdk.wire import QueryJobs
 from tests.live.helpers import children
@@ -213,7 +213,9 @@ while time.monotonic() < end:
             launches += 1
             assert daemon.qmp.execute(QueryJobs()) == []
     except KeyboardInterrupt:
+        armed = False
         interrupts += 1
+        assert children() == set(), traceback.format_exc()
 armed = False
 print("over", flush=True)
 assert children() == set(), children()
