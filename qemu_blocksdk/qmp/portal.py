@@ -96,13 +96,13 @@ class _Outcome(Generic[T]):
         try:
             self._loop.call_soon_threadsafe(self._start)
             self._done.acquire()
+            assert self._task is not None
+            return self._task.result()
         except BaseException:
             # Ctrl-C, perhaps just after the end: the work unwinds first. A second one stops
-            # waiting for that.
+            # waiting for that. Where the work itself has failed there is nothing to unwind.
             _Outcome(self._abandon(), self._loop).wait()
             raise
-        assert self._task is not None
-        return self._task.result()
 
 
 def run(work: Coroutine[object, None, T]) -> T:
