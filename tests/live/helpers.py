@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -120,7 +120,7 @@ def scratch() -> set[Path]:
 
 
 @contextlib.contextmanager
-def nothing_left_behind(*folders: Path) -> Iterator[None]:
+def nothing_left_behind(*folders: Path) -> Generator[None, None, None]:
     """Fail when the block leaves a child process, a descriptor, a scratch directory or a socket."""
     before = children(), descriptors(), scratch()
 
@@ -143,10 +143,11 @@ class Script:
     def __init__(self, folder: Path, source: str, *arguments: str) -> None:
         path = folder / "script.py"
         path.write_text(source)
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed on leaving
         self._popen = subprocess.Popen(
             [sys.executable, path, *arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.gettempdir()},
         )
@@ -160,8 +161,12 @@ class Script:
         """The next line that it prints; it has to come."""
         assert self._popen.stdout is not None
         line = self._popen.stdout.readline()
-        assert line, f"the script ended: {self._popen.stderr and self._popen.stderr.read()}"
+        assert line, f"the script ended: {self._said()}"
         return line.strip()
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
 
     def interrupt(self) -> None:
         """Send it what Ctrl-C sends."""
@@ -177,7 +182,10 @@ class Script:
 
         It has to be silent on stderr, unless it ``may_complain``.
         """
-        output, errors = self._popen.communicate(timeout=timeout)
+        assert self._popen.stdout is not None
+        output = self._popen.stdout.read()
+        self._popen.wait(timeout=timeout)
+        errors = self._said()
         assert self._popen.returncode == 0, f"exit {self._popen.returncode}: {output}{errors}"
         assert may_complain or errors == "", errors
         return output
@@ -188,6 +196,6 @@ class Script:
     def __exit__(self, *_: object) -> None:
         if self._popen.poll() is None:
             self.kill()
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
+        self._errors.close()
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()

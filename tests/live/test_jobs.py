@@ -18,7 +18,7 @@ from qemu_blocksdk.errors import (
     JobCancelled,
     JobFailed,
 )
-from qemu_blocksdk.wire import JobStatusChange, QueryJobs
+from qemu_blocksdk.wire import BlockDirtyInfo, JobStatusChange, QueryJobs
 from tests.live.helpers import MakeImage, are_equal, run, wait_until, write_with_qemu_io
 
 pytestmark = pytest.mark.timeout(30)
@@ -26,6 +26,13 @@ pytestmark = pytest.mark.timeout(30)
 
 def _attach(daemon: StorageDaemon, name: str, path: Path) -> Node:
     return daemon.add_node(Qcow2(node_name=name, file=File(filename=str(path))))
+
+
+def _only_bitmap(node: Node) -> BlockDirtyInfo:
+    bitmaps = node.query_info().dirty_bitmaps
+    assert bitmaps is not None
+    assert len(bitmaps) == 1
+    return bitmaps[0]
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
     full_node.delete()
     with daemon.start_nbd_server() as server, server.export(node, writable=True) as export:
         write_with_qemu_io(export.uri, "write -P 2 1M 128k", "write -P 3 10M 64k", fmt="raw")
-    (bitmap_info,) = node.query_info().dirty_bitmaps or ()
+    bitmap_info = _only_bitmap(node)
     assert (bitmap_info.name, bitmap_info.count) == ("seen", 192 * 1024)
 
     increment = make_image("increment.qcow2", backing=full)
@@ -72,8 +79,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
     )
     node.backup(target, sync="incremental", bitmap=bitmap).run(timeout=20)
     target.delete()
-    (bitmap_info,) = node.query_info().dirty_bitmaps or ()
-    assert bitmap_info.count == 0
+    assert _only_bitmap(node).count == 0
     node.delete()
     assert not are_equal(source, full)
     assert are_equal(source, increment)
@@ -85,7 +91,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
 def test_a_bitmap_is_added_once_and_removed(daemon: StorageDaemon, make_image: MakeImage) -> None:
     node = _attach(daemon, "disk", make_image())
     bitmap = node.add_bitmap("b", disabled=True)
-    (info,) = node.query_info().dirty_bitmaps or ()
+    info = _only_bitmap(node)
     assert (info.name, info.recording) == ("b", False)
     with pytest.raises(CommandError, match="already exists") as caught:
         node.add_bitmap("b")

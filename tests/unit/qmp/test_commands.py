@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -81,7 +82,7 @@ def _expected(rounds: list[tuple[bytes, list[int]]]) -> tuple[list[object], list
     return replies, [m["data"]["id"] for m in messages if "event" in m]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=_script())
 def test_any_cut_of_the_bytes_gives_the_same_to_blocking_callers(
     rounds: list[tuple[bytes, list[int]]],
@@ -94,7 +95,7 @@ def test_any_cut_of_the_bytes_gives_the_same_to_blocking_callers(
         assert stream.get_nowait() is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=_script(), at_once=st.booleans())
 def test_any_cut_of_the_bytes_gives_the_same_to_awaiting_callers(
     rounds: list[tuple[bytes, list[int]]], at_once: bool
@@ -378,9 +379,8 @@ def test_many_threads_and_an_event_stream_each_get_their_own() -> None:
     threads, each = 16, 60
 
     def answer(server: Server, request: dict[str, object]) -> None:
-        arguments = request["arguments"]
-        assert isinstance(arguments, dict)
-        number = int(str(arguments["n"]))
+        arguments = cast("dict[str, int]", request["arguments"])
+        number = arguments["n"]
         data = line(_change(number), reply_to(request, arguments), _change(number))
         at = number * 7 % len(data)
         server.send_bytes(data, cuts=[at, at + 9] if number % 3 else [])

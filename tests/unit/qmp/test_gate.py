@@ -72,9 +72,10 @@ def test_a_server_of_a_snapshots_version_is_asked_for_nothing() -> None:
 def test_a_command_that_an_old_server_lacks_is_not_sent() -> None:
     schema = _without_command("query-block-exports")
     with _server(schema, (5, 2, 0)) as server, Qmp.connect(server.client) as qmp:
-        for _ in range(2):
-            with pytest.raises(Unsupported, match="query-block-exports") as caught:
-                qmp.execute(QueryBlockExports())
+        with pytest.raises(Unsupported, match="query-block-exports"):
+            qmp.execute(QueryBlockExports())
+        with pytest.raises(Unsupported) as caught:
+            qmp.execute(QueryBlockExports())
         qmp.execute(QueryJobs())
     assert caught.value.available_in == snapshots.available()
     assert "\n" not in str(caught.value)
@@ -89,9 +90,10 @@ NEW_MEMBER = BlockdevAdd(
 @pytest.mark.parametrize("version", [(5, 2, 0), (7, 2, 22)])
 def test_a_member_that_the_server_lacks_is_not_sent(version: tuple[int, int, int]) -> None:
     with _server(_entries(), version) as server, Qmp.connect(server.client) as qmp:
-        for _ in range(2):
-            with pytest.raises(Unsupported, match="discard-no-unref") as caught:
-                qmp.execute(NEW_MEMBER)
+        with pytest.raises(Unsupported, match="discard-no-unref"):
+            qmp.execute(NEW_MEMBER)
+        with pytest.raises(Unsupported) as caught:
+            qmp.execute(NEW_MEMBER)
     assert caught.value.available_in == ("storage-daemon-10.0", "system-10.0")
     assert server.commands == ["query-qmp-schema"]
 
