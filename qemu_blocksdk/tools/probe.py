@@ -1,0 +1,310 @@
+"""What an image says of itself in its header, read here: no QEMU looks at the file.
+
+For images from strangers. Nothing but a bounded number of bytes of the file itself is
+read, nothing is followed, and what cannot be right is an error, not a guess. The formats
+are those that QEMU recognises by what a file begins with; all else is ``raw``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from collections.abc import Callable
+from typing import Literal
+
+from qemu_blocksdk.codec import Value
+from qemu_blocksdk.errors import UsageError
+
+ProbedFormat = Literal[
+    "bochs",
+    "cloop",
+    "luks",
+    "parallels",
+    "qcow",
+    "qcow2",
+    "qed",
+    "raw",
+    "vdi",
+    "vhdx",
+    "vmdk",
+    "vpc",
+]
+_MAX_NAME = 1023  # qcow2's limit, the widest of all
+_MAX_DESCRIPTOR = 1 << 20
+
+
+class ImageProbe(Value):
+    """What the header of an image tells.
+
+    ``virtual_size`` is in bytes, None where the header does not hold it. A name is text
+    as the file system decodes it (``os.fsdecode``). ``features`` are the numbers of the
+    incompatible feature bits that no QEMU known here understands.
+    """
+
+    format: ProbedFormat
+    virtual_size: int | None = None
+    backing_file: str | None = None
+    backing_format: str | None = None
+    data_file: str | None = None
+    extents: tuple[str, ...] = ()
+    encryption: str | None = None
+    snapshots: int = 0
+    features: tuple[int, ...] = ()
+    is_corrupt: bool = False
+
+    @property
+    def dangers(self) -> tuple[str, ...]:
+        """Why opening the image needs thought: what lies outside it, or cannot be judged."""
+        found = {
+            "a backing file": self.backing_file is not None,
+            "an external data file": self.data_file is not None,
+            "extents in other files": bool(self.extents),
+            "encryption": self.encryption is not None,
+            "internal snapshots": self.snapshots > 0,
+            "unknown incompatible features": bool(self.features),
+        }
+        return tuple(what for what, is_there in found.items() if is_there)
+
+
+def probe(path: str | os.PathLike[str]) -> ImageProbe:
+    """Tell the format of an image file by its content, and what makes it dangerous.
+
+    Raises UsageError for what is no regular file or block device, for an empty file and
+    for a header that contradicts itself; OSError when the file cannot be read.
+    """
+    # Not blocking: a FIFO would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            raise UsageError(f"{os.fspath(path)!r} is neither a regular file nor a block device")
+        image = _Bytes(descriptor, os.fspath(path))
+        if image.size == 0:
+            raise UsageError(f"{image.name!r} is empty")
+        for look in _LOOKS:
+            found = look(image)
+            if found is not None:
+                return found
+        return ImageProbe(format="raw", virtual_size=image.size)
+    finally:
+        os.close(descriptor)
+
+
+class _Bytes:
+    """Bounded access to the bytes of an open file."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._descriptor = descriptor
+        self.name = name
+        self.size = os.lseek(descriptor, 0, os.SEEK_END)
+
+    def at(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes. Raises UsageError where the file has fewer."""
+        data = self.upto(offset, length)
+        if len(data) != length:
+            raise UsageError(f"{self.name!r} is cut off: it has no {length} bytes at {offset}")
+        return data
+
+    def upto(self, offset: int, length: int) -> bytes:
+        if not 0 <= offset <= self.size or not 0 <= length <= _MAX_DESCRIPTOR:
+            raise UsageError(f"{self.name!r} points to {length} bytes at {offset}, outside itself")
+        return os.pread(self._descriptor, length, offset)
+
+    def fields(self, layout: str, offset: int) -> tuple[int, ...]:
+        values: tuple[int, ...] = struct.unpack(layout, self.at(offset, struct.calcsize(layout)))
+        return values
+
+    def text(self, offset: int, length: int) -> str:
+        if length > _MAX_NAME:
+            raise UsageError(f"{self.name!r} has a file name of {length} bytes in its header")
+        return os.fsdecode(self.at(offset, length))
+
+
+def _bits(number: int) -> tuple[int, ...]:
+    return tuple(bit for bit in range(number.bit_length()) if number >> bit & 1)
+
+
+def _qcow2(image: _Bytes) -> ImageProbe | None:
+    if image.upto(0, 4) != b"QFI\xfb":
+        return None
+    (version,) = image.fields(">I", 4)
+    if version == 1:
+        return _qcow(image)
+    if version not in (2, 3):
+        raise UsageError(f"{image.name!r} is qcow2 of version {version}, which nobody here knows")
+    name_offset, name_length, _, size, crypt = image.fields(">QIIQI", 8)
+    (snapshots,) = image.fields(">I", 60)
+    incompatible, header_length = (0, 72)
+    if version == 3:
+        (incompatible,) = image.fields(">Q", 72)
+        (header_length,) = image.fields(">I", 100)
+    extensions = _qcow2_extensions(image, header_length)
+    has_data_file = bool(incompatible & 1 << 2)
+    return ImageProbe(
+        format="qcow2",
+        virtual_size=size,
+        backing_file=image.text(name_offset, name_length) if name_offset else None,
+        backing_format=_name(extensions.get(0xE2792ACA)),
+        data_file=(_name(extensions.get(0x44415441)) or "") if has_data_file else None,
+        encryption={0: None, 1: "aes", 2: "luks"}.get(crypt, f"method {crypt}"),
+        snapshots=snapshots,
+        features=_bits(incompatible & ~0b11111),
+        is_corrupt=bool(incompatible & 1 << 1),
+    )
+
+
+def _qcow2_extensions(image: _Bytes, offset: int) -> dict[int, bytes]:
+    """The header extensions by type; the list ends with type 0 or where the names may begin."""
+    extensions: dict[int, bytes] = {}
+    for _ in range(64):
+        if offset + 8 > image.size:
+            break
+        kind, length = image.fields(">II", offset)
+        if kind == 0:
+            break
+        extensions[kind] = image.at(offset + 8, length)
+        offset += 8 + (length + 7) // 8 * 8
+    return extensions
+
+
+def _name(data: bytes | None) -> str | None:
+    return None if data is None else os.fsdecode(data)
+
+
+def _qcow(image: _Bytes) -> ImageProbe:
+    name_offset, name_length, _, size = image.fields(">QIIQ", 8)
+    (crypt,) = image.fields(">I", 36)
+    return ImageProbe(
+        format="qcow",
+        virtual_size=size,
+        backing_file=image.text(name_offset, name_length) if name_offset else None,
+        encryption="aes" if crypt else None,
+    )
+
+
+def _qed(image: _Bytes) -> ImageProbe | None:
+    if image.upto(0, 4) != b"QED\0":
+        return None
+    features, _, _, _, size, name_offset, name_length = image.fields("<QQQQQII", 16)
+    return ImageProbe(
+        format="qed",
+        virtual_size=size,
+        backing_file=image.text(name_offset, name_length) if features & 1 else None,
+        backing_format="raw" if features & 4 else None,
+        features=_bits(features & ~0b111),
+    )
+
+
+def _luks(image: _Bytes) -> ImageProbe | None:
+    if image.upto(0, 6) != b"LUKS\xba\xbe":
+        return None
+    (version,) = image.fields(">H", 6)
+    return ImageProbe(format="luks", encryption=f"luks version {version}")
+
+
+def _vdi(image: _Bytes) -> ImageProbe | None:
+    if image.size < 68 or image.at(64, 4) != b"\x7f\x10\xda\xbe":
+        return None
+    (size,) = image.fields("<Q", 368)
+    (kind,) = image.fields("<I", 76)
+    # QEMU opens dynamic (1) and static (2) images only; the others lean on a parent.
+    return ImageProbe(format="vdi", virtual_size=size, backing_file=None if kind < 3 else "")
+
+
+def _vhdx(image: _Bytes) -> ImageProbe | None:
+    if image.upto(0, 8) != b"vhdxfile":
+        return None
+    region_count = image.fields("<I", 196608 + 8)[0]
+    metadata = _entry(image, 196608 + 16, 32, region_count, _VHDX_METADATA)
+    if metadata is None:
+        raise UsageError(f"{image.name!r} is vhdx without metadata")
+    (base,) = struct.unpack("<Q", metadata[16:24])
+    (count,) = image.fields("<H", base + 10)
+    values: dict[bytes, int] = {}
+    for guid in (_VHDX_PARAMETERS, _VHDX_SIZE):
+        entry = _entry(image, base + 32, 32, count, guid)
+        if entry is not None:
+            (offset,) = struct.unpack("<I", entry[16:20])
+            (values[guid],) = image.fields("<Q", base + offset)
+    has_parent = bool(values.get(_VHDX_PARAMETERS, 0) >> 33 & 1)
+    return ImageProbe(
+        format="vhdx",
+        virtual_size=values.get(_VHDX_SIZE),
+        backing_file="" if has_parent else None,
+    )
+
+
+_VHDX_METADATA = bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e")
+_VHDX_PARAMETERS = bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b")
+_VHDX_SIZE = bytes.fromhex("2442a52f1bcd7648b2115dbed83bf4b8")
+
+
+def _entry(image: _Bytes, offset: int, length: int, count: int, guid: bytes) -> bytes | None:
+    """The entry of a vhdx table that begins with a GUID."""
+    for number in range(min(count, 2047)):
+        entry = image.at(offset + number * length, length)
+        if entry.startswith(guid):
+            return entry
+    return None
+
+
+def _vpc(image: _Bytes) -> ImageProbe | None:
+    # A fixed disk has this at its end only, where a guest could write it: raw, as for QEMU.
+    if image.upto(0, 8) != b"conectix":
+        return None
+    (size,) = image.fields(">Q", 48)
+    (kind,) = image.fields(">I", 60)
+    return ImageProbe(format="vpc", virtual_size=size, backing_file="" if kind == 4 else None)
+
+
+def _vmdk(image: _Bytes) -> ImageProbe | None:
+    start = image.upto(0, 4)
+    if start == b"COWD":
+        (sectors,) = image.fields("<I", 12)
+        return ImageProbe(format="vmdk", virtual_size=sectors * 512)
+    if start == b"KDMV":
+        (sectors,) = image.fields("<Q", 12)
+        first, count = image.fields("<QQ", 28)
+        descriptor = image.upto(first * 512, min(count * 512, _MAX_DESCRIPTOR)) if first else b""
+        return _vmdk_described(descriptor, sectors * 512, own=image.name.rpartition("/")[2])
+    descriptor = image.upto(0, min(image.size, 1 << 16))
+    if not descriptor.lstrip().startswith(b"# Disk DescriptorFile"):
+        return None
+    return _vmdk_described(descriptor, None, own=None)
+
+
+def _vmdk_described(descriptor: bytes, size: int | None, *, own: str | None) -> ImageProbe:
+    """Read the text that lists where the data of a vmdk is; ``own`` is its file if it has some."""
+    text = os.fsdecode(descriptor.split(b"\0")[0])
+    extents = re.findall(r'^(?:RW|RDONLY|NOACCESS) (\d+) \w+(?: "([^"]*)")?', text, re.MULTILINE)
+    parent = re.search(r'^parentFileNameHint="([^"]*)"', text, re.MULTILINE)
+    if own is not None:
+        extents = [extent for extent in extents if extent[1] != own]
+    elif size is None:
+        size = sum(int(sectors) * 512 for sectors, _ in extents)
+    return ImageProbe(
+        format="vmdk",
+        virtual_size=size,
+        backing_file=None if parent is None else parent[1],
+        extents=tuple(name for _, name in extents if name),
+    )
+
+
+def _starts(format: ProbedFormat, *signatures: bytes) -> Callable[[_Bytes], ImageProbe | None]:
+    """A look for a format of which no more than the signature matters here."""
+
+    def look(image: _Bytes) -> ImageProbe | None:
+        start = image.upto(0, max(map(len, signatures)))
+        return ImageProbe(format=format) if start.startswith(signatures) else None
+
+    return look
+
+
+_LOOKS: tuple[Callable[[_Bytes], ImageProbe | None], ...] = (
+    *(_qcow2, _qed, _luks, _vdi, _vhdx, _vmdk, _vpc),
+    _starts("parallels", b"WithoutFreeSpace", b"WithouFreSpacExt"),
+    _starts("bochs", b"Bochs Virtual HD Image"),
+    _starts("cloop", b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop"),
+)

@@ -1,0 +1,155 @@
+"""Reading an image's header without QEMU: the same answers as qemu-img, and none that hurts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools.probe import probe
+
+SIZE = 64 << 20
+SECRET = ["--object", "secret,id=s,data=abc"]
+KINDS = {
+    **{name: ["-f", name] for name in ("qcow", "qcow2", "qed", "vdi", "vhdx", "vmdk", "raw")},
+    "vpc": ["-f", "vpc", "-o", "force_size=on"],
+    "qcow2 of version 2": ["-f", "qcow2", "-o", "compat=0.10"],
+    "vmdk stream optimized": ["-f", "vmdk", "-o", "subformat=streamOptimized"],
+    "vmdk flat": ["-f", "vmdk", "-o", "subformat=monolithicFlat"],
+    "parallels": ["-f", "parallels"],
+    "luks": [*SECRET, "-f", "luks", "-o", "key-secret=s,iter-time=10"],
+}
+
+
+def create(path: Path, *arguments: str, size: int | None = SIZE) -> Path:
+    words = ["qemu-img", "create", "-q", *arguments, str(path)]
+    subprocess.run(
+        [*words, *([str(size)] if size is not None else [])], check=True, cwd=path.parent
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_format_and_size_are_those_that_qemu_img_tells(kind: str, tmp_path: Path) -> None:
+    path = create(tmp_path / "image", *KINDS[kind])
+    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(path)]))
+    found = probe(path)
+    assert found.format == info["format"]
+    if found.virtual_size is not None:
+        assert found.virtual_size == info["virtual-size"]
+    else:
+        assert kind in ("luks", "parallels")
+
+
+@pytest.mark.parametrize("format", ["qcow2", "qcow", "qed"])
+def test_a_backing_file_is_told_as_it_is_written(format: str, tmp_path: Path) -> None:
+    create(tmp_path / "base,with=odd name", "-f", "raw")
+    overlay = create(
+        tmp_path / "top", "-f", format, "-b", "base,with=odd name", "-F", "raw", size=None
+    )
+    found = probe(overlay)
+    assert found.backing_file == "base,with=odd name"
+    assert found.dangers == ("a backing file",)
+
+
+def test_the_format_of_the_backing_file_is_told(tmp_path: Path) -> None:
+    create(tmp_path / "base", "-f", "qcow2")
+    overlay = create(tmp_path / "top", "-f", "qcow2", "-b", "base", "-F", "qcow2", size=None)
+    assert probe(overlay).backing_format == "qcow2"
+
+
+def test_a_vmdk_tells_its_parent_and_its_extents(tmp_path: Path) -> None:
+    create(tmp_path / "base.vmdk", "-f", "vmdk")
+    overlay = tmp_path / "top.vmdk"
+    create(overlay, "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", size=None)
+    assert probe(overlay).backing_file == "base.vmdk"
+    flat = create(tmp_path / "flat.vmdk", "-f", "vmdk", "-o", "subformat=monolithicFlat")
+    assert probe(flat).extents == ("flat-flat.vmdk",)
+    assert probe(flat).dangers == ("extents in other files",)
+
+
+def test_an_external_data_file_is_told(tmp_path: Path) -> None:
+    image = create(tmp_path / "image", "-f", "qcow2", "-o", "data_file=data.raw")
+    assert probe(image).data_file == "data.raw"
+    assert probe(image).dangers == ("an external data file",)
+
+
+def test_encryption_is_told(tmp_path: Path) -> None:
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    image = create(tmp_path / "image", *SECRET, "-f", "qcow2", "-o", options)
+    assert probe(image).encryption == "luks"
+
+
+def test_internal_snapshots_are_counted(tmp_path: Path) -> None:
+    image = create(tmp_path / "image", "-f", "qcow2")
+    subprocess.run(["qemu-img", "snapshot", "-c", "one", str(image)], check=True)
+    assert probe(image).snapshots == 1
+
+
+def test_unknown_incompatible_features_are_told_by_number(tmp_path: Path) -> None:
+    image = create(tmp_path / "image", "-f", "qcow2")
+    with image.open("r+b") as file:
+        file.seek(72)
+        file.write((1 << 63 | 1 << 7 | 1 << 1).to_bytes(8, "big"))
+    assert probe(image).features == (7, 63)
+    assert probe(image).is_corrupt
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "fifo"])
+def test_what_is_no_file_is_refused(make: object, tmp_path: Path) -> None:
+    path = tmp_path / "thing"
+    assert callable(make)
+    make(path)
+    with pytest.raises(UsageError):
+        probe(path)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(UsageError):
+        probe(tmp_path / "empty")
+
+
+def test_a_missing_file_is_the_systems_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        probe(tmp_path / "nowhere")
+
+
+def test_a_name_that_lies_outside_the_file_is_refused(tmp_path: Path) -> None:
+    image = create(tmp_path / "image", "-f", "qcow2")
+    with image.open("r+b") as file:
+        file.seek(8)
+        file.write((1 << 40).to_bytes(8, "big") + (100).to_bytes(4, "big"))
+    with pytest.raises(UsageError, match="outside itself"):
+        probe(image)
+
+
+@pytest.mark.timeout(120)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_damage_to_a_header_gets_more_than_a_refusal(
+    kind: str, tmp_path: Path, data: st.DataObject
+) -> None:
+    source = tmp_path / "source"
+    if not source.exists():
+        create(source, *KINDS[kind])
+    content = bytearray(source.read_bytes()[: 1 << 19])
+    length = data.draw(st.integers(1, len(content)))
+    for _ in range(data.draw(st.integers(0, 8))):
+        content[data.draw(st.integers(0, min(511, len(content) - 1)))] = data.draw(
+            st.integers(0, 255)
+        )
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(content[:length])
+    with contextlib.suppress(UsageError):
+        probe(damaged)
