@@ -258,7 +258,9 @@ class _Class:
             return f"portal.run({call})\nreturn self\n"
         if node.name == "__aexit__":
             # A forked child leaves the block as well; what is in it is its parent's.
-            return f"if self._is_at_home:\n    portal.leave(lambda: {call})\n"
+            # Ctrl-C may come at any call, so the first is inside already.
+            leave = f"if self._is_at_home:\n    portal.run({call})\n"
+            return f"try:\n{_indented(leave)}except KeyboardInterrupt:\n{_indented(leave)}    raise\n"
         if node.name == "__aiter__":
             return "return self\n"
         if node.name == "__anext__":

@@ -116,8 +116,13 @@ class EventStream(Face, Generic[E_co]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
 
 class Qmp(Face):
@@ -166,8 +171,13 @@ class Qmp(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -372,8 +382,13 @@ class Job(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
 
 class Bitmap(Face):
@@ -520,8 +535,13 @@ class NbdServer(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
 
 class Export(Face):
@@ -566,8 +586,13 @@ class Export(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
 
 class Image(Face):
@@ -665,8 +690,13 @@ class Qemu(Face):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_at_home:
-            portal.leave(lambda: self._aio.__aexit__(kind, error, trace))
+        try:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._is_at_home:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
 
     @property
     def is_running(self) -> bool:

@@ -118,15 +118,6 @@ def run(work: Coroutine[object, None, T]) -> T:
     return _Outcome(work, loop).wait()
 
 
-def leave(unwinding: Callable[[], Coroutine[object, None, None]]) -> None:
-    """Run what unwinds a block, from the start again when Ctrl-C has cut it short."""
-    try:
-        run(unwinding())
-    except KeyboardInterrupt:
-        run(unwinding())
-        raise
-
-
 def call(function: Callable[[], T]) -> T:
     """Run a plain function in the background loop's thread."""
 
