@@ -55,7 +55,7 @@ class Unsupported(BlockSdkError):
         where = f"; known to {', '.join(available_in)}" if available_in else ""
         super().__init__(f"this QEMU has no {missing}{where}")
         self.missing = missing
-        self.available_in = tuple(available_in)
+        self.available_in: tuple[str, ...] = tuple(available_in)
 
 
 class ConnectionLost(BlockSdkError):
@@ -85,7 +85,7 @@ class LaunchError(BlockSdkError):
     ) -> None:
         super().__init__(_with_process_end(what, exit_status, output))
         self.what = what
-        self.argv = tuple(argv)
+        self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
         self.output = output
 
@@ -96,7 +96,7 @@ class ToolError(BlockSdkError):
     def __init__(self, argv: Sequence[str], *, exit_status: int, output: str) -> None:
         name = argv[0].rpartition("/")[2]
         super().__init__(_with_process_end(f"{name} failed", exit_status, output))
-        self.argv = tuple(argv)
+        self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
         self.output = output
 

@@ -28,7 +28,7 @@ class Scratch:
     """A directory for sockets, private to this user, gone with its owner at the latest."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="blocksdk-"))
+        self.path: Path = Path(tempfile.mkdtemp(prefix="blocksdk-"))
         self._last_resort = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def remove(self) -> None:

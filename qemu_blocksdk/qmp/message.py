@@ -15,7 +15,9 @@ from typing import cast
 from qemu_blocksdk.codec import JsonObject, JsonValue, redact
 from qemu_blocksdk.errors import CommandError, UsageError
 
-dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+dumps: Callable[[object], str] = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 _decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 

@@ -34,10 +34,10 @@ class Home:
     """The process that objects on the background loop belong to."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
 
 
-home = Home()
+home: Home = Home()
 
 
 def _forget_after_fork() -> None:
