@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.image import ImageFormat
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.vm import Accelerator
-    from qemu_blocksdk.qmp.connection import Address, Peer
+    from qemu_blocksdk.qmp.address import Address
+    from qemu_blocksdk.qmp.connection import Peer
     from qemu_blocksdk.qmp.gate import ServerKind
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.wire import (

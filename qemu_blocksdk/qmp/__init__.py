@@ -3,7 +3,8 @@
 What a command means is no business of this layer; ``objects`` gives it one.
 """
 
-from .connection import Address, AsyncQmp
+from .address import Address
+from .connection import AsyncQmp
 from .events import AsyncEventStream
 from .gate import ServerKind
 from .process import AsyncProcess

@@ -13,9 +13,7 @@ import functools
 import itertools
 import logging
 import math
-import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -41,13 +39,11 @@ from qemu_blocksdk.errors import (
 from qemu_blocksdk.schema import Schema
 
 from . import portal
+from .address import Address, connected, words
 from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
 from .link import Link
 from .message import dumps, parse, request_line, result
-
-Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
-"""A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
@@ -115,10 +111,10 @@ class AsyncQmp:
         server, DeadlineExceeded when nothing answers.
         """
         self = cls(command_timeout, peer)
-        where = _words(address)
+        where = words(address)
         try:
             async with asyncio.timeout(timeout):
-                sock = await _connected(address)
+                sock = await connected(address)
                 self._greeting = asyncio.get_running_loop().create_future()
                 self._link = Link(sock, on_line=self._on_line, on_lost=self._on_lost)
                 await self._negotiate(kind, binary)
@@ -444,36 +440,3 @@ def _again(error: BlockSdkError) -> BlockSdkError:
     if isinstance(error, ConnectionLost):
         return ConnectionLost(error.what, exit_status=error.exit_status, output=error.output)
     return error
-
-
-async def _connected(address: Address) -> socket.socket:
-    if isinstance(address, socket.socket):
-        return address
-    if not isinstance(address, tuple):
-        return await _connected_to(socket.AF_UNIX, os.fspath(address))
-    loop = asyncio.get_running_loop()
-    # A name such as localhost has several addresses; a server may listen on any of them.
-    *others, last = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    for family, *_, target in others:
-        with contextlib.suppress(OSError):
-            return await _connected_to(family, target)
-    return await _connected_to(last[0], last[4])
-
-
-async def _connected_to(family: int, target: object) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, cast("str", target))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _words(address: Address) -> str:
-    if isinstance(address, socket.socket):
-        return "the socket given"
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    return os.fspath(address)

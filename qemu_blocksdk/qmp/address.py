@@ -1,0 +1,47 @@
+"""Where a QMP server is, and the way there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import cast
+
+Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
+"""A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
+
+
+async def connected(address: Address) -> socket.socket:
+    """Return a socket connected to the address. Raises OSError, ValueError."""
+    if isinstance(address, socket.socket):
+        return address
+    if not isinstance(address, tuple):
+        return await _connected_to(socket.AF_UNIX, os.fspath(address))
+    loop = asyncio.get_running_loop()
+    # A name such as localhost has several addresses; a server may listen on any of them.
+    *others, last = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    for family, *_, target in others:
+        with contextlib.suppress(OSError):
+            return await _connected_to(family, target)
+    return await _connected_to(last[0], last[4])
+
+
+async def _connected_to(family: int, target: object) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, cast("str", target))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def words(address: Address) -> str:
+    """Return the address as an error names it."""
+    if isinstance(address, socket.socket):
+        return "the socket given"
+    if isinstance(address, tuple):
+        return f"{address[0]}:{address[1]}"
+    return os.fspath(address)
