@@ -7,7 +7,10 @@ never get here: whoever raises redacts first (``codec.redact``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+
+_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: ")
 
 __all__ = [
     "BlockSdkError",
@@ -25,11 +28,23 @@ __all__ = [
 
 
 class BlockSdkError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose. They can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own would call the class with the sentence alone.
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(
+    cls: type[BlockSdkError], args: tuple[object, ...], attributes: Mapping[str, object]
+) -> BlockSdkError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class CommandError(BlockSdkError):
-    """QEMU received a command and refused it; nothing was changed by it.
+    """QEMU received a command and refused it.
 
     ``error_class`` and ``desc`` are QEMU's words, ``arguments`` what was sent, with
     secrets replaced.
@@ -145,10 +160,13 @@ class UsageError(BlockSdkError, ValueError):
 
 
 def _with_process_end(what: str, exit_status: int | None, output: str) -> str:
-    """One sentence of what happened, how the process ended, and its last line of output."""
-    lines = output.strip().splitlines()
+    """One sentence of what happened, how the process ended, and what it said of that."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    # QEMU and its tools begin a complaint with their name; hints on usage may follow it.
+    complaints = [line for line in lines if _COMPLAINT.match(line)]
+    said = (complaints[:1] or lines[-1:] or [""])[0]
     ended = "" if exit_status is None else f" ({_exit_words(exit_status)})"
-    return f"{what}{ended}" + (f": {lines[-1].strip()}" if lines else "")
+    return f"{what}{ended}" + (f": {said}" if said else "")
 
 
 def _exit_words(exit_status: int) -> str:

@@ -259,8 +259,10 @@ class _Class:
         if node.name == "__aexit__":
             # A forked child leaves the block as well; what is in it is its parent's.
             # Ctrl-C may come at any call, so the first is inside already.
-            leave = f"if self._is_at_home:\n    portal.run({call})\n"
-            return f"try:\n{_indented(leave)}except KeyboardInterrupt:\n{_indented(leave)}    raise\n"
+            leave = f"if self._home.is_here:\n    portal.run({call})\n"
+            return (
+                f"try:\n{_indented(leave)}except KeyboardInterrupt:\n{_indented(leave)}    raise\n"
+            )
         if node.name == "__aiter__":
             return "return self\n"
         if node.name == "__anext__":

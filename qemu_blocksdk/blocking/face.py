@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Self
 
-from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
 
 
@@ -27,16 +26,9 @@ class Face:
         self._twin = twin
         self._home = portal.home
 
-    @property
-    def _is_at_home(self) -> bool:
-        return self._home is portal.home
-
     def _reach(self) -> object:
-        if self._home is not portal.home:
-            raise UsageError(
-                f"{self!r} belongs to process {self._home.pid}, from before os.fork();"
-                " make a new one in the child"
-            )
+        if not self._home.is_here:
+            self._home.assert_here(repr(self))
         return self._twin
 
     def __eq__(self, other: object) -> bool:
@@ -46,4 +38,4 @@ class Face:
         return hash(id(self._twin))
 
     def __repr__(self) -> str:
-        return repr(self._twin)
+        return repr(self._twin).replace("<Async", "<", 1)

@@ -118,10 +118,10 @@ class EventStream(Face, Generic[E_co]):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -173,10 +173,10 @@ class Qmp(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -262,13 +262,13 @@ class Process(Face):
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Raises LaunchError when there is no such program.
+        Raises LaunchError when there is no such program, UsageError for a NUL character.
         """
         return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin)))
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command line, as it was asked for."""
+        """The command line, as it was asked for, less its secrets."""
         return self._aio.argv
 
     @property
@@ -280,11 +280,6 @@ class Process(Face):
     def exit_status(self) -> int | None:
         """The exit status, negative for the signal that killed it; None while it runs."""
         return self._aio.exit_status
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this is the process that started it, not one that came of os.fork()."""
-        return self._aio.is_ours
 
     def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
@@ -298,11 +293,18 @@ class Process(Face):
         return portal.call(lambda: self._aio.send_signal(number))
 
     def end(self, *, grace: float = 5.0) -> int:
-        """Make it end: wait ``grace`` seconds, then SIGTERM and as long again, then SIGKILL."""
+        """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
         return portal.run(self._aio.end(grace=grace))
 
+    def kill(self) -> int:
+        """End it with SIGKILL; return the exit status when it is gone.
+
+        Only a process in uninterruptible sleep outlives that, and goes when it wakes.
+        """
+        return portal.run(self._aio.kill())
+
     def output(self) -> str:
-        """Return all that the process has printed so far, stdout and stderr together."""
+        """Return what the process has printed so far, stdout and stderr, less secrets."""
         return portal.call(lambda: self._aio.output())
 
     def output_tail(self) -> str:
@@ -366,12 +368,12 @@ class Job(Face):
         """
         yield from portal.iterate(self._aio.progress(interval=interval))
 
-    def cancel(self) -> None:
-        """Cancel the job (``job-cancel``) and wait until it is gone.
+    def cancel(self, *, timeout: float | None = None) -> None:
+        """Cancel the job (``job-cancel``) and wait until it is gone, ``timeout`` seconds at most.
 
-        A job that is over stays as it ended. Raises ConnectionLost.
+        A job that is over stays as it ended. Raises ConnectionLost, DeadlineExceeded.
         """
-        return portal.run(self._aio.cancel())
+        return portal.run(self._aio.cancel(timeout=timeout))
 
     def __enter__(self) -> Self:
         portal.run(self._aio.__aenter__())
@@ -384,10 +386,10 @@ class Job(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -537,10 +539,10 @@ class NbdServer(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -588,10 +590,10 @@ class Export(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -673,8 +675,8 @@ class Qemu(Face):
         """
         return portal.run(self._aio.launch())
 
-    def stop(self, *, grace: float = 10.0) -> int | None:
-        """End the process: ``quit``, then SIGTERM, then SIGKILL, each given ``grace`` seconds.
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
 
         Returns the exit status, negative for a signal; None when it was never launched.
         May be repeated.
@@ -692,10 +694,10 @@ class Qemu(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._is_at_home:
+            if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
@@ -785,7 +787,7 @@ class VM(Qemu):
         self._hold(portal.call(lambda: AsyncVM(program=program, args=args, machine=machine, accelerator=accelerator, launch_timeout=launch_timeout, command_timeout=command_timeout)))
 
     def query_accelerator(self) -> Accelerator:
-        """Return the accelerator that a launch uses; the binary is asked what it has.
+        """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """

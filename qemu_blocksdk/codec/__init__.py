@@ -6,7 +6,8 @@ are three things. No knowledge of a single QEMU type belongs here.
 """
 
 from .availability import available_in
-from .convert import decode, decode_event, decode_reply, encode, redact
+from .convert import decode, decode_event, decode_reply, encode
+from .secrets import masked, masked_words, redact
 from .struct import (
     NULL,
     Command,
@@ -42,5 +43,7 @@ __all__ = [
     "decode_event",
     "decode_reply",
     "encode",
+    "masked",
+    "masked_words",
     "redact",
 ]

@@ -27,7 +27,6 @@ from .struct import (
     UnknownEvent,
     UnstableCommand,
 )
-from .value import is_secret
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")
@@ -72,8 +71,14 @@ def _encode_member(member: object, owner: str, attribute: str) -> JsonValue:
             raise UsageError(f"{owner}.{attribute}: nested too deeply") from error
     if member is NULL:
         return None
-    if member is None or isinstance(member, str | int | float):
-        return member
+    if member is None or type(member) in _SCALARS:
+        return cast("JsonValue", member)
+    if isinstance(member, str):
+        return str.__str__(member)  # the value of a StrEnum, not its name
+    if isinstance(member, int):
+        return int(member)
+    if isinstance(member, float):
+        return float(member)
     if isinstance(member, Sequence) and not isinstance(member, bytes | bytearray):
         items = cast("Sequence[object]", member)
         return [_encode_member(item, owner, attribute) for item in items]
@@ -90,19 +95,6 @@ def _encoding(cls: type[Struct]) -> tuple[dict[str, str], dict[str, JsonValue], 
     names = {attribute: _wire_name(cls, attribute) for attribute in _attributes(cls)}
     tags: dict[str, JsonValue] = {tag: _tag_value(cls, tag) for tag in cls._tags}
     return names, tags, issubclass(cls, Command) and cls._boxed
-
-
-def redact(json: JsonValue) -> JsonValue:
-    """Return the JSON with every secret (a password, the data of a secret object) replaced."""
-    if isinstance(json, Mapping):
-        kind = str(json.get("qom-type", ""))
-        return {
-            key: "***" if is_secret(key, of=kind) else redact(member)
-            for key, member in json.items()
-        }
-    if isinstance(json, list | tuple):
-        return [redact(item) for item in json]
-    return json
 
 
 # -- decoding ---------------------------------------------------------------------------

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
 from typing_extensions import dataclass_transform
 
+from .secrets import is_secret, masked
+
 if TYPE_CHECKING:
     from attrs import Attribute
 
-_defining = threading.Lock()
+_defining = threading.RLock()
 
 
 class _ValueType(type):
@@ -49,7 +51,15 @@ class Value(metaclass=_ValueType):
         __attrs_attrs__: ClassVar[tuple[Attribute[object], ...]]
     else:
 
+        def __init_subclass__(cls) -> None:
+            super().__init_subclass__()
+            for base in cls.__mro__[1:]:
+                if issubclass(base, Value) and not base.__dict__.get("_is_base"):
+                    raise TypeError(f"{base.__name__} is final: {cls.__name__} cannot extend it")
+
         def __init__(self, *args: object, **members: object) -> None:
+            if type(self).__dict__.get("_is_base"):
+                raise TypeError(f"{type(self).__name__} is abstract")
             _define(type(self))
             self.__init__(*args, **members)
 
@@ -69,16 +79,11 @@ class Value(metaclass=_ValueType):
 
     def __repr__(self) -> str:
         members = ", ".join(
-            f"{name}={'***' if is_secret(name, of=type(self).__name__) else repr(value)}"
+            f"{name}={'***' if is_secret(name, of=type(self).__name__) else masked(repr(value))}"
             for name, value in self.__dict__.items()
             if value is not None and not name.startswith("_")
         )
         return f"{type(self).__name__}({members})"
-
-
-def is_secret(member: str, *, of: str) -> bool:
-    """Tell whether a member's value must never be shown; ``of`` is its object's kind."""
-    return member in ("password", "cookie") or (member == "data" and "secret" in of.lower())
 
 
 def _content(value: Value) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk.codec import Value
@@ -84,24 +84,26 @@ class BlockGraph(Value):
 
     def draw(self) -> str:
         """Return the graph as a tree for the terminal; what was drawn before is not unfolded."""
+        children: dict[int, list[Edge]] = {}
+        for edge in self.edges:
+            children.setdefault(edge.parent.id, []).append(edge)
+        lines: list[str] = []
         drawn: set[int] = set()
-        return "\n".join(line for root in self.roots for line in self._draw(root, "", "", drawn))
-
-    def _draw(self, node: GraphNode, lead: str, below: str, drawn: set[int]) -> Iterator[str]:
-        again = node.id in drawn and bool(self.children(node))
-        drawn.add(node.id)
-        yield f"{lead}{_label(node)}{' (see above)' if again else ''}"
-        if again:
-            return
-        edges = self.children(node)
-        for edge in edges:
-            is_last = edge is edges[-1]
-            yield from self._draw(
-                edge.child,
-                f"{below}{'└─' if is_last else '├─'} {edge.name}: ",
-                below + ("   " if is_last else "│  "),
-                drawn,
-            )
+        # A stack, not recursion: a backing chain may be longer than Python's call stack.
+        todo = [(root, "", "") for root in reversed(self.roots)]
+        while todo:
+            node, lead, below = todo.pop()
+            edges = children.get(node.id, [])
+            again = bool(edges) and node.id in drawn
+            lines.append(f"{lead}{_label(node)}{' (see above)' if again else ''}")
+            if again:
+                continue
+            drawn.add(node.id)
+            for edge in reversed(edges):
+                is_last = edge is edges[-1]
+                branch, trunk = ("└─", "   ") if is_last else ("├─", "│  ")
+                todo.append((edge.child, f"{below}{branch} {edge.name}: ", below + trunk))
+        return "\n".join(lines)
 
 
 def _label(node: GraphNode) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from qemu_blocksdk import tools
 from qemu_blocksdk.errors import BlockSdkError
-from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.qmp import AsyncQmp, finish
 from qemu_blocksdk.wire import (
     BlockExportAdd,
     BlockExportDel,
@@ -28,7 +28,6 @@ from qemu_blocksdk.wire import (
 )
 
 from .node import AsyncNode
-from .unwind import finish
 
 NbdAddress = str | os.PathLike[str] | tuple[str, int]
 """Where an NBD server listens: a unix socket's path, or a TCP host and port."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import itertools
 import os
 import time
@@ -21,12 +20,12 @@ from qemu_blocksdk.errors import (
     JobFailed,
 )
 from qemu_blocksdk.jobs import JobProgress
-from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
+from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp, finish
 from qemu_blocksdk.wire import JobCancel, JobDismiss, JobInfo, JobStatus, JobStatusChange, QueryJobs
 
-from .unwind import finish
-
 _ids = itertools.count()
+_PATIENCE = 10.0
+_CANCELLED = "Operation canceled"  # strerror(ECANCELED) of QEMU, which sets no locale
 
 
 def new_job_id(kind: str) -> str:
@@ -48,7 +47,6 @@ class AsyncJob:
         self._status: JobStatus = "undefined"
         self._started = time.monotonic()
         self._last: JobInfo | None = None
-        self._is_cancelled = False
         self._end: asyncio.Task[None] | None = None
 
     @classmethod
@@ -64,7 +62,7 @@ class AsyncJob:
         except (asyncio.CancelledError, DeadlineExceeded):
             # Given up while it was on its way: the job may exist.
             self._watch(events)
-            await finish(self.cancel())
+            await self._unwind()
             raise
         except BaseException:
             events.close()
@@ -94,7 +92,7 @@ class AsyncJob:
                 await self._qmp.execute(JobDismiss(id=self._id))
         self._status = "null"
         if error is not None:
-            if self._is_cancelled or error == os.strerror(errno.ECANCELED):
+            if error == _CANCELLED:
                 raise JobCancelled(self._id, job_type=self._kind)
             raise JobFailed(self._id, error=error, job_type=self._kind)
 
@@ -125,15 +123,10 @@ class AsyncJob:
         Raises JobFailed with QEMU's words, JobCancelled, ConnectionLost, DeadlineExceeded.
         """
         assert self._end is not None
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._end)
-        except TimeoutError as error:
-            if self._end.done():
-                raise
-            raise DeadlineExceeded(
-                f"the end of job {self._id!r}", seconds=timeout or 0.0
-            ) from error
+        await asyncio.wait((self._end,), timeout=timeout)
+        if not self._end.done():
+            raise DeadlineExceeded(f"the end of job {self._id!r}", seconds=timeout or 0.0)
+        self._end.result()
 
     async def run(self, *, timeout: float | None = None) -> None:
         """Wait for the end; a job that does not end in time, or is interrupted, is cancelled.
@@ -169,20 +162,28 @@ class AsyncJob:
             elapsed=time.monotonic() - self._started,
         )
 
-    async def cancel(self) -> None:
-        """Cancel the job (``job-cancel``) and wait until it is gone.
+    async def cancel(self, *, timeout: float | None = None) -> None:
+        """Cancel the job (``job-cancel``) and wait until it is gone, ``timeout`` seconds at most.
 
-        A job that is over stays as it ended. Raises ConnectionLost.
+        A job that is over stays as it ended. Raises ConnectionLost, DeadlineExceeded.
         """
-        self._is_cancelled = True
+        assert self._end is not None
+        if self.is_over:
+            return
         try:
-            await self._qmp.execute(JobCancel(id=self._id))
+            await self._qmp.execute(JobCancel(id=self._id), timeout=timeout)
         except CommandError:
             # Not there (never started, or gone), or just concluding.
-            if self._end is not None and await self._query() is None:
+            if await self._query() is None:
                 self._end.cancel()
-        with contextlib.suppress(JobFailed, JobCancelled, asyncio.CancelledError):
-            await self.wait()
+                return
+        with contextlib.suppress(JobFailed, JobCancelled):
+            await self.wait(timeout=timeout)
+
+    async def _unwind(self) -> None:
+        """Leave no job behind, and do not wait for ever for a QEMU that hangs."""
+        with contextlib.suppress(BlockSdkError):
+            await finish(self.cancel(timeout=_PATIENCE))
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,9 +194,7 @@ class AsyncJob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.is_over:
-            with contextlib.suppress(BlockSdkError):
-                await finish(self.cancel())
+        await self._unwind()
 
     def __repr__(self) -> str:
         return f"<{self._kind} job {self._id!r}: {self._status}>"

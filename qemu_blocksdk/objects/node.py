@@ -39,8 +39,9 @@ class AsyncNode:
         for info in nodes:
             if info.node_name == self._name:
                 return info
-        names = ", ".join(sorted(info.node_name or "" for info in nodes)) or "no nodes"
-        raise GraphError(f"node {self._name!r}", found=names)
+        names = sorted(info.node_name or "" for info in nodes)
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+        raise GraphError(f"node {self._name!r}", found=shown or "no nodes")
 
     async def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,12 +14,11 @@ from typing import ClassVar, Self
 from qemu_blocksdk.errors import (
     BlockSdkError,
     ConnectionLost,
-    DeadlineExceeded,
     LaunchError,
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind
+from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -28,7 +28,7 @@ from qemu_blocksdk.wire import (
 
 from .export import AsyncNbdServer, NbdAddress
 from .node import AsyncNode
-from .unwind import Scratch, finish
+from .scratch import Scratch
 
 Program = str | os.PathLike[str]
 
@@ -59,6 +59,8 @@ class AsyncQemu:
         self._args = tuple(args)
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
+        self._home = portal.home
+        self._is_launching = False
         self._process: AsyncProcess | None = None
         self._qmp: AsyncQmp | None = None
         self._scratch: Scratch | None = None
@@ -75,8 +77,15 @@ class AsyncQemu:
         Raises LaunchError (with the exit status and what the program said), UsageError
         when it runs already.
         """
-        if self.is_running:
+        if self.is_running or self._is_launching:
             raise UsageError(f"{self._program} is already running")
+        self._is_launching = True
+        try:
+            await self._launch()
+        finally:
+            self._is_launching = False
+
+    async def _launch(self) -> None:
         ours, theirs = socket.socketpair()
         process, argv = None, [self._program]
         try:
@@ -88,14 +97,14 @@ class AsyncQemu:
                 timeout=self._launch_timeout,
                 command_timeout=self._command_timeout,
                 kind=self._kind,
-                binary=_identity(self._program),
+                binary=identity(self._program),
                 peer=process,
             )
         except BaseException as error:
             ours.close()
             if process is None:
                 raise
-            await finish(_kill(process))
+            await finish(process.kill())
             if isinstance(error, (ConnectionLost, TimeoutError)):
                 if isinstance(error, TimeoutError):
                     what = f"was not ready within {self._launch_timeout:g} s"
@@ -105,34 +114,42 @@ class AsyncQemu:
                     what = "ended before it was ready"
                 raise LaunchError(
                     f"{self._program} {what}",
-                    argv=argv,
+                    argv=process.argv,
                     exit_status=getattr(error, "exit_status", None),
                     output=process.output_tail(),
                 ) from error
             raise
         self._process = process
 
-    async def stop(self, *, grace: float = 10.0) -> int | None:
-        """End the process: ``quit``, then SIGTERM, then SIGKILL, each given ``grace`` seconds.
+    async def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
 
         Returns the exit status, negative for a signal; None when it was never launched.
         May be repeated.
         """
         if self._process is None:
             return None
-        await finish(self._stop(self._process, grace))
-        return self._process.exit_status
+        return await finish(self._stop(self._process, grace))
 
-    async def _stop(self, process: AsyncProcess, grace: float) -> None:
-        if self._qmp is not None:
-            with contextlib.suppress(BlockSdkError):
-                await self._qmp.execute_raw("quit", timeout=grace)
-        await process.end(grace=grace)
+    async def _stop(self, process: AsyncProcess, grace: float) -> int:
+        try:
+            if self._qmp is not None and self._qmp.is_connected:
+                async with asyncio.timeout(grace):
+                    # It may hang up instead of answering.
+                    with contextlib.suppress(BlockSdkError):
+                        await self._qmp.execute_raw("quit", timeout=grace)
+                    await process.wait()
+        except TimeoutError:
+            pass
+        status = process.exit_status
+        if status is None:
+            status = await process.end(grace=grace)
         if self._qmp is not None:
             await self._qmp.close()
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None
+        return status
 
     async def __aenter__(self) -> Self:
         await self.launch()
@@ -145,7 +162,7 @@ class AsyncQemu:
         trace: TracebackType | None,
     ) -> None:
         # A child that came of os.fork() in here leaves the block too; QEMU is its parent's.
-        if self._process is None or self._process.is_ours:
+        if self._home.is_here:
             await self.stop()
 
     @property
@@ -206,11 +223,7 @@ class AsyncQemu:
         return f"<{type(self).__name__} {self._program}: {state}>"
 
 
-async def _kill(process: AsyncProcess) -> None:
-    await process.end(grace=0.0)
-
-
-def _identity(program: str) -> object:
+def identity(program: str) -> object:
     """What tells a binary from another: replaced on disk, it is not the same any more."""
     path = shutil.which(program)
     if path is None:
@@ -219,24 +232,3 @@ def _identity(program: str) -> object:
         status = os.stat(path)  # noqa: PTH116
         return status.st_dev, status.st_ino, status.st_mtime_ns
     return None
-
-
-async def capture(argv: Sequence[str], *, timeout: float) -> str:
-    """Run a program that answers and ends (``-accel help``); return what it printed.
-
-    Raises LaunchError when it fails or takes longer than ``timeout`` seconds.
-    """
-    process = await AsyncProcess.spawn(argv)
-    try:
-        status = await process.wait(timeout=timeout)
-    except DeadlineExceeded as error:
-        raise LaunchError(
-            f"{argv[0]} was not ready within {timeout:g} s", argv=argv, output=process.output_tail()
-        ) from error
-    finally:
-        await finish(_kill(process))
-    if status:
-        raise LaunchError(
-            f"{argv[0]} failed", argv=argv, exit_status=status, output=process.output_tail()
-        )
-    return process.output()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from qemu_blocksdk.errors import LaunchError, Unsupported
+from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import ServerKind
+from qemu_blocksdk.wire import QomListTypes
 
-from .qemu import AsyncQemu, Program, capture
+from .qemu import AsyncQemu, Program, identity
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
+
+_accelerators: dict[object, frozenset[str]] = {}
+"""What a binary has, by its identity."""
 
 
 class AsyncVM(AsyncQemu):
@@ -44,28 +48,50 @@ class AsyncVM(AsyncQemu):
         self._accelerator: Accelerator | None = accelerator
 
     async def _arguments(self, monitor_fd: int) -> list[str]:
-        chardev = f"socket,id=blocksdk-qmp,fd={monitor_fd}"
         machine = ["-machine", self._machine] if self._machine is not None else []
         return [
             *("-nodefaults", "-display", "none", "-vga", "none"),
-            *("-chardev", chardev, "-mon", "chardev=blocksdk-qmp,mode=control"),
+            *_monitor(monitor_fd),
             *machine,
             *("-accel", await self.query_accelerator()),
         ]
 
     async def query_accelerator(self) -> Accelerator:
-        """Return the accelerator that a launch uses; the binary is asked what it has.
+        """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """
-        argv = [self._program, "-accel", "help"]
-        answer = await capture(argv, timeout=self._launch_timeout)
-        if "ccelerators" not in answer:
-            raise LaunchError(f"{self._program} is no QEMU system emulator", argv=argv)
-        available = answer.split()
+        available = await self._query_accelerators()
         wanted = self._accelerator
         if wanted is None:
             return "qtest" if "qtest" in available else "tcg"
         if wanted not in available:
             raise Unsupported(f"accelerator {wanted!r}")
         return wanted
+
+    async def _query_accelerators(self) -> frozenset[str]:
+        binary = identity(self._program)
+        if binary not in _accelerators:
+            # `-accel help` leaves qtest out, so a machine without anything is asked.
+            bare = _BareVM(program=self._program, launch_timeout=self._launch_timeout)
+            async with bare:
+                types = await bare.qmp.execute(QomListTypes(implements="accel"))
+            names = (kind.name.removesuffix("-accel") for kind in types)
+            _accelerators[binary] = frozenset(names)
+        return _accelerators[binary]
+
+
+class _BareVM(AsyncQemu):
+    """A QEMU that only answers questions."""
+
+    _kind: ClassVar[ServerKind] = "system"
+
+    async def _arguments(self, monitor_fd: int) -> list[str]:
+        nothing = ["-machine", "none", "-nodefaults", "-display", "none"]
+        return [*nothing, *_monitor(monitor_fd), "-S"]
+
+
+def _monitor(fd: int) -> tuple[str, ...]:
+    """Return the arguments that offer QMP on a descriptor."""
+    chardev = f"socket,id=blocksdk-qmp,fd={fd}"
+    return "-chardev", chardev, "-mon", "chardev=blocksdk-qmp,mode=control"

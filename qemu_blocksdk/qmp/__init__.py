@@ -8,5 +8,6 @@ from .connection import AsyncQmp
 from .events import AsyncEventStream
 from .gate import ServerKind
 from .process import AsyncProcess
+from .unwind import finish
 
-__all__ = ["Address", "AsyncEventStream", "AsyncProcess", "AsyncQmp", "ServerKind"]
+__all__ = ["Address", "AsyncEventStream", "AsyncProcess", "AsyncQmp", "ServerKind", "finish"]

@@ -35,6 +35,7 @@ from qemu_blocksdk.errors import (
     ConnectionLost,
     DeadlineExceeded,
     Unsupported,
+    UsageError,
 )
 from qemu_blocksdk.schema import Schema
 
@@ -263,9 +264,9 @@ class AsyncQmp:
             raise _again(self._error)
         if oob and not self._has_oob:
             raise Unsupported("out-of-band execution")
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("--> %s %s", name, redact(arguments))
         request = request_line(name, arguments, oob=oob, ident="")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("--> %s %s", name, redact(arguments, of=name))
         ident = f"{next(self._ids):x}"
         if not oob and self._bare:
             with contextlib.suppress(IndexError):
@@ -287,13 +288,17 @@ class AsyncQmp:
     async def _execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
     ) -> JsonValue:
-        ident, request = self._request(name, arguments, oob)
-        reply: asyncio.Future[JsonObject] = self._link.loop.create_future()
-        self._pending[ident] = functools.partial(_resolve, reply)
+        loop = self._link.loop
+        if asyncio.get_running_loop() is not loop:
+            raise UsageError("this connection belongs to another event loop")
+        reply: asyncio.Future[JsonObject] = loop.create_future()
         expiry = None
         if limit != math.inf:
-            expiry = self._link.loop.call_later(limit, _expire, reply, name, limit)
+            expiry = loop.call_later(limit, _expire, reply, name, limit)
+        ident = ""
         try:
+            ident, request = self._request(name, arguments, oob)
+            self._pending[ident] = functools.partial(_resolve, reply)
             self._link.send(request)
             return result(await reply, name, arguments)
         finally:
@@ -302,8 +307,8 @@ class AsyncQmp:
                 expiry.cancel()
 
     def _ask(self, name: str, arguments: JsonObject, limit: float, oob: bool) -> JsonValue:
-        ident, request = self._request(name, arguments, oob)
         give_up = time.monotonic() + limit
+        ident, request = self._request(name, arguments, oob)
         reply: JsonObject | None = None
         mailbox: queue.SimpleQueue[JsonObject | BlockSdkError] | None = None
 
@@ -392,9 +397,12 @@ class AsyncQmp:
                 deliver(message)
 
     def _parse(self, line: bytes) -> JsonObject:
+        message = parse(line)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("<-- %s", line.decode(errors="replace").rstrip())
-        return parse(line)
+            # A text alone may be any property's value, a secret's too.
+            is_text = isinstance(message.get("return"), str)
+            _log.debug("<-- %s", "(a text)" if is_text else redact(message))
+        return message
 
     def _on_lost(self, reason: str) -> None:
         self._obituary = asyncio.ensure_future(self._report_lost(reason))

@@ -16,7 +16,7 @@ from typing import Generic, Self, TypeVar, cast
 
 from qemu_blocksdk import wire
 from qemu_blocksdk.codec import Event, JsonObject, decode_event
-from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, UsageError
+from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, UsageError
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
@@ -131,7 +131,7 @@ class AsyncEventStream(Generic[E_co]):
         try:
             return await self._next(timeout)
         except StopAsyncIteration:
-            raise UsageError("the event stream is closed") from None
+            raise ConnectionLost("no more events: stream or connection was closed") from None
 
     async def _next(self, timeout: float | None = None) -> E_co:
         try:

@@ -74,7 +74,7 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """Send from any thread; what the socket does not take at once, the loop sends later."""
-        self._assert_ours()
+        self._home.assert_here("this connection")
         with self._outbox_lock:
             if self._closed:
                 return
@@ -89,13 +89,6 @@ class Link:
                 if not sent or sent[0] < len(data):
                     self._outbox += memoryview(data)[sum(sent) :]
                     self._loop.call_soon_threadsafe(self._flush)
-
-    def _assert_ours(self) -> None:
-        if self._home is not portal.home:
-            raise UsageError(
-                f"this connection belongs to process {self._home.pid}, from before os.fork();"
-                " open a new one in the child"
-            )
 
     def _flush(self) -> None:
         with self._outbox_lock:
@@ -196,7 +189,7 @@ class Link:
         That is so when somebody else reads, when something else came along, and when the
         time ran out. Raises UsageError in the loop's thread, which would wait for itself.
         """
-        self._assert_ours()
+        self._home.assert_here("this connection")
         if threading.get_ident() == self._loop_thread:
             raise UsageError("a blocking call inside the SDK's own event loop would never return")
         timeout = max(0.0, min(timeout, _SEAT_LIMIT))
@@ -240,7 +233,7 @@ class Link:
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
-        if self._home is not portal.home:
+        if not self._home.is_here:
             return  # the connection, and the loop's epoll set with it, are the parent's
         with self._outbox_lock:
             if self._closed:

@@ -65,5 +65,5 @@ def result(reply: JsonObject, name: str, arguments: JsonObject) -> JsonValue:
         str(error.get("class", "GenericError")),
         str(error.get("desc", "a malformed reply")),
         command=name,
-        arguments=cast("JsonObject", redact(arguments)),
+        arguments=cast("JsonObject", redact(arguments, of=name)),
     )

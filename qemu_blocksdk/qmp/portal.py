@@ -7,13 +7,17 @@ thread cancels the work, waits until it has unwound, and only then shows.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import UsageError
+
+from .unwind import finish
 
 T = TypeVar("T")
 
@@ -28,13 +32,39 @@ class _Background:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="blocksdk", daemon=True)
         self.thread.start()
+        atexit.register(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        """Cancel what still runs when the program ends, or Python complains of it."""
+
+        def cancel() -> None:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.call_soon(self.loop.stop)
+
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(cancel)
+            self.thread.join(1.0)
 
 
 class Home:
-    """The process that objects on the background loop belong to."""
+    """The process that an object lives in; a child that came of ``os.fork()`` is another."""
 
     def __init__(self) -> None:
-        self.pid: int = os.getpid()
+        self._pid = os.getpid()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is that process."""
+        return self is home
+
+    def assert_here(self, what: str) -> None:
+        """Raise UsageError where this is not the process that ``what`` lives in."""
+        if self is not home:
+            raise UsageError(
+                f"{what} belongs to process {self._pid}, from before os.fork();"
+                " make a new one in the child"
+            )
 
 
 home: Home = Home()
@@ -121,10 +151,11 @@ def run(work: Coroutine[object, None, T]) -> T:
 def call(function: Callable[[], T]) -> T:
     """Run a plain function in the background loop's thread."""
 
-    async def work() -> T:
-        return function()
+    return run(_called(function))
 
-    return run(work())
+
+async def _called(function: Callable[[], T]) -> T:
+    return function()
 
 
 async def in_background(function: Callable[[], T]) -> T:
@@ -136,15 +167,12 @@ async def in_background(function: Callable[[], T]) -> T:
     if threading.current_thread() is background.thread:
         return function()
 
-    async def work() -> T:
-        return function()
+    running = asyncio.run_coroutine_threadsafe(_called(function), background.loop)
+    return await finish(_awaited(running))
 
-    running = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), background.loop))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait((running,))
-        raise
+
+async def _awaited(future: concurrent.futures.Future[T]) -> T:
+    return await asyncio.wrap_future(future)
 
 
 def iterate(items: AsyncIterator[T]) -> Iterator[T]:
@@ -153,10 +181,9 @@ def iterate(items: AsyncIterator[T]) -> Iterator[T]:
     async def following() -> T:
         return await anext(items)
 
-    async def finish() -> None:
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()
+    async def close() -> None:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
     try:
         while True:
@@ -166,4 +193,4 @@ def iterate(items: AsyncIterator[T]) -> Iterator[T]:
                 return
             yield item
     finally:
-        run(finish())
+        run(close())

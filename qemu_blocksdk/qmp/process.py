@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, Self
 
+from qemu_blocksdk.codec import masked, masked_words
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import portal
@@ -37,8 +38,8 @@ class AsyncProcess:
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
-        self._owner = os.getpid()
-        self._last_resort = weakref.finalize(self, _kill, popen, self._owner)
+        self._home = portal.home
+        self._last_resort = weakref.finalize(self, _kill, popen, self._home)
         # Not with the end of the process: what it said is asked for afterwards.
         weakref.finalize(self, log.close).atexit = False
 
@@ -53,12 +54,14 @@ class AsyncProcess:
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Raises LaunchError when there is no such program.
+        Raises LaunchError when there is no such program, UsageError for a NUL character.
         """
+        if any("\0" in word for word in argv):
+            raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
         program = shutil.which(argv[0])
         if program is None:
-            raise LaunchError(f"no program {argv[0]!r}", argv=argv)
-        guarded = [*_die_with_us(argv), program, *argv[1:]]
+            raise LaunchError(f"no program {argv[0]!r}", argv=masked_words(argv))
+        guarded = [*_die_with_us(argv[0]), program, *argv[1:]]
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
         started: list[subprocess.Popen[bytes]] = []
@@ -82,18 +85,19 @@ class AsyncProcess:
             await portal.in_background(start)
         except OSError as error:
             log.close()
-            raise LaunchError(f"cannot start {argv[0]}: {error}", argv=argv) from error
+            shown = masked_words(argv)
+            raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
         except asyncio.CancelledError:
             for child in started:
-                _kill(child, os.getpid())
+                _kill(child, portal.home)
             log.close()
             raise
         return cls(argv, started[0], log)
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command line, as it was asked for."""
-        return self._argv
+        """The command line, as it was asked for, less its secrets."""
+        return masked_words(self._argv)
 
     @property
     def pid(self) -> int:
@@ -104,18 +108,6 @@ class AsyncProcess:
     def exit_status(self) -> int | None:
         """The exit status, negative for the signal that killed it; None while it runs."""
         return self._popen.returncode
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this is the process that started it, not one that came of os.fork()."""
-        return os.getpid() == self._owner
-
-    def _assert_ours(self) -> None:
-        if not self.is_ours:
-            raise UsageError(
-                f"{self._argv[0]} is a child of process {self._owner}, from before os.fork();"
-                " start another one here"
-            )
 
     def _on_end(self) -> None:
         self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
@@ -129,7 +121,7 @@ class AsyncProcess:
 
         Raises DeadlineExceeded.
         """
-        self._assert_ours()
+        self._home.assert_here(self._argv[0])
         try:
             async with asyncio.timeout(timeout):
                 await self._ended.wait()
@@ -141,21 +133,26 @@ class AsyncProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs."""
-        self._assert_ours()
+        self._home.assert_here(self._argv[0])
         self._popen.send_signal(number)
 
     async def end(self, *, grace: float = 5.0) -> int:
-        """Make it end: wait ``grace`` seconds, then SIGTERM and as long again, then SIGKILL."""
-        for step in (None, signal.SIGTERM, signal.SIGKILL):
-            if step is not None:
-                self.send_signal(step)
-            with contextlib.suppress(DeadlineExceeded):
-                return await self.wait(timeout=grace)
-        # Only a process in uninterruptible sleep survives SIGKILL; it ends when that does.
+        """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
+        self.send_signal(signal.SIGTERM)
+        with contextlib.suppress(DeadlineExceeded):
+            return await self.wait(timeout=grace)
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """End it with SIGKILL; return the exit status when it is gone.
+
+        Only a process in uninterruptible sleep outlives that, and goes when it wakes.
+        """
+        self.send_signal(signal.SIGKILL)
         return await self.wait()
 
     def output(self) -> str:
-        """Return all that the process has printed so far, stdout and stderr together."""
+        """Return what the process has printed so far, stdout and stderr, less secrets."""
         return self._read(0)
 
     def output_tail(self) -> str:
@@ -165,18 +162,18 @@ class AsyncProcess:
     def _read(self, start: int) -> str:
         # pread: the child writes at the offset that it shares with us.
         size = os.fstat(self._log.fileno()).st_size - start
-        return os.pread(self._log.fileno(), size, start).decode(errors="replace")
+        return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
 
 
-def _die_with_us(argv: Sequence[str]) -> list[str]:
+def _die_with_us(program: str) -> list[str]:
     if shutil.which("setpriv") is None:
-        raise LaunchError("no program 'setpriv' (of util-linux)", argv=argv)
+        raise LaunchError("no program 'setpriv' (of util-linux)", argv=[program])
     # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
     guard = 'test "$PPID" = "$0" && exec "$@"'
     return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]
 
 
-def _kill(popen: subprocess.Popen[bytes], owner: int) -> None:
-    if os.getpid() == owner:  # not in a forked child
+def _kill(popen: subprocess.Popen[bytes], home: portal.Home) -> None:
+    if home.is_here:
         popen.kill()
         popen.wait()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qemu_blocksdk.errors import UsageError
+
 from .run import Path, as_file, run
 
 PROGRAM = "qemu-img"
@@ -19,8 +21,11 @@ async def create(
 ) -> None:
     """Create an image of ``size`` bytes, by default that of its backing file.
 
-    Raises ToolError.
+    The image refers to its backing file by the absolute path. Raises ToolError, UsageError
+    for a negative size.
     """
+    if size is not None and size < 0:
+        raise UsageError(f"an image cannot have a size of {size} bytes")
     argv: list[Path] = [PROGRAM, "create", "-q", "-f", format]
     if backing is not None:
         argv += ["-b", as_file(backing)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 from collections.abc import Collection, Sequence
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
-from qemu_blocksdk.qmp import AsyncProcess
+from qemu_blocksdk.qmp import AsyncProcess, finish
 
 Path = str | os.PathLike[str]
 
@@ -33,15 +34,17 @@ async def run(
     try:
         status = await process.wait(timeout=timeout)
     except (asyncio.CancelledError, DeadlineExceeded):
-        await asyncio.shield(process.end(grace=0.0))
+        await finish(process.kill())
         raise
     output = process.output()
     if status not in accept:
-        raise ToolError(words, exit_status=status, output=output)
+        raise ToolError(process.argv, exit_status=status, output=output)
     return Completed(exit_status=status, output=output)
 
 
 def as_file(path: Path) -> str:
-    """Return the path so that no tool takes it for an option or a protocol (``nbd:x``)."""
-    text = os.fspath(path)
-    return text if os.path.isabs(text) else os.path.join(".", text)  # noqa: PTH117, PTH118
+    """Return the absolute path, which no tool takes for an option or a protocol (``nbd:x``).
+
+    An image would also look for a relative backing file in its own folder, not here.
+    """
+    return str(pathlib.Path(path).absolute())

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -221,16 +222,43 @@ def test_a_vm_runs_on_the_accelerator_asked_for() -> None:
     assert vm.process.exit_status == 0
 
 
+ANSWERING = """\
+import json, socket, sys
+fd = next(int(word.split("fd=")[1]) for word in sys.argv if "fd=" in word)
+sock = socket.socket(fileno=fd)
+version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
+sock.sendall(json.dumps({"QMP": {"version": version, "capabilities": []}}).encode() + b"\\n")
+for line in sock.makefile("rb"):
+    name = json.loads(line)["execute"]
+    reply = [{"name": f"{name}-accel"} for name in ACCELERATORS] if "types" in name else {}
+    sock.sendall(json.dumps({"return": reply}).encode() + b"\\n")
+    if name == "quit":
+        break
+"""
+
+
+def _qemu_with(folder: Path, *accelerators: str) -> Path:
+    """A program that answers what a QEMU with these accelerators would."""
+    program = folder / "qemu"
+    source = ANSWERING.replace("ACCELERATORS", repr(accelerators))
+    program.write_text(f"#!{sys.executable}\n{source}")
+    program.chmod(0o755)
+    return program
+
+
 def test_an_accelerator_that_the_binary_lacks_is_unsupported(tmp_path: Path) -> None:
-    fake = _program(tmp_path, "echo Accelerators supported in QEMU binary:; echo tcg")
     with pytest.raises(Unsupported, match="'kvm'") as caught:
-        VM(program=fake, accelerator="kvm").launch()
+        VM(program=_qemu_with(tmp_path, "tcg", "qtest"), accelerator="kvm").launch()
     assert "\n" not in str(caught.value)
 
 
-def test_without_qtest_a_vm_falls_back_to_tcg(tmp_path: Path) -> None:
-    fake = _program(tmp_path, "echo Accelerators supported in QEMU binary:; echo tcg")
-    assert VM(program=fake).query_accelerator() == "tcg"
+@pytest.mark.parametrize(
+    ("available", "chosen"), [(("tcg", "qtest"), "qtest"), (("tcg",), "tcg"), (("kvm",), "tcg")]
+)
+def test_qtest_is_chosen_where_the_binary_has_it(
+    available: tuple[str, ...], chosen: str, tmp_path: Path
+) -> None:
+    assert VM(program=_qemu_with(tmp_path, *available)).query_accelerator() == chosen
 
 
 def test_stop_may_be_repeated() -> None:

@@ -154,7 +154,7 @@ def test_closing_the_connection_ends_the_iteration() -> None:
             server.send(_change("a"))
             assert next(stream).id == "a"
         assert list(stream) == []
-        with pytest.raises(UsageError, match="closed"):
+        with pytest.raises(ConnectionLost, match="closed"):
             stream.get(timeout=5)
 
 
