@@ -38,7 +38,8 @@ class BlockSdkError(Exception):
 def _restored(
     cls: type[BlockSdkError], args: tuple[object, ...], attributes: Mapping[str, object]
 ) -> BlockSdkError:
-    error = cls.__new__(cls, *args)
+    error = cls.__new__(cls)
+    error.args = args
     vars(error).update(attributes)
     return error
 

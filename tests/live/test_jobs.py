@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
@@ -304,3 +305,36 @@ def test_a_node_comes_and_goes(daemon: StorageDaemon, make_image: MakeImage) -> 
     over.delete()
     node.delete()
     wait_until(lambda: not daemon.graph().nodes, what="an empty graph")
+
+
+def test_cancelling_a_job_that_is_over_leaves_another_of_its_name_alone(
+    daemon: StorageDaemon,
+) -> None:
+    source, target = (
+        daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("src", "dst")
+    )
+    first = source.backup(target, job_id="mine")
+    first.run()
+    with source.backup(target, job_id="mine", speed=65536) as second:
+        first.cancel()
+        assert [job.id for job in daemon.qmp.execute(QueryJobs())] == ["mine"]
+        assert not second.is_over
+
+
+def test_a_cancellation_is_not_replaced_by_the_error_of_its_clean_up() -> None:
+    async def main() -> None:
+        async with AsyncStorageDaemon(command_timeout=0.5) as daemon:
+            nodes = [
+                await daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("a", "b")
+            ]
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                starting = asyncio.create_task(nodes[0].backup(nodes[1]))
+                await asyncio.wait((starting,), timeout=0.05)
+                starting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await starting
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
+
+    asyncio.run(main())

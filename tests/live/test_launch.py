@@ -371,3 +371,61 @@ def test_a_qemu_over_tcp_and_over_a_unix_path(tmp_path: Path) -> None:
             with Qmp.connect(address) as qmp:
                 assert qmp.execute(QueryJobs()) == []
                 assert qmp.version == daemon.qmp.version
+
+
+def test_launching_twice_at_once_is_a_usage_error() -> None:
+    async def main() -> None:
+        daemon = AsyncStorageDaemon()
+        first, second = await asyncio.gather(
+            daemon.launch(), daemon.launch(), return_exceptions=True
+        )
+        await daemon.stop()
+        assert first is None
+        assert isinstance(second, UsageError)
+
+    asyncio.run(main())
+
+
+def test_a_qemu_that_hangs_is_killed_after_two_times_the_grace() -> None:
+    daemon = StorageDaemon()
+    daemon.launch()
+    daemon.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert daemon.stop(grace=0.3) == -signal.SIGKILL
+    assert 0.6 <= time.monotonic() - began < 2
+
+
+def test_a_stop_that_is_cancelled_again_and_again_still_stops() -> None:
+    async def main() -> None:
+        daemon = AsyncStorageDaemon()
+        await daemon.launch()
+        daemon.process.send_signal(signal.SIGSTOP)
+        stopping = asyncio.create_task(daemon.stop(grace=0.2))
+        for _ in range(3):
+            await asyncio.wait((stopping,), timeout=0.05)
+            stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        assert not daemon.is_running
+
+    asyncio.run(main())
+
+
+def test_a_wrong_machine_is_told_in_qemus_words() -> None:
+    with pytest.raises(LaunchError, match="unsupported machine type") as caught:
+        VM(machine="nope").launch()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_argument_with_a_nul_is_refused() -> None:
+    with pytest.raises(UsageError, match="NUL"):
+        StorageDaemon(args=["a\0b"]).launch()
+
+
+def test_no_secret_of_the_command_line_is_shown() -> None:
+    with StorageDaemon(args=["--object", "secret,id=s,data=hunter2"]) as daemon:
+        assert "hunter2" not in repr(daemon.process.argv)
+    with pytest.raises(LaunchError) as caught:
+        StorageDaemon(args=["--object", "secret,id=s,data=hunter2,nope=1"]).launch()
+    error = caught.value
+    assert "hunter2" not in repr((str(error), error.argv, error.output))

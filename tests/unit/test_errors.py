@@ -1,0 +1,66 @@
+"""The tree of errors: one sentence each, and errors travel."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from qemu_blocksdk import errors
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    CommandError,
+    ConnectionLost,
+    DeadlineExceeded,
+    GraphError,
+    JobCancelled,
+    JobFailed,
+    LaunchError,
+    ToolError,
+    Unsupported,
+    UsageError,
+)
+
+ONE_OF_EACH: list[BlockSdkError] = [
+    BlockSdkError("something"),
+    CommandError("GenericError", "no", command="stop", arguments={"a": 1}),
+    Unsupported("command 'x'", available_in=["system-10.0"]),
+    ConnectionLost("gone", exit_status=-9, output="a\nb"),
+    LaunchError("cannot", argv=["qemu", "-x"], exit_status=1, output="bad"),
+    ToolError(["/usr/bin/qemu-img", "info"], exit_status=1, output="bad"),
+    JobFailed("job0", error="No space left on device"),
+    JobCancelled("job0"),
+    GraphError("node 'a'", found="no nodes", path="/backing"),
+    DeadlineExceeded("the reply", seconds=2.5),
+    UsageError("no"),
+]
+
+
+def test_there_is_one_of_each() -> None:
+    assert {type(error).__name__ for error in ONE_OF_EACH} == set(errors.__all__)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+def test_an_error_survives_copying_and_pickling(error: BlockSdkError) -> None:
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+def test_an_error_is_one_line(error: BlockSdkError) -> None:
+    assert str(error)
+    assert "\n" not in str(error)
+
+
+def test_the_complaint_is_quoted_and_not_the_hint_after_it() -> None:
+    output = "qemu-img: Invalid image size specified\nTry 'qemu-img --help' for more information\n"
+    error = ToolError(["qemu-img", "create"], exit_status=1, output=output)
+    assert str(error) == "qemu-img failed (exit status 1): qemu-img: Invalid image size specified"
+
+
+def test_without_a_complaint_the_last_line_is_quoted() -> None:
+    error = ConnectionLost("gone", exit_status=-6, output="one\ntwo\n\n")
+    assert str(error) == "gone (killed by signal 6): two"
