@@ -7,5 +7,6 @@ this package loads neither snapshots nor the generator.
 """
 
 from .check import Problem, ProblemKind, Schema
+from .model import ServerKind
 
-__all__ = ["Problem", "ProblemKind", "Schema"]
+__all__ = ["Problem", "ProblemKind", "Schema", "ServerKind"]

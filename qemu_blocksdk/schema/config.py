@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from qemu_blocksdk.errors import UsageError
 
@@ -69,21 +69,30 @@ class Config:
 
     @classmethod
     def parse(cls, roots: str, names: str) -> Config:
-        """Read the text of roots.toml and of names.toml."""
+        """Read the text of roots.toml and of names.toml.
+
+        Raises ConfigError for what does not have the form of the two, and NameClash where
+        two domains bind or claim the same.
+        """
         try:
             by_root, by_name = tomllib.loads(roots), tomllib.loads(names)
-            domains = tuple(_domain(name, **table) for name, table in by_root["domain"].items())
-            return cls(
-                domains,
-                by_name["names"],
-                by_name.get("branches", {}),
-                by_root.get("rename", {}),
-                by_root.get("open", {}),
-                by_root.get("replaced", {}),
-                tuple(by_root.get("sparse", ())),
-            )
-        except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        except tomllib.TOMLDecodeError as error:
             raise ConfigError("roots.toml or names.toml cannot be read", [str(error)]) from error
+        domains = tuple(
+            _domain(name, _table(table, f"domain.{name}"))
+            for name, table in _table(by_root.get("domain"), "domain").items()
+        )
+        for kind in ("commands", "events", "types"):
+            _refuse_repeats(kind, domains)
+        return cls(
+            domains,
+            _texts(by_name.get("names"), "names"),
+            _texts(by_name.get("branches", {}), "branches"),
+            _texts(by_root.get("rename", {}), "rename"),
+            _texts(by_root.get("open", {}), "open"),
+            _texts(by_root.get("replaced", {}), "replaced"),
+            _list(by_root.get("sparse", []), "sparse"),
+        )
 
     @classmethod
     def load(cls) -> Config:
@@ -92,12 +101,40 @@ class Config:
         return cls.parse(*texts)
 
 
-def _domain(
-    name: str,
-    *,
-    doc: str,
-    commands: Sequence[str] = (),
-    events: Sequence[str] = (),
-    types: Sequence[str] = (),
-) -> Domain:
-    return Domain(name, doc, tuple(commands), tuple(events), tuple(types))
+def _domain(name: str, table: Mapping[str, object]) -> Domain:
+    if unknown := sorted(table.keys() - {"doc", "commands", "events", "types"}):
+        raise ConfigError(f"domain.{name} in roots.toml has keys that mean nothing", unknown)
+    lists = (_list(table.get(k, []), f"domain.{name}.{k}") for k in ("commands", "events", "types"))
+    return Domain(name, _text(table.get("doc"), f"domain.{name}.doc"), *lists)
+
+
+def _refuse_repeats(kind: str, domains: Sequence[Domain]) -> None:
+    taken: dict[str, str] = {}
+    for domain in domains:
+        for name in cast("tuple[str, ...]", getattr(domain, kind)):
+            here = f"domain.{domain.name}.{kind}"
+            if name in taken:
+                raise NameClash(f"two places in roots.toml name {name}", [taken[name], here])
+            taken[name] = here
+
+
+def _table(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise ConfigError("roots.toml and names.toml need a table here", [where])
+    return cast("dict[str, object]", value)
+
+
+def _texts(value: object, where: str) -> Mapping[str, str]:
+    return {key: _text(text, f"{where}.{key}") for key, text in _table(value, where).items()}
+
+
+def _list(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ConfigError("roots.toml needs a list of strings here", [where])
+    return tuple(_text(item, where) for item in cast("list[object]", value))
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError("roots.toml and names.toml need a string here", [where])
+    return value

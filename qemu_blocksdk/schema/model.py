@@ -12,9 +12,12 @@ an attrs class costs too much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from qemu_blocksdk.errors import UsageError
+
+ServerKind = Literal["system", "storage-daemon"]
+"""The two programs that speak QMP; the name of a snapshot begins with one of them."""
 
 Features = frozenset[str]
 _NONE: Final[Features] = frozenset()
@@ -193,9 +196,17 @@ def _entries(raw: Raw, key: str) -> list[Raw]:
     return cast(list[Raw], value)
 
 
+def _strings(raw: Raw, key: str) -> list[str]:
+    value = raw.get(key)
+    if not isinstance(value, list) or not all(
+        isinstance(v, str) for v in cast(list[object], value)
+    ):
+        raise UsageError(f"introspection of {_text(raw, 'name')!r}: {key!r} is no list of strings")
+    return cast(list[str], value)
+
+
 def _features(raw: Raw) -> Features:
-    value = raw.get("features")
-    return frozenset(cast(list[str], value)) if value else _NONE
+    return frozenset(_strings(raw, "features")) if raw.get("features") else _NONE
 
 
 def _member(raw: Raw) -> Member:
@@ -205,7 +216,7 @@ def _member(raw: Raw) -> Member:
 def _enum(name: str, raw: Raw) -> Enum:
     # QEMU before 6.2: values are plain strings, so there is no "members" to hold features.
     if "members" not in raw:
-        return Enum(name, tuple(cast(list[str], raw.get("values"))), {})
+        return Enum(name, tuple(_strings(raw, "values")), {})
     members = _entries(raw, "members")
     marked = {_text(m, "name"): found for m in members if (found := _features(m))}
     return Enum(name, tuple(_text(m, "name") for m in members), marked)

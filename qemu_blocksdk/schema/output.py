@@ -29,28 +29,49 @@ def generate() -> dict[str, str]:
 def write(files: Mapping[str, str], directory: Path) -> list[str]:
     """Make the directory hold exactly these files; return the names of those that changed.
 
-    Raises UsageError where that is not possible.
+    Files that nothing generates are removed. Directories never are: who made one may
+    have put work into it, so one in the way raises UsageError, before anything is
+    written. So does whatever else makes it impossible.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {directory}: {error.strerror}") from error
     changed = [name for name, _ in differences(files, directory)]
+    if inside := [name for name in changed if (directory / name).is_dir()]:
+        raise UsageError(f"{directory} has directories that are not ours: {', '.join(inside)}")
     for name in changed:
         if name in files:
             write_atomically(directory / name, files[name])
         else:
-            (directory / name).unlink()
+            _remove(directory / name)
     return changed
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def differences(files: Mapping[str, str], directory: Path) -> Iterator[tuple[str, str]]:
     """Name each file that is not as generated, and say what is wrong with it."""
     present = {path.name for path in directory.iterdir()} if directory.is_dir() else set[str]()
     for name, text in sorted(files.items()):
-        if name not in present:
-            yield name, "missing"
-        elif (directory / name).read_bytes() != text.encode():
-            yield name, "differs from what is generated"
+        what = _difference(directory / name, text) if name in present else "missing"
+        if what is not None:
+            yield name, what
     for name in sorted(present - files.keys() - {"__pycache__"}):
-        yield name, "orphan: nothing generates it"
+        kind = "orphan directory" if (directory / name).is_dir() else "orphan"
+        yield name, f"{kind}: nothing generates it"
+
+
+def _difference(path: Path, text: str) -> str | None:
+    if path.is_dir():
+        return "a directory where a file belongs"
+    try:
+        is_same = path.read_bytes() == text.encode()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if is_same else "differs from what is generated"

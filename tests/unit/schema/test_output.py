@@ -54,6 +54,27 @@ def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
         output.write(FILES, tmp_path / "wire")
 
 
+@pytest.mark.parametrize("name", ["job.py", "extra"])
+def test_a_directory_in_the_way_is_told_and_left_alone(tmp_path: Path, name: str) -> None:
+    work = tmp_path / name / "work.txt"
+    work.parent.mkdir()
+    work.write_text("a day of it")
+    assert "directory" in dict(output.differences(FILES, tmp_path))[name]
+    with pytest.raises(UsageError, match=f"not ours: {name}"):
+        output.write(FILES, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert work.read_text() == "a day of it"
+
+
+def test_a_link_to_nowhere_differs_and_is_replaced(tmp_path: Path) -> None:
+    output.write(FILES, tmp_path)
+    (tmp_path / "job.py").unlink()
+    (tmp_path / "job.py").symlink_to("nowhere")
+    assert "cannot be read" in dict(output.differences(FILES, tmp_path))["job.py"]
+    assert output.write(FILES, tmp_path) == ["job.py"]
+    assert (tmp_path / "job.py").read_text() == FILES["job.py"]
+
+
 def test_the_committed_wire_is_what_is_generated(generated: dict[str, str]) -> None:
     assert list(output.differences(generated, output.WIRE)) == []
 
