@@ -8,13 +8,11 @@ which decides. So the snapshots save time and limit nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
 
 from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import BlockSdkError, CommandError, Unsupported, UsageError
 from qemu_blocksdk.schema import Problem, Schema, snapshots
-
-ServerKind = Literal["system", "storage-daemon"]
+from qemu_blocksdk.schema import ServerKind as ServerKind
 
 _asked: dict[object, Schema] = {}
 """Schemas that servers gave, by the identity of their binary: fifty daemons, one question."""

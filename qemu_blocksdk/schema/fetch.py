@@ -5,7 +5,8 @@ running of QEMU for work is `qmp`'s and `objects`' business, which this layer ma
 
 The one mechanism: the binary inherits one end of a socketpair as its monitor, so there is
 no path to wait for and none to remove, and every way out goes through one `finally` that
-kills and reaps it. The file is written only when the whole answer is here.
+kills and reaps it; `setpriv`, where there is one, has the kernel do so when we are killed
+ourselves. The file is written only when the whole answer is here.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from qemu.qmp import QMPClient, QMPError
 
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import snapshots
+from .model import ServerKind
 
-Kind = Literal["system", "storage-daemon"]
 LIMIT: Final = 20.0
 LAST_WORDS: Final = 0.5
 
-_BANNERS: Final[dict[str, Kind]] = {
+_BANNERS: Final[dict[str, ServerKind]] = {
     "QEMU emulator version": "system",
     "qemu-storage-daemon version": "storage-daemon",
 }
@@ -66,7 +68,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 async def _ask(program: str, timeout: float) -> Fetched:
-    kind: Kind | None = None
+    kind: ServerKind | None = None
     try:
         async with asyncio.timeout(timeout):
             kind = await _kind(program)
@@ -76,7 +78,7 @@ async def _ask(program: str, timeout: float) -> Fetched:
         raise DeadlineExceeded(what, seconds=timeout) from error
 
 
-async def _kind(program: str) -> Kind:
+async def _kind(program: str) -> ServerKind:
     argv = [program, "--version"]
     async with _running(argv) as process:
         output, _ = await process.communicate()
@@ -92,7 +94,7 @@ async def _kind(program: str) -> Kind:
     )
 
 
-async def _query(program: str, kind: Kind) -> Fetched:
+async def _query(program: str, kind: ServerKind) -> Fetched:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         argv = [program, *_monitor_arguments(kind, theirs.fileno())]
@@ -112,7 +114,7 @@ async def _query(program: str, kind: Kind) -> Fetched:
     return Fetched({"binary": kind, **_version(version)}, entries)
 
 
-def _monitor_arguments(kind: Kind, descriptor: int) -> list[str]:
+def _monitor_arguments(kind: ServerKind, descriptor: int) -> list[str]:
     chardev = ["--chardev", f"socket,id=monitor,fd={descriptor}"]
     if kind == "storage-daemon":
         return [*chardev, "--monitor", "chardev=monitor"]
@@ -146,9 +148,14 @@ async def _ended(process: asyncio.subprocess.Process, argv: Sequence[str]) -> La
 async def _running(
     argv: Sequence[str], *descriptors: int
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
+    program = shutil.which(argv[0])
+    if program is None:
+        raise LaunchError(f"cannot start {argv[0]}: no such program", argv=argv)
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv,
+            *_die_with_us(),
+            program,
+            *argv[1:],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -162,3 +169,11 @@ async def _running(
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def _die_with_us() -> list[str]:
+    if shutil.which("setpriv") is None:
+        return []
+    # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
+    guard = 'test "$PPID" = "$0" && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]

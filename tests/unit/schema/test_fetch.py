@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +112,32 @@ def test_a_program_that_does_not_answer_is_given_up_and_killed(
         fetch(program(f"{noting}; {body}"), tmp_path / "out.json", timeout=0.5)
     assert not Path("/proc", pid_file.read_text()).exists()
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, of util-linux")
+def test_a_fetch_that_is_killed_leaves_no_program(program: MakeProgram, tmp_path: Path) -> None:
+    fifo = tmp_path / "pid"
+    os.mkfifo(fifo)
+    noting = f"open({str(fifo)!r}, 'w').write(str(os.getpid()))"
+    path = program(f"banner({SYSTEM!r}); {noting}; time.sleep(60)")
+    argv = ["fetch", "--qemu", path, "--out", str(tmp_path / "out.json")]
+    with subprocess.Popen([sys.executable, "-m", "qemu_blocksdk.schema", *argv]) as fetching:
+        child = os.pidfd_open(int(fifo.read_text()))
+        try:
+            fetching.kill()
+            assert select.select([child], [], [], 10) == ([child], [], [])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child, signal.SIGKILL)
+            os.close(child)
+
+
+def test_without_setpriv_a_binary_is_asked_all_the_same(
+    program: MakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = tmp_path / "out.json"
+    assert fetch(program(f"banner({SYSTEM!r})\n{SERVING}"), out).meta["binary"] == "system"
 
 
 def test_a_missing_program_and_one_that_cannot_run_are_named(tmp_path: Path) -> None:
