@@ -5,7 +5,6 @@ Encoding is strict, decoding lenient; absent (``None``), null (``NULL``) and a v
 are three things. No knowledge of a single QEMU type belongs here.
 """
 
-from .availability import available_in
 from .convert import decode, decode_event, decode_reply, encode
 from .secrets import masked, masked_words, redact
 from .struct import (
@@ -38,7 +37,6 @@ __all__ = [
     "Unstable",
     "UnstableCommand",
     "Value",
-    "available_in",
     "decode",
     "decode_event",
     "decode_reply",

@@ -16,10 +16,10 @@ from .merged import CommandType, EventType, Merged, Module, NamedType, UnionType
 from .model import Alternate, Model
 from .naming import Names, camel_case, is_empty
 
-# What generated modules use under its own name.
+# What generated modules use, and what the package exports, under its own name.
 _OWN_NAMES: Final = """
     ClassVar Command Deprecated Event JsonValue Literal Mapping Null Sequence Struct
-    TYPE_CHECKING Unknown Unstable
+    TYPE_CHECKING Unknown Unstable available_in
 """
 RESERVED: Final = frozenset(_OWN_NAMES.split())
 

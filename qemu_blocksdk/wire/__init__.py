@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._availability import available_in
     from .bitmap import (
         BlockDirtyBitmapAdd,
         BlockDirtyBitmapClear,
@@ -1101,6 +1102,7 @@ __all__ = [
     "XDebugBlockDirtyBitmapSha256",
     "XDebugQueryBlockGraph",
     "ZeroPageDetection",
+    "available_in",
 ]
 
 _HOMES = {
@@ -1634,6 +1636,7 @@ _HOMES = {
     "XDebugBlockDirtyBitmapSha256": "bitmap",
     "XDebugQueryBlockGraph": "block",
     "ZeroPageDetection": "migration",
+    "available_in": "_availability",
 }
 
 # Not for type checkers, which would take any misspelt name for an object.

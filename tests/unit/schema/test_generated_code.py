@@ -28,6 +28,18 @@ def test_a_type_that_contains_itself_is_one_class(generate: Generate) -> None:
     assert decode(wire.Node, encode(node)) == node
 
 
+def test_a_package_tells_which_of_its_own_snapshots_have_what(generate: Generate) -> None:
+    wire = generate(
+        {
+            "system-1.0": "command go 1 0\nobject 1 a:int",
+            "system-2.0": "command go 1 0\nobject 1 a:int b?:2\nenum 2 x",
+        },
+        {"go.arg.b": "B"},
+    )
+    assert wire.available_in(wire.Go) == ("system-1.0", "system-2.0")
+    assert wire.available_in(wire.Go, "b") == wire.available_in("B", "x") == ("system-2.0",)
+
+
 def test_a_union_is_one_class_a_branch_with_the_common_members(generate: Generate) -> None:
     wire = generate(
         """
@@ -187,6 +199,6 @@ def test_the_package_loads_a_domain_when_first_asked_for_a_name(generate: Genera
     wire = generate("command go 0 0", {})
     assert "everything" not in vars(wire)
     assert wire.Go is wire.Go
-    assert dir(wire) == ["Go"]
+    assert dir(wire) == ["Go", "available_in"]
     with pytest.raises(AttributeError, match="Stop"):
         _ = wire.Stop

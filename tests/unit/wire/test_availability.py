@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from qemu_blocksdk.codec import available_in
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.wire import JobInfo, JobStatusChange, Qcow2
+from qemu_blocksdk.wire import (
+    JobInfo,
+    JobStatusChange,
+    Nbd,
+    Qcow2,
+    RbdEncryptionOptionsLuksAny,
+    available_in,
+)
 
 EVERYWHERE = ("storage-daemon-7.2", "system-7.2", "storage-daemon-10.0", "system-10.0")
 
@@ -26,9 +32,24 @@ def test_a_member_is_nowhere_where_its_class_is_not() -> None:
     assert available_in("DeviceAdd", "driver") == ("system-7.2", "system-10.0")
 
 
+def test_a_branch_of_a_union_is_asked_for_by_its_class() -> None:
+    assert available_in(Nbd) == EVERYWHERE
+    new = ("storage-daemon-10.0", "system-10.0")
+    assert available_in(RbdEncryptionOptionsLuksAny) == new
+    assert available_in(RbdEncryptionOptionsLuksAny, "format") == new
+
+
 @pytest.mark.parametrize(
-    "name", [("Qcow2", "discard_no_unre"), ("JobStatus", "redy"), ("NoSuchType", None)]
+    "name",
+    [
+        ("Qcow2", "discard_no_unre"),
+        ("JobStatus", "redy"),
+        ("BlockdevOptions", "nbd"),
+        ("NoSuchType", None),
+        ("available_in", None),
+        ("SNAPSHOTS", None),
+    ],
 )
 def test_what_nobody_has_is_an_error(name: tuple[str, str | None]) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=f"wire has no {name[0]}"):
         available_in(*name)
