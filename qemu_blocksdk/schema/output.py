@@ -5,6 +5,7 @@ Here lives what `generate` and `check` do with files; the text comes from `packa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from . import snapshots
 from .bind import bind
 from .config import HERE, Config
 from .fetch import write_atomically
+from .layout import HEADER
 from .package import render
 
 WIRE: Final = HERE.parent / "wire"
@@ -29,23 +31,34 @@ def generate() -> dict[str, str]:
 def write(files: Mapping[str, str], directory: Path) -> list[str]:
     """Make the directory hold exactly these files; return the names of those that changed.
 
-    Files that nothing generates are removed. Directories never are: who made one may
-    have put work into it, so one in the way raises UsageError, before anything is
-    written. So does whatever else makes it impossible.
+    What was generated once and is not any more is removed. Nothing else is: whoever put
+    it there may miss it, so it raises UsageError, before anything is written. So does
+    whatever else makes it impossible.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {directory}: {error.strerror}") from error
     changed = [name for name, _ in differences(files, directory)]
-    if inside := [name for name in changed if (directory / name).is_dir()]:
-        raise UsageError(f"{directory} has directories that are not ours: {', '.join(inside)}")
+    if foreign := [name for name in changed if not _is_ours(directory / name, files)]:
+        raise UsageError(f"{directory} has what nothing here generated: {', '.join(foreign)}")
     for name in changed:
         if name in files:
             write_atomically(directory / name, files[name])
         else:
             _remove(directory / name)
     return changed
+
+
+def _is_ours(path: Path, files: Mapping[str, str]) -> bool:
+    """Whether a file may be replaced (by its name) or removed (by its first line)."""
+    if path.is_dir():
+        return False
+    if path.name in files:
+        return True
+    with contextlib.suppress(OSError):
+        return path.read_bytes().startswith(HEADER.splitlines()[0].encode())
+    return False
 
 
 def _remove(path: Path) -> None:

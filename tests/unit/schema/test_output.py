@@ -12,6 +12,7 @@ import pytest
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.schema import output
 from qemu_blocksdk.schema.__main__ import main
+from qemu_blocksdk.schema.layout import HEADER
 
 FILES = {"__init__.py": "a = 1\n", "job.py": "b = 2\n"}
 
@@ -25,10 +26,17 @@ def test_writing_makes_the_directory_hold_exactly_the_files(tmp_path: Path) -> N
     wire = tmp_path / "wire"
     assert output.write(FILES, wire) == ["__init__.py", "job.py"]
     assert output.write(FILES, wire) == []
-    (wire / "old.py").write_text("")
+    (wire / "old.py").write_text(HEADER)
     (wire / "job.py").write_text("b = 3\n")
     assert output.write(FILES, wire) == ["job.py", "old.py"]
     assert {path.name: path.read_text() for path in wire.iterdir()} == FILES
+
+
+def test_a_file_that_nobody_generated_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of it")
+    with pytest.raises(UsageError, match=r"nothing here generated: thesis\.txt"):
+        output.write(FILES, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_every_difference_is_named(tmp_path: Path) -> None:
@@ -60,7 +68,7 @@ def test_a_directory_in_the_way_is_told_and_left_alone(tmp_path: Path, name: str
     work.parent.mkdir()
     work.write_text("a day of it")
     assert "directory" in dict(output.differences(FILES, tmp_path))[name]
-    with pytest.raises(UsageError, match=f"not ours: {name}"):
+    with pytest.raises(UsageError, match=f"nothing here generated: {name}"):
         output.write(FILES, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert work.read_text() == "a day of it"
