@@ -162,9 +162,9 @@ with StorageDaemon(command_timeout=5) as daemon:
                 assert node.query_info().node_name == "there"
                 assert raw("query-chardev")[0]["label"] == "blocksdk-qmp"
                 assert raw("query-block-exports") == []
+            armed = False
         except KeyboardInterrupt:
             interrupts += 1
-    armed = False
     print("over", flush=True)
     assert daemon.qmp.execute(QueryJobs()) == []
     assert daemon.qmp.is_connected
@@ -212,6 +212,7 @@ while time.monotonic() < end:
         with StorageDaemon() as daemon:
             launches += 1
             assert daemon.qmp.execute(QueryJobs()) == []
+        armed = False  # in here: what comes before this line has taken effect is caught
     except KeyboardInterrupt:
         armed = False
         interrupts += 1

@@ -1,0 +1,49 @@
+"""The way to a server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from qemu_blocksdk.qmp.address import connected, words
+
+
+def _listening() -> tuple[socket.socket, int]:
+    server = socket.create_server(("127.0.0.1", 0))
+    return server, server.getsockname()[1]
+
+
+def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, port = _listening()
+    nobody, closed = _listening()
+    nobody.close()
+
+    async def main() -> None:
+        async def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+            return [(*kind, ("127.0.0.1", number)) for number in (closed, port)]
+
+        # As localhost, which may be ::1 first, where nobody listens.
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        with await connected(("somewhere", port)) as found:
+            assert found.getpeername() == ("127.0.0.1", port)
+
+    with server:
+        asyncio.run(main())
+
+
+def test_the_last_refusal_is_what_is_told() -> None:
+    nobody, closed = _listening()
+    nobody.close()
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(connected(("127.0.0.1", closed)))
+
+
+def test_an_address_is_named_as_a_person_would() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert words(ours) == "the socket given"
+    assert words(("host", 1)) == "host:1"
+    assert words("/run/qmp.sock") == "/run/qmp.sock"
