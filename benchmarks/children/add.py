@@ -41,7 +41,7 @@ def connection(image: str) -> float:
 
     async def add() -> float:
         with daemon_socket() as sock:
-            async with await AsyncQmp.connect(sock, kind="storage-daemon") as qmp:
+            async with await AsyncQmp.connect(sock) as qmp:
                 start = time.perf_counter()
 
                 from qemu_blocksdk.blockdev import File, Qcow2

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.address import Address
-    from qemu_blocksdk.qmp.connection import Peer
-    from qemu_blocksdk.qmp.gate import ServerKind
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.wire import (
         BitmapSyncMode,
@@ -146,17 +144,14 @@ class Qmp(Face):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
-        kind: ServerKind | None = None,
-        binary: object = None,
-        peer: Peer | None = None,
     ) -> Self:
         """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
 
-        ``kind``, ``binary`` and ``peer`` are what a launcher knows of the process behind
-        the address. Raises ConnectionLost when nobody is there or what answers is no QMP
-        server, DeadlineExceeded when nothing answers.
+        ``command_timeout`` is the time limit of a command that names none. Raises
+        ConnectionLost when nobody is there or what answers is no QMP server,
+        DeadlineExceeded when nothing answers.
         """
-        return cls._of(portal.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, kind=kind, binary=binary, peer=peer)))
+        return cls._of(portal.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout)))
 
     def close(self) -> None:
         """Close the connection; commands in flight end with ConnectionLost. May be repeated."""

@@ -9,8 +9,9 @@ import shutil
 import socket
 from collections.abc import Sequence
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
+from qemu_blocksdk.codec import Struct
 from qemu_blocksdk.errors import (
     BlockSdkError,
     ConnectionLost,
@@ -92,7 +93,7 @@ class AsyncQemu:
             with theirs:
                 argv += [*await self._arguments(theirs.fileno()), *self._args]
                 process = await AsyncProcess.spawn(argv, pass_fds=(theirs.fileno(),))
-            self._qmp = await AsyncQmp.connect(
+            self._qmp = await AsyncQmp._connect(
                 ours,
                 timeout=self._launch_timeout,
                 command_timeout=self._command_timeout,
@@ -192,6 +193,8 @@ class AsyncQemu:
         The options need a ``node_name``. Raises UsageError without one, CommandError
         when QEMU refuses (no such file, locked, not that format).
         """
+        if not isinstance(cast("object", options), Struct):
+            raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
         if options.node_name is None:
             raise UsageError(f"{type(options).__name__}: the node to add needs a node_name")
         await self.qmp.execute(BlockdevAdd(options=options))

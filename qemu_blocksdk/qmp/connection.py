@@ -101,16 +101,27 @@ class AsyncQmp:
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
+
+        ``command_timeout`` is the time limit of a command that names none. Raises
+        ConnectionLost when nobody is there or what answers is no QMP server,
+        DeadlineExceeded when nothing answers.
+        """
+        return await cls._connect(address, timeout=timeout, command_timeout=command_timeout)
+
+    @classmethod
+    async def _connect(
+        cls,
+        address: Address,
+        *,
+        timeout: float,
+        command_timeout: float,
         kind: ServerKind | None = None,
         binary: object = None,
         peer: Peer | None = None,
     ) -> Self:
-        """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
-
-        ``kind``, ``binary`` and ``peer`` are what a launcher knows of the process behind
-        the address. Raises ConnectionLost when nobody is there or what answers is no QMP
-        server, DeadlineExceeded when nothing answers.
-        """
+        """Do so with what a launcher knows of the process behind the address."""
         self = cls(command_timeout, peer)
         where = words(address)
         try:
@@ -195,7 +206,7 @@ class AsyncQmp:
         CommandError when QEMU refuses, Unsupported or UsageError when it is not sent,
         ConnectionLost, DeadlineExceeded.
         """
-        name, arguments = command._name, encode(command)
+        name, arguments = _encoded(command)
         await self._gate.check(name, arguments)
         try:
             reply = await self._execute(name, arguments, self._limit(timeout), oob=oob)
@@ -223,7 +234,7 @@ class AsyncQmp:
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
-        name, arguments = command._name, encode(command)
+        name, arguments = _encoded(command)
         if not self._gate.passes(name, arguments):
             portal.run(self._gate.check(name, arguments))
         try:
@@ -427,6 +438,12 @@ class AsyncQmp:
             deliver(error)
         self._events.finish()
         self._lost.set()
+
+
+def _encoded(command: Command[object]) -> tuple[str, JsonObject]:
+    if not isinstance(cast("object", command), Command):
+        raise UsageError(f"{command!r} is not a command: it takes an instance")
+    return command._name, encode(command)
 
 
 def _resolve(reply: asyncio.Future[JsonObject], message: JsonObject | BlockSdkError) -> None:

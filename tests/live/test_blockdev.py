@@ -265,3 +265,14 @@ def test_two_connections_to_one_daemon_do_not_disturb_each_other(tmp_path: Path)
         os.kill(daemon.process.pid, signal.SIGKILL)
         second.wait_lost(timeout=5)
     path.unlink()
+
+
+@pytest.mark.parametrize("wrong", ["disk", None, NullCo])
+def test_what_is_no_options_at_all_is_a_usage_error(daemon: StorageDaemon, wrong: object) -> None:
+    with pytest.raises(UsageError, match="none of the classes"):
+        daemon.add_node(wrong)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_command_class_instead_of_a_command_is_a_usage_error(daemon: StorageDaemon) -> None:
+    with pytest.raises(UsageError, match="takes an instance"):
+        daemon.qmp.execute(QueryJobs)  # type: ignore[arg-type] # pyright: ignore
