@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import logging
 import math
 import queue
@@ -43,8 +42,9 @@ from . import portal
 from .address import Address, connected, words
 from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
+from .ids import Ids
 from .link import Link
-from .message import dumps, parse, request_line, result
+from .message import dumps, parse, request_line, result, with_id
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
@@ -75,11 +75,7 @@ class AsyncQmp:
     def __init__(self, command_timeout: float, peer: Peer | None) -> None:
         self._command_timeout = command_timeout
         self._peer = peer
-        self._ids = itertools.count(1)
-        # One command at a time is sent without its id. Holds an item while none is: taking
-        # that is one step, and whoever has it says in `_without_id` which command it is.
-        self._bare = [True]
-        self._without_id = ""
+        self._ids = Ids()
         self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._events = Register()
         self._error: BlockSdkError | None = None
@@ -266,35 +262,17 @@ class AsyncQmp:
         return self._command_timeout if timeout is None else timeout
 
     def _request(self, name: str, arguments: JsonObject, oob: bool) -> tuple[str, bytes]:
-        """Return the id of a new command and the encoded request.
-
-        QEMU reads its monitor byte by byte, at some 2 us each, so a command carries its id
-        only while the reply to one without is still to come.
-        """
+        """Return the id of a new command and the encoded request."""
         if self._error is not None:
             raise _again(self._error)
         if oob and not self._has_oob:
             raise Unsupported("out-of-band execution")
-        request = request_line(name, arguments, oob=oob, ident="")
+        request = request_line(name, arguments, oob=oob)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("--> %s %s", name, redact(arguments, of=name))
-        ident = f"{next(self._ids):x}"
-        if not oob and self._bare:
-            with contextlib.suppress(IndexError):
-                self._bare.pop()
-                self._without_id = ident
-                return ident, request
-        return ident, request_line(name, arguments, oob=oob, ident=ident)
-
-    def _reply_id(self, message: JsonObject) -> str:
-        """Return the id of the command that the message replies to."""
-        ident = message.get("id")
-        return self._without_id if ident is None else str(ident)
-
-    def _take_note(self, message: JsonObject) -> None:
-        """Let the next command go without an id, if this is the reply to the one that did."""
-        if "id" not in message and not self._bare:
-            self._bare.append(True)
+        # A reply out of band overtakes others, so it has to say whose it is.
+        ident, carries_it = self._ids.new(must_carry=oob)
+        return ident, with_id(request, ident) if carries_it else request
 
     async def _execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
@@ -329,7 +307,7 @@ class AsyncQmp:
                 message = self._parse(line)
             except (ValueError, RecursionError):
                 return False  # the loop says what is wrong
-            if "event" in message or self._reply_id(message) != ident:
+            if "event" in message or self._ids.of_reply(message) != ident:
                 return False
             reply = message
             return True
@@ -350,7 +328,7 @@ class AsyncQmp:
             )
             if reply is not None:
                 # Not before the link is done with it: interrupted there, the loop does this.
-                self._take_note(reply)
+                self._ids.settle(reply)
                 return result(reply, name, arguments)
             assert mailbox is not None
             left = max(0.0, give_up - time.monotonic())
@@ -397,13 +375,14 @@ class AsyncQmp:
         elif self._greeting is not None and not self._greeting.done():
             self._greeting.set_result(message)
         else:
-            if "id" not in message and self._bare:
+            ident = self._ids.of_reply(message)
+            if ident is None:
                 # QEMU answers so to what it cannot read, which is nothing that we sent.
                 self._link.close()
                 self._on_lost(f"an unexpected reply: {dumps(message)[:200]}")
                 return
-            deliver = self._pending.get(self._reply_id(message))
-            self._take_note(message)
+            deliver = self._pending.get(ident)
+            self._ids.settle(message)
             if deliver is not None:
                 deliver(message)
 

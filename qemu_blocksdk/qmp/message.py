@@ -27,8 +27,8 @@ def _quoted(name: str) -> str:
     return dumps(name)
 
 
-def request_line(name: str, arguments: JsonObject, *, oob: bool, ident: str) -> bytes:
-    """Return the line that asks for a command; an empty ``ident`` is left out.
+def request_line(name: str, arguments: JsonObject, *, oob: bool) -> bytes:
+    """Return the line that asks for a command.
 
     Raises UsageError for arguments that have no JSON form or that QEMU cannot read.
     """
@@ -38,9 +38,14 @@ def request_line(name: str, arguments: JsonObject, *, oob: bool, ident: str) -> 
             text += f',"arguments":{dumps(arguments)}'
         if "\\u0000" in text and _NUL.search(text):
             raise ValueError("a string has a NUL character")
-        return f'{text},"id":"{ident}"}}\n'.encode() if ident else f"{text}}}\n".encode()
+        return f"{text}}}\n".encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
+
+
+def with_id(request: bytes, ident: str) -> bytes:
+    """Return the request with an id."""
+    return b'%b,"id":"%b"}\n' % (request[:-2], ident.encode())
 
 
 def parse(line: bytes) -> JsonObject:
