@@ -122,6 +122,8 @@ class AsyncProcess:
         Raises DeadlineExceeded.
         """
         self._home.assert_here(self._argv[0])
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError(f"{self._argv[0]} was started in another event loop")
         try:
             async with asyncio.timeout(timeout):
                 await self._ended.wait()

@@ -428,3 +428,18 @@ def test_no_secret_of_the_command_line_is_shown() -> None:
         StorageDaemon(args=["--object", "secret,id=s,data=hunter2,nope=1"]).launch()
     error = caught.value
     assert "hunter2" not in repr((str(error), error.argv, error.output))
+
+
+def test_another_event_loop_is_refused_and_nothing_hangs() -> None:
+    daemon = AsyncStorageDaemon()
+
+    async def elsewhere() -> None:
+        with pytest.raises(UsageError, match="event loop"):
+            await daemon.qmp.execute(QueryJobs())
+        with pytest.raises(UsageError, match="event loop"):
+            await daemon.stop(grace=0.1)
+
+    with asyncio.Runner() as home:
+        home.run(daemon.launch())
+        asyncio.run(elsewhere())
+        assert home.run(daemon.stop()) == 0
