@@ -1,9 +1,6 @@
 """A live incremental backup: full, change, incremental, restore, verify.
 
-    python examples/incremental_backup.py [IMAGE]
-
-Without an IMAGE, a filesystem is made of the machine's documentation. An IMAGE is only
-read: the demonstration works on a copy.
+Of the IMAGE given (a copy of it), else of a filesystem made of the machine's documentation.
 """
 
 import subprocess
@@ -15,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qemu_blocksdk import Image, Job, StorageDaemon
-from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.errors import BlockSdkError, UsageError
+from qemu_blocksdk.tools.probe import probe
 
 MIB = 1 << 20
 DOCUMENTATION = Path("/usr/share/doc")
@@ -49,9 +47,11 @@ def filesystem(path: Path) -> Image:
 
 
 def given(path: Path) -> Image:
-    """Name an existing image; qcow2 shows in its first bytes, all else is taken as raw."""
-    with path.open("rb") as file:
-        return Image(path, format="qcow2" if file.read(4) == b"QFI\xfb" else "raw")
+    """Name an existing image by the format that its first bytes tell."""
+    format = probe(path).format
+    if format == "qcow2" or format == "raw":
+        return Image(path, format=format)
+    raise UsageError(f"{path} is {format}; the demonstration takes qcow2 and raw")
 
 
 def main(work: Path, arguments: list[str]) -> None:
