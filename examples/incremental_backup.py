@@ -106,3 +106,5 @@ if __name__ == "__main__":
             main(Path(folder), sys.argv[1:])
         except (BlockSdkError, OSError) as error:
             sys.exit(f"incremental_backup: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; nothing is left behind")
