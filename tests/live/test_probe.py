@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import struct
 import subprocess
 from pathlib import Path
 
@@ -24,7 +25,6 @@ KINDS = {
     "vmdk stream optimized": ["-f", "vmdk", "-o", "subformat=streamOptimized"],
     "vmdk flat": ["-f", "vmdk", "-o", "subformat=monolithicFlat"],
     "parallels": ["-f", "parallels"],
-    "luks": [*SECRET, "-f", "luks", "-o", "key-secret=s,iter-time=10"],
 }
 
 
@@ -36,16 +36,36 @@ def create(path: Path, *arguments: str, size: int | None = SIZE) -> Path:
     return path
 
 
+def info(path: Path) -> bytes:
+    return subprocess.check_output(["qemu-img", "info", "--output=json", str(path)])
+
+
+def luks() -> bytes:
+    """A LUKS container of 1 MiB without keys, by hand.
+
+    QEMU 7.2: making one measures the CPU first, and fails at random where the clock of the
+    thread is coarse ("Unable to get accurate CPU usage"), so no test depends on that.
+    """
+    header = b"LUKS\xba\xbe" + struct.pack(">H", 1)
+    header += b"".join(name.ljust(32, b"\0") for name in (b"aes", b"xts-plain64", b"sha256"))
+    header += struct.pack(">II", 4040, 64) + bytes(52) + struct.pack(">I", 1000)
+    header += b"00000000-0000-0000-0000-000000000000".ljust(40, b"\0")
+    for slot in range(8):
+        header += struct.pack(">II", 0xDEAD, 0) + bytes(32)
+        header += struct.pack(">II", 8 + slot * 504, 4000)
+    return header.ljust(4040 * 512 + (1 << 20), b"\0")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_format_and_size_are_those_that_qemu_img_tells(kind: str, tmp_path: Path) -> None:
     path = create(tmp_path / "image", *KINDS[kind])
-    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(path)]))
+    told = json.loads(info(path))
     found = probe(path)
-    assert found.format == info["format"]
+    assert found.format == told["format"]
     if found.virtual_size is not None:
-        assert found.virtual_size == info["virtual-size"]
+        assert found.virtual_size == told["virtual-size"]
     else:
-        assert kind in ("luks", "parallels")
+        assert kind == "parallels"
 
 
 @pytest.mark.parametrize("format", ["qcow2", "qcow", "qed"])
@@ -82,9 +102,23 @@ def test_an_external_data_file_is_told(tmp_path: Path) -> None:
 
 
 def test_encryption_is_told(tmp_path: Path) -> None:
-    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    options = "encrypt.format=aes,encrypt.key-secret=s"
     image = create(tmp_path / "image", *SECRET, "-f", "qcow2", "-o", options)
+    assert probe(image).encryption == "aes"
+    with image.open("r+b") as file:
+        file.seek(32)
+        file.write((2).to_bytes(4, "big"))
     assert probe(image).encryption == "luks"
+    assert probe(image).dangers == ("encryption",)
+
+
+def test_luks_is_told(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(luks())
+    # Proof that this is LUKS: QEMU reads it.
+    assert json.loads(info(image))["format"] == "luks"
+    found = probe(image)
+    assert (found.format, found.encryption) == ("luks", "luks version 1")
 
 
 def test_internal_snapshots_are_counted(tmp_path: Path) -> None:
@@ -136,12 +170,14 @@ def test_a_name_that_lies_outside_the_file_is_refused(tmp_path: Path) -> None:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "luks"])
 def test_no_damage_to_a_header_gets_more_than_a_refusal(
     kind: str, tmp_path: Path, data: st.DataObject
 ) -> None:
     source = tmp_path / "source"
-    if not source.exists():
+    if kind == "luks":
+        source.write_bytes(luks())
+    elif not source.exists():
         create(source, *KINDS[kind])
     content = bytearray(source.read_bytes()[: 1 << 19])
     length = data.draw(st.integers(1, len(content)))
