@@ -40,6 +40,7 @@ from qemu_blocksdk.schema import Schema
 
 from . import portal
 from .address import Address, connected, words
+from .deadline import within
 from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
 from .ids import Ids
@@ -185,11 +186,8 @@ class AsyncQmp:
 
     async def wait_lost(self, *, timeout: float | None = None) -> None:
         """Wait until the connection has ended, whoever ended it. Raises DeadlineExceeded."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._lost.wait()
-        except TimeoutError:
-            raise DeadlineExceeded("the end of the connection", seconds=timeout or 0.0) from None
+        async with within(timeout, "the end of the connection"):
+            await self._lost.wait()
 
     # -- commands -----------------------------------------------------------------------
 

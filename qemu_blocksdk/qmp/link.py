@@ -21,8 +21,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from qemu_blocksdk.errors import UsageError
-
 from . import portal
 
 _READ_SIZES = (1 << 18,)
@@ -190,8 +188,7 @@ class Link:
         time ran out. Raises UsageError in the loop's thread, which would wait for itself.
         """
         self._home.assert_here("this connection")
-        if threading.get_ident() == self._loop_thread:
-            raise UsageError("a blocking call inside the SDK's own event loop would never return")
+        portal.assert_outside(self._loop_thread)
         timeout = max(0.0, min(timeout, _SEAT_LIMIT))
         who = object()
         try:

@@ -88,11 +88,10 @@ def _running() -> _Background:
     return _background
 
 
-def _from_outside() -> _Background:
-    background = _running()
-    if threading.current_thread() is background.thread:
+def assert_outside(loop_thread: int | None) -> None:
+    """Raise UsageError in the thread of that id, whose loop would wait for itself."""
+    if threading.get_ident() == loop_thread:
         raise UsageError("a blocking call inside the SDK's own event loop would never return")
-    return background
 
 
 class _Outcome(Generic[T]):
@@ -116,11 +115,17 @@ class _Outcome(Generic[T]):
             return
         self._task.cancel()
         await asyncio.wait((self._task,))
-        if self._task.cancelled() or self._task.exception() is not None:
+        if self._has_failed():
             return
         result = self._task.result()
         if isinstance(result, AbstractAsyncContextManager):
             await result.__aexit__(None, None, None)
+
+    def _has_failed(self) -> bool:
+        task = self._task
+        return (
+            task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        )
 
     def wait(self) -> T:
         try:
@@ -131,7 +136,8 @@ class _Outcome(Generic[T]):
         except BaseException:
             # Ctrl-C, perhaps just after the end: the work unwinds first. A second one stops
             # waiting for that. Where the work itself has failed there is nothing to unwind.
-            _Outcome(self._abandon(), self._loop).wait()
+            if not self._has_failed():
+                _Outcome(self._abandon(), self._loop).wait()
             raise
 
 
@@ -141,16 +147,16 @@ def run(work: Coroutine[object, None, T]) -> T:
     Raises UsageError when called from that loop itself.
     """
     try:
-        loop = _from_outside().loop
+        background = _running()
+        assert_outside(background.thread.ident)
     except BaseException:
         work.close()
         raise
-    return _Outcome(work, loop).wait()
+    return _Outcome(work, background.loop).wait()
 
 
 def call(function: Callable[[], T]) -> T:
     """Run a plain function in the background loop's thread."""
-
     return run(_called(function))
 
 
@@ -166,7 +172,6 @@ async def in_background(function: Callable[[], T]) -> T:
     background = _running()
     if threading.current_thread() is background.thread:
         return function()
-
     running = asyncio.run_coroutine_threadsafe(_called(function), background.loop)
     return await finish(_awaited(running))
 

@@ -23,6 +23,7 @@ from qemu_blocksdk.codec import masked, masked_words
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import portal
+from .deadline import within
 
 _TAIL = 4096
 
@@ -124,11 +125,8 @@ class AsyncProcess:
         self._home.assert_here(self._argv[0])
         if asyncio.get_running_loop() is not self._loop:
             raise UsageError(f"{self._argv[0]} was started in another event loop")
-        try:
-            async with asyncio.timeout(timeout):
-                await self._ended.wait()
-        except TimeoutError:
-            raise DeadlineExceeded(f"the end of {self._argv[0]}", seconds=timeout or 0.0) from None
+        async with within(timeout, f"the end of {self._argv[0]}"):
+            await self._ended.wait()
         status = self._popen.returncode
         assert status is not None
         return status
