@@ -107,11 +107,13 @@ class LaunchError(BlockSdkError):
 
 
 class ToolError(BlockSdkError):
-    """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, ``output``."""
+    """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, its words in ``output``."""
 
-    def __init__(self, argv: Sequence[str], *, exit_status: int, output: str) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, exit_status: int, output: str, what: str = "failed"
+    ) -> None:
         name = argv[0].rpartition("/")[2]
-        super().__init__(_with_process_end(f"{name} failed", exit_status, output))
+        super().__init__(_with_process_end(f"{name} {what}", exit_status, output))
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
         self.output = output

@@ -254,12 +254,17 @@ class Process(Face):
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
         stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        ends_itself: bool = False,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Raises LaunchError when there is no such program, UsageError for a NUL character.
+        Each may be an open descriptor instead, which stays the caller's to close. What
+        ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when there
+        is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, ends_itself=ends_itself)))
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -299,11 +304,11 @@ class Process(Face):
         return portal.run(self._aio.kill())
 
     def output(self) -> str:
-        """Return what the process has printed so far, stdout and stderr, less secrets."""
+        """Return what went to the log so far, less secrets."""
         return portal.call(lambda: self._aio.output())
 
     def output_tail(self) -> str:
-        """Return the last 4 KiB of what it has printed."""
+        """Return the last 4 KiB of the log, less secrets."""
         return portal.call(lambda: self._aio.output_tail())
 
 

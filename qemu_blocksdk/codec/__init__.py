@@ -6,7 +6,8 @@ are three things. No knowledge of a single QEMU type belongs here.
 """
 
 from .convert import decode, decode_event, decode_reply, encode
-from .secrets import masked, masked_words, redact
+from .masks import masked, masked_words, redact
+from .secret import Secret
 from .struct import (
     NULL,
     Command,
@@ -31,6 +32,7 @@ __all__ = [
     "JsonObject",
     "JsonValue",
     "Null",
+    "Secret",
     "Struct",
     "Unknown",
     "UnknownEvent",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
 from typing_extensions import dataclass_transform
 
-from .secrets import is_secret, masked
+from .masks import is_secret, masked
 
 if TYPE_CHECKING:
     from attrs import Attribute

@@ -2,7 +2,8 @@
 
 The child dies with us even when we are killed: ``setpriv`` sets the parent-death signal
 between fork and exec, where Python itself can run nothing safely in a program with
-threads. Its output goes to an unnamed file, so nothing has to be read in time and
+threads; what ends by itself anyway is on a :class:`Leash`, which costs less. Output goes
+to an unnamed file, unless the caller takes it, so nothing has to be read in time and
 nothing is left behind.
 """
 
@@ -24,6 +25,7 @@ from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import portal
 from .deadline import within
+from .leash import Leash
 
 _TAIL = 4096
 
@@ -31,16 +33,23 @@ _TAIL = 4096
 class AsyncProcess:
     """A running or ended child process; made by :meth:`spawn`."""
 
-    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        popen: subprocess.Popen[bytes],
+        log: IO[bytes],
+        leash: Leash | None,
+    ) -> None:
         self._argv = tuple(argv)
         self._popen = popen
         self._log = log
+        self._leash = leash
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
         self._home = portal.home
-        self._last_resort = weakref.finalize(self, _kill, popen, self._home)
+        self._last_resort = weakref.finalize(self, _kill, popen, self._home, leash)
         # Not with the end of the process: what it said is asked for afterwards.
         weakref.finalize(self, log.close).atexit = False
 
@@ -52,17 +61,25 @@ class AsyncProcess:
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
         stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        ends_itself: bool = False,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Raises LaunchError when there is no such program, UsageError for a NUL character.
+        Each may be an open descriptor instead, which stays the caller's to close. What
+        ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when there
+        is no such program, UsageError for a NUL character.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
         program = shutil.which(argv[0])
         if program is None:
             raise LaunchError(f"no program {argv[0]!r}", argv=masked_words(argv))
-        guarded = [*_die_with_us(argv[0]), program, *argv[1:]]
+        leash = Leash() if ends_itself else None
+        guarded = argv if leash else [*_die_with_us(argv[0]), program, *argv[1:]]
+        if leash is not None:
+            stdin = leash.child_end
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
         started: list[subprocess.Popen[bytes]] = []
@@ -70,30 +87,37 @@ class AsyncProcess:
         def start() -> None:
             child = subprocess.Popen(
                 guarded,
+                executable=program if leash else None,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=log if stdout is None else stdout,
+                stderr=log if stderr is None else stderr,
                 pass_fds=pass_fds,
                 env=env,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
             )
             started.append(child)
+            if leash is not None:
+                leash.fasten(child.pid)
 
         try:
             # The parent-death signal goes off when the *thread* that forked ends, so the
             # one that lasts as long as the process does all the forking.
-            await portal.in_background(start)
-        except OSError as error:
-            log.close()
-            shown = masked_words(argv)
-            raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
-        except asyncio.CancelledError:
+            if leash is None:
+                await portal.in_background(start)
+            else:
+                start()
+            return cls(argv, started[0], log, leash)
+        except BaseException as error:
+            if leash is not None:
+                leash.drop()
             for child in started:
-                _kill(child, portal.home)
+                _kill(child, portal.home, None)
             log.close()
+            if isinstance(error, OSError):
+                shown = masked_words(argv)
+                raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
             raise
-        return cls(argv, started[0], log)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -114,6 +138,8 @@ class AsyncProcess:
         self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        if self._leash is not None:
+            self._leash.drop()
         self._last_resort.detach()
         self._ended.set()
 
@@ -152,11 +178,11 @@ class AsyncProcess:
         return await self.wait()
 
     def output(self) -> str:
-        """Return what the process has printed so far, stdout and stderr, less secrets."""
+        """Return what went to the log so far, less secrets."""
         return self._read(0)
 
     def output_tail(self) -> str:
-        """Return the last 4 KiB of what it has printed."""
+        """Return the last 4 KiB of the log, less secrets."""
         return self._read(max(0, os.fstat(self._log.fileno()).st_size - _TAIL))
 
     def _read(self, start: int) -> str:
@@ -173,7 +199,9 @@ def _die_with_us(program: str) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]
 
 
-def _kill(popen: subprocess.Popen[bytes], home: portal.Home) -> None:
+def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash | None) -> None:
     if home.is_here:
         popen.kill()
         popen.wait()
+        if leash is not None:
+            leash.drop()

@@ -26,7 +26,7 @@ async def create(
     """
     if size is not None and size < 0:
         raise UsageError(f"an image cannot have a size of {size} bytes")
-    argv: list[Path] = [PROGRAM, "create", "-q", "-f", format]
+    argv: list[str] = [PROGRAM, "create", "-q", "-f", format]
     if backing is not None:
         argv += ["-b", as_file(backing)]
     if backing_format is not None:
@@ -39,12 +39,12 @@ async def create(
 
 async def convert(source: Path, target: Path, *, source_format: str, target_format: str) -> None:
     """Copy an image's content into a new image. Raises ToolError."""
-    formats: Sequence[Path] = ["-f", source_format, "-O", target_format]
+    formats: Sequence[str] = ["-f", source_format, "-O", target_format]
     await run([PROGRAM, "convert", *formats, as_file(source), as_file(target)])
 
 
 async def compare(first: Path, second: Path, *, first_format: str, second_format: str) -> bool:
     """Tell whether two images have the same content. Raises ToolError when one cannot be read."""
-    formats: Sequence[Path] = ["-f", first_format, "-F", second_format]
+    formats: Sequence[str] = ["-f", first_format, "-F", second_format]
     done = await run([PROGRAM, "compare", *formats, as_file(first), as_file(second)], accept=(0, 1))
     return done.exit_status == 0

@@ -3,48 +3,200 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import logging
 import os
 import pathlib
-from collections.abc import Collection, Sequence
+import shlex
+import weakref
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-from qemu_blocksdk.codec import Value
-from qemu_blocksdk.errors import DeadlineExceeded, ToolError
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked_words
+from qemu_blocksdk.errors import DeadlineExceeded, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, finish
 
-Path = str | os.PathLike[str]
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_CHUNK = 1 << 16
+_log = logging.getLogger("qemu_blocksdk.tools")
+_questions = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
 
 
 class Completed(Value):
-    """A tool that has ended: its exit status, and stdout and stderr together."""
+    """A tool that has ended: its exit status and what it printed."""
 
+    argv: tuple[str, ...]
     exit_status: int
-    output: str
+    stdout: str
+    stderr: str
+
+    def json(self) -> JsonValue:
+        """Return stdout as JSON. Raises ToolError when it is none."""
+        try:
+            value: JsonValue = json.loads(self.stdout)
+        except ValueError as error:
+            raise self.failure("printed no JSON") from error
+        return value
+
+    def json_object(self) -> JsonObject:
+        """Return stdout as a JSON object. Raises ToolError when it is none."""
+        value = self.json()
+        if not isinstance(value, Mapping):
+            raise self.failure("printed JSON of another form")
+        return value
+
+    def failure(self, what: str = "failed") -> ToolError:
+        """Return the error that tells of this end."""
+        words = self.stderr if self.stderr.strip() else self.stdout
+        return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
+
+
+class Limits(Value):
+    """What a tool may use: bytes of address space, seconds of processor time, threads.
+
+    The kernel counts threads by user, and not those of root.
+    """
+
+    memory: int = 1 << 30
+    cpu_time: int = 10
+    threads: int = 256
+
+    def argv(self) -> list[str]:
+        """Return the words to put before a command line (``prlimit`` of util-linux)."""
+        kinds = {"as": self.memory, "cpu": self.cpu_time, "nproc": self.threads, "core": 0}
+        return ["prlimit", *(f"--{kind}={limit}" for kind, limit in kinds.items())]
 
 
 async def run(
-    argv: Sequence[Path], *, timeout: float | None = None, accept: Collection[int] = (0,)
+    command: Sequence[str],
+    arguments: Sequence[str] = (),
+    *,
+    timeout: float | None = None,
+    accept: Collection[int] = (0,),
+    secrets: Mapping[str, Secret] | None = None,
+    pass_fds: Sequence[int] = (),
+    on_output: Callable[[bytes], None] | None = None,
 ) -> Completed:
-    """Run a program until it ends, ``timeout`` seconds at most.
+    """Run a tool until it ends, ``timeout`` seconds at most.
 
-    It is ended when the time is up or the caller is cancelled. Raises LaunchError,
+    ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
+    (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes.
+    The tool is ended when the time is up or the caller is cancelled. Raises LaunchError,
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``.
     """
-    words = [os.fspath(word) for word in argv]
-    process = await AsyncProcess.spawn(words)
-    try:
-        status = await process.wait(timeout=timeout)
-    except (asyncio.CancelledError, DeadlineExceeded):
-        await finish(process.kill())
-        raise
-    output = process.output()
+    with handed_over(secrets or {}) as (objects, fds), _Pipe(on_output) as stdout:
+        words = [*command, *objects, *arguments]
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s", shlex.join(masked_words(words)))
+        process = await AsyncProcess.spawn(
+            words, pass_fds=(*fds, *pass_fds), stdout=stdout.child_end, ends_itself=True
+        )
+        try:
+            status = await process.wait(timeout=timeout)
+        except (asyncio.CancelledError, DeadlineExceeded):
+            await finish(process.kill())
+            raise
+        done = Completed(
+            argv=process.argv,
+            exit_status=status,
+            stdout=stdout.read().decode(errors="surrogateescape"),
+            stderr=process.output(),
+        )
+    _log.debug("%s: exit status %d", command[0], status)
     if status not in accept:
-        raise ToolError(process.argv, exit_status=status, output=output)
-    return Completed(exit_status=status, output=output)
+        raise done.failure()
+    return done
+
+
+async def ask(
+    command: Sequence[str],
+    arguments: Sequence[str] = (),
+    *,
+    timeout: float | None,
+    accept: Collection[int] = (0,),
+    secrets: Mapping[str, Secret] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run a tool that looks and tells; no more at once than there are processors.
+
+    The time limit does not count the time until its turn. Raises as :func:`run`.
+    """
+    loop = asyncio.get_running_loop()
+    turn = _questions.get(loop)
+    if turn is None:
+        turn = _questions[loop] = asyncio.Semaphore(len(os.sched_getaffinity(0)))
+    async with turn:
+        return await run(
+            *(command, arguments),
+            timeout=timeout,
+            accept=accept,
+            secrets=secrets,
+            pass_fds=pass_fds,
+        )
+
+
+@contextlib.contextmanager
+def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], list[int]]]:
+    """Give the options that define the secrets, and the descriptors to pass on for them."""
+    fds: list[int] = []
+    objects: list[str] = []
+    try:
+        for secret_id, secret in secrets.items():
+            fd = os.memfd_create("secret", os.MFD_CLOEXEC)
+            fds.append(fd)
+            os.write(fd, secret.reveal())
+            objects += ["--object", f"secret,id={secret_id},file=/dev/fd/{fd}"]
+        yield objects, fds
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def as_file(path: Path) -> str:
     """Return the absolute path, which no tool takes for an option or a protocol (``nbd:x``).
 
-    An image would also look for a relative backing file in its own folder, not here.
+    An image would also look for a relative backing file in its own folder, not here. Bytes
+    that are not UTF-8 stay what they are (``os.fsdecode``). Raises UsageError for no name.
     """
-    return str(pathlib.Path(path).absolute())
+    name = os.fsdecode(path)
+    if not name or "\0" in name:
+        raise UsageError(f"{name!r} is no name of a file: it is empty or has a NUL character")
+    return str(pathlib.Path(name).absolute())
+
+
+class _Pipe:
+    """The way from a child's stdout to us, read as it comes."""
+
+    def __init__(self, on_output: Callable[[bytes], None] | None) -> None:
+        self._on_output = on_output
+        self._data = bytearray()
+        self._our_end, self.child_end = os.pipe()
+        os.set_blocking(self._our_end, False)
+        asyncio.get_running_loop().add_reader(self._our_end, self._receive)
+
+    def _receive(self) -> bool:
+        """Take what is there; tell whether more may be."""
+        try:
+            data = os.read(self._our_end, _CHUNK)
+        except BlockingIOError:
+            return False
+        if self._on_output is None:
+            self._data += data
+        elif data:
+            self._on_output(data)
+        return bool(data)
+
+    def read(self) -> bytes:
+        """Return all that the child printed, once it has ended."""
+        while self._receive():
+            pass
+        return bytes(self._data)
+
+    def __enter__(self) -> _Pipe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._our_end)
+        os.close(self._our_end)
+        os.close(self.child_end)

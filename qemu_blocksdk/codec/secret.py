@@ -1,0 +1,47 @@
+"""A secret as a value: handed on, never shown."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from pathlib import Path
+from typing import NoReturn, Self, final
+
+
+@final
+class Secret:
+    """A passphrase or key. It shows as ``Secret(***)``, wherever it is shown.
+
+    Tools get it through a descriptor, a running QEMU through its monitor's socket; it
+    is never part of a command line, a log, an error or a file.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str | bytes) -> None:
+        """Keep a secret; text is taken as UTF-8, as QEMU does."""
+        self._value = value.encode() if isinstance(value, str) else bytes(value)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read the secret from a file, all of it: a line break at the end counts.
+
+        Raises OSError.
+        """
+        return cls(Path(path).read_bytes())
+
+    def reveal(self) -> bytes:
+        """Return the secret itself."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: that would show it")
