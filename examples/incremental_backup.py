@@ -62,7 +62,7 @@ def main(work: Path, arguments: list[str]) -> None:
 
     with step("Building the source image"):
         source = given(Path(arguments[0])) if arguments else filesystem(work / "filesystem.raw")
-        source.convert(disk)
+        source.convert(disk).run()
 
     with StorageDaemon() as daemon:
         with step("Attaching it, with a persistent bitmap that records what changes"):
@@ -91,10 +91,10 @@ def main(work: Path, arguments: list[str]) -> None:
             print(f"The block graph now:\n{daemon.graph().draw()}")
 
     with step("Restoring from the chain of backups"):
-        increment.convert(restored)
+        increment.convert(restored).run()
 
     with step("Comparing with the source"):
-        if not disk.is_equal(restored):
+        if not disk.compare(restored).run().is_equal:
             sys.exit("the restored image differs from the source")
     sizes = " + ".join(f"{image.path.stat().st_size / MIB:.1f}" for image in (full, increment))
     print(f"Verified: the restored image equals the source. Backups take {sizes} MiB.")

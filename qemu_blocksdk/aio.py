@@ -7,6 +7,7 @@ from .objects import (
     AsyncJob,
     AsyncNbdServer,
     AsyncNode,
+    AsyncOperation,
     AsyncStorageDaemon,
     AsyncVM,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncJob",
     "AsyncNbdServer",
     "AsyncNode",
+    "AsyncOperation",
     "AsyncProcess",
     "AsyncQmp",
     "AsyncStorageDaemon",

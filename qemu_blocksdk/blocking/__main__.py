@@ -6,8 +6,10 @@ public methods. A method's body is one call into the background loop. Rules:
 - ``async def m`` runs on the loop; ``def m`` is called there; a property is read directly.
 - ``m_from_thread``, where there is one, is what the blocking ``m`` calls.
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
+- A base that is not called ``AsyncX`` has no twin: what it has is in its subclasses' twins.
 - A constructor with a docstring is for users and has a twin; others do not.
-- An argument or result of a type ``AsyncX`` is unwrapped or wrapped.
+- An argument or result of a type ``AsyncX`` is unwrapped or wrapped, a sequence as an
+  argument too.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
+    *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
@@ -69,6 +72,8 @@ def generate(sources: dict[str, str]) -> str:
         for node in module.body
         if isinstance(node, ast.ClassDef) and node.name.startswith("Async")
     ]
+    for _, node in classes:
+        _flatten(node, modules.values())
     faces = {node.name for _, node in classes}
     bodies = [_Class(node, faces).text() for _, node in classes]
     text = "\n\n".join(bodies)
@@ -92,6 +97,22 @@ def generate(sources: dict[str, str]) -> str:
         "\n".join(sorted(variables)) + "\n",
     ]
     return "\n".join(parts) + "\n\n" + text
+
+
+def _flatten(node: ast.ClassDef, modules: Iterable[ast.Module]) -> None:
+    """Move the content of the bases that have no twin into the class."""
+    found = {
+        each.name: each
+        for module in modules
+        for each in module.body
+        if isinstance(each, ast.ClassDef) and not each.name.startswith("Async")
+    }
+    for base in [base for base in node.bases if ast.unparse(base) in found]:
+        inherited = found[ast.unparse(base)]
+        _flatten(inherited, modules)
+        node.bases = [other for other in node.bases if other is not base] + inherited.bases
+        doc, *body = node.body
+        node.body = [doc, *inherited.body[1:], *body]
 
 
 def _import_lines(names: set[tuple[str, str]]) -> str:
@@ -294,6 +315,9 @@ class _Class:
     def _unwrapped(self, argument: ast.arg) -> str:
         hint = ast.unparse(argument.annotation) if argument.annotation else ""
         parts = hint.split(" | ")
+        item = hint.removeprefix("Sequence[").removesuffix("]")
+        if item != hint and item in self._faces:
+            return f"[item._aio for item in {argument.arg}]"
         if not self._faces & set(parts):
             return argument.arg
         if "None" in parts:
@@ -306,7 +330,8 @@ class _Class:
         if hint == "Self":
             return f"cls._of({value})"
         if name in self._faces:
-            return f"{_blocking(name)}{'[' if rest else ''}{rest}._of({value})"
+            face = f"{_blocking(name)}._of({value})"
+            return f'cast("{_blocking(hint)}", {face})' if rest else face
         return value
 
 

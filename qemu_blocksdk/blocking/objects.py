@@ -12,6 +12,7 @@ from qemu_blocksdk.objects.export import AsyncExport, AsyncNbdServer
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.node import AsyncNode
+from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.vm import AsyncVM
 from qemu_blocksdk.qmp import portal
@@ -24,20 +25,34 @@ from .face import Face
 if TYPE_CHECKING:
     import os
     import signal
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Literal, Self
 
-    from qemu_blocksdk.codec import Command, JsonValue
+    from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
     from qemu_blocksdk.objects.export import NbdAddress
-    from qemu_blocksdk.objects.image import ImageFormat
     from qemu_blocksdk.objects.qemu import Program
+    from qemu_blocksdk.objects.readable_image import ReadOnlyFormat
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.schema import Schema
+    from qemu_blocksdk.tools import Programs
+    from qemu_blocksdk.tools.amendment import AmendOptions
+    from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
+    from qemu_blocksdk.tools.probe import ImageProbe
+    from qemu_blocksdk.tools.progress import ToolProgress
+    from qemu_blocksdk.tools.results import (
+        BenchResult,
+        BlockGraphInfo,
+        BlockMeasureInfo,
+        Comparison,
+        ImageCheck,
+        MapEntry,
+    )
+    from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
         BitmapSyncMode,
         BlockDeviceInfo,
@@ -45,8 +60,7 @@ if TYPE_CHECKING:
         BlockdevOptions,
         JobStatus,
         MirrorSyncMode,
-        Qcow2,
-        Raw,
+        SnapshotInfo,
     )
 
 __all__ = [
@@ -58,6 +72,7 @@ __all__ = [
     "Job",
     "NbdServer",
     "Node",
+    "Operation",
     "Process",
     "Qemu",
     "Qmp",
@@ -67,6 +82,7 @@ __all__ = [
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 R = TypeVar("R")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class EventStream(Face, Generic[E_co]):
@@ -236,7 +252,7 @@ class Qmp(Face):
         Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
         UsageError for a member that the event does not have.
         """
-        return EventStream[Event]._of(portal.call(lambda: self._aio.events(*kinds, **match)))
+        return cast("EventStream[Event]", EventStream._of(portal.call(lambda: self._aio.events(*kinds, **match))))
 
 
 class Process(Face):
@@ -598,46 +614,491 @@ class Export(Face):
             raise
 
 
+class Operation(Face, Generic[T_co]):
+    """An operation of qemu-img in flight.
+
+    Got from the verb that starts it (``image.convert(...)``). As a context manager it is
+    cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
+    a name that was to be made.
+    """
+
+    @property
+    def _aio(self) -> AsyncOperation[T_co]:
+        return cast("AsyncOperation[T_co]", self._reach())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the operation has ended, well or not."""
+        return self._aio.is_over
+
+    @property
+    def last_progress(self) -> ToolProgress:
+        """How far it was when the tool last told."""
+        return self._aio.last_progress
+
+    def wait(self, *, timeout: float | None = None) -> T_co:
+        """Wait for the end, ``timeout`` seconds at most; the operation goes on if that runs out.
+
+        Returns what came of it. Raises ToolError with the tool's words, LaunchError,
+        DeadlineExceeded.
+        """
+        return portal.run(self._aio.wait(timeout=timeout))
+
+    def run(
+        self,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+    ) -> T_co:
+        """Wait for the end; what does not end in time, or is interrupted, is cancelled.
+
+        ``on_progress`` is called with each reading. Raises as :meth:`wait`, and what
+        ``on_progress`` raises.
+        """
+        return self._aio.run_from_thread(timeout=timeout, on_progress=on_progress)
+
+    def progress(self, *, timeout: float | None = None) -> Iterator[ToolProgress]:
+        """Yield how far it is, at once and whenever the tool tells, until it is over.
+
+        A reader that is slow gets the latest. Raises as :meth:`wait`; DeadlineExceeded when
+        it is not over within ``timeout`` seconds.
+        """
+        yield from portal.iterate(self._aio.progress(timeout=timeout))
+
+    def cancel(self) -> None:
+        """End the tool and wait until it is gone and what it left is removed."""
+        return portal.run(self._aio.cancel())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+
 class Image(Face):
-    """An image file. The format is always told, never guessed."""
+    """An image file. What it can be asked is in :class:`Image`.
+
+    What changes it in place is in :class:`EditableImage`; what is here makes new images,
+    beside their final names, and then renames them: what fails or is cancelled leaves what
+    was there. Formats are told all along a backing chain, or the verb is refused (UsageError).
+    """
 
     @property
     def _aio(self) -> AsyncImage:
         return cast("AsyncImage", self._reach())
 
-    def __init__(self, path: str | os.PathLike[str], *, format: ImageFormat) -> None:
-        """Name an image; whether it is there shows when it is used."""
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        *,
+        format: ImageFormat | ReadOnlyFormat,
+        secret: Secret | None = None,
+        programs: Programs | None = None,
+    ) -> None:
+        """Name an image; whether it is there shows when it is used.
 
-        self._hold(portal.call(lambda: AsyncImage(path, format=format)))
+        ``secret`` opens an encrypted one.
+        """
+
+        self._hold(portal.call(lambda: AsyncImage(path, format=format, secret=secret, programs=programs)))
+
+    @classmethod
+    def from_options(
+        cls,
+        options: BlockdevOptions,
+        *,
+        secrets: Mapping[str, Secret] | None = None,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Name an image by the options that open it, all children inside.
+
+        ``secrets`` has those that the options refer to (``key_secret``), by their ids.
+        Raises UsageError for options that hold a secret themselves.
+        """
+        return cls._of(portal.call(lambda: AsyncImage.from_options(options, secrets=secrets, programs=programs)))
 
     @property
     def path(self) -> Path:
-        """Where the image is."""
+        """Where the image is. Raises UsageError for one that was named by options."""
         return self._aio.path
 
     @property
-    def format(self) -> ImageFormat:
+    def format(self) -> str:
         """The image's format."""
         return self._aio.format
 
-    def options(self, node_name: str) -> Qcow2 | Raw:
-        """Return the options by which QEMU opens the image as a node of that name."""
-        return portal.call(lambda: self._aio.options(node_name))
+    def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
+        """Return the options by which a running QEMU opens the image as a node of that name.
 
-    def create(self, size: int | None = None, *, backing: Image | None = None) -> None:
+        ``key_secret`` is the id of the secret there that opens an encrypted one
+        (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options, and
+        for a format that has no class in :mod:`qemu_blocksdk.blockdev`.
+        """
+        return portal.call(lambda: self._aio.options(node_name, key_secret=key_secret))
+
+    @classmethod
+    def probe(cls, path: str | os.PathLike[str]) -> ImageProbe:
+        """Tell the format of a file by its header, and what makes it dangerous.
+
+        No QEMU is started and no other file looked at. Raises UsageError for what is no
+        regular file or block device, is empty or contradicts itself; OSError.
+        """
+        return portal.run(AsyncImage.probe(path))
+
+    def info(
+        self,
+        *,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> BlockGraphInfo:
+        """Return what the image says of itself (``qemu-img info``); no backing file is opened.
+
+        With ``untrusted`` nothing beyond the file itself is opened, an external data file
+        neither, and limits hold on memory, processor time and threads; an image that has its
+        data in other files is refused (UsageError). ``force_share`` reads one that a running
+        QEMU has locked.
+        """
+        return portal.run(self._aio.info(untrusted=untrusted, force_share=force_share, timeout=timeout))
+
+    def backing_chain(
+        self,
+        *,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> Sequence[BlockGraphInfo]:
+        """Return the info of the image, its backing file, and so on (``--backing-chain``)."""
+        return portal.run(self._aio.backing_chain(force_share=force_share, timeout=timeout))
+
+    def snapshots(
+        self,
+        *,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> Sequence[SnapshotInfo]:
+        """Return the internal snapshots."""
+        return portal.run(self._aio.snapshots(force_share=force_share, timeout=timeout))
+
+    def check(
+        self,
+        *,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> ImageCheck:
+        """Look for errors in the image's own structures (``qemu-img check``).
+
+        What is found is in the result and raises nothing. Raises ToolError for a format
+        that has no checks (raw).
+        """
+        return portal.run(self._aio.check(cache=cache, force_share=force_share, timeout=timeout))
+
+    def map(
+        self,
+        *,
+        start: int | str = 0,
+        length: int | str | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> Sequence[MapEntry]:
+        """Return which parts have data, are zero, are here or in which backing file.
+
+        ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
+        """
+        return portal.run(self._aio.map(start=start, length=length, force_share=force_share, timeout=timeout))
+
+    def measure(
+        self,
+        options: ImageFormat | CreationOptions,
+        *,
+        snapshot: str | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BlockMeasureInfo:
+        """Tell how large a copy in another format would be (``qemu-img measure``).
+
+        A copy of the image, or of its internal ``snapshot``.
+        """
+        return portal.run(self._aio.measure(options, snapshot=snapshot, force_share=force_share, timeout=timeout))
+
+    @classmethod
+    def measure_size(
+        cls,
+        size: int | str,
+        options: ImageFormat | CreationOptions,
+        *,
+        programs: Programs | None = None,
+        timeout: float = 60.0,
+    ) -> BlockMeasureInfo:
+        """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
+        return portal.run(AsyncImage.measure_size(size, options, programs=programs, timeout=timeout))
+
+    def bench(
+        self,
+        *,
+        count: int = 75000,
+        buffer_size: int | str = 4096,
+        depth: int = 64,
+        offset: int | str = 0,
+        step_size: int | str | None = None,
+        aio: AioMode | None = None,
+        native: bool = False,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BenchResult:
+        """Time read requests (``qemu-img bench``): ``count`` of ``buffer_size`` bytes.
+
+        ``depth`` of them at once, the first at ``offset``, each ``step_size`` bytes (by
+        default the buffer's) after the one before.
+        """
+        return portal.run(self._aio.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, force_share=force_share, timeout=timeout))
+
+    def compare(
+        self,
+        other: Image,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> Operation[Comparison]:
+        """Start to compare the content with another image's (``qemu-img compare``).
+
+        ``strict`` counts a different size or allocation as a difference.
+        """
+        return cast("Operation[Comparison]", Operation._of(portal.run(self._aio.compare(other._aio, strict=strict, cache=cache, force_share=force_share))))
+
+    def resize(
+        self,
+        size: int | str,
+        *,
+        shrink: bool = False,
+        preallocation: Preallocation | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Change the virtual size, in place (``qemu-img resize``).
+
+        In bytes; a string with ``+`` or ``-`` in front is relative. A smaller size needs
+        ``shrink`` and loses what lies beyond.
+        """
+        return portal.run(self._aio.resize(size, shrink=shrink, preallocation=preallocation, timeout=timeout))
+
+    def repair(
+        self,
+        what: Literal['leaks', 'all'] = "leaks",
+        *,
+        cache: CacheMode | None = None,
+        timeout: float | None = None,
+    ) -> ImageCheck:
+        """Check, and repair what is found, in place (``qemu-img check -r``).
+
+        ``all`` repairs corruptions as well as leaks, and may choose the wrong one of two
+        remedies. Returns what was found and fixed.
+        """
+        return portal.run(self._aio.repair(what, cache=cache, timeout=timeout))
+
+    def amend(
+        self,
+        options: AmendOptions,
+        *,
+        force: bool = False,
+        cache: CacheMode | None = None,
+    ) -> Operation[None]:
+        """Start to change options of the format, in place (``qemu-img amend``).
+
+        ``force`` allows what may lose data for good (the last key slot). Raises UsageError
+        for options of another format.
+        """
+        return cast("Operation[None]", Operation._of(portal.run(self._aio.amend(options, force=force, cache=cache))))
+
+    def commit(
+        self,
+        *,
+        base: Image | None = None,
+        drop: bool = False,
+        rate: int | str | None = None,
+        cache: CacheMode | None = None,
+    ) -> Operation[None]:
+        """Start to write the content into the backing file, in place (``qemu-img commit``).
+
+        Or into ``base``, further down the chain: what lies between is then no longer valid.
+        The image is emptied afterwards, unless told to ``drop`` that or a base is given.
+        ``rate`` is in bytes a second.
+        """
+        return cast("Operation[None]", Operation._of(portal.run(self._aio.commit(base=None if base is None else base._aio, drop=drop, rate=rate, cache=cache))))
+
+    def rebase(
+        self,
+        backing: Image | None,
+        *,
+        unsafe: bool = False,
+        compress: bool = False,
+        cache: CacheMode | None = None,
+        backing_cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> Operation[None]:
+        """Start to put the image on another backing file, or on none, in place.
+
+        ``qemu-img rebase``: what differs between the old backing file and the new one is
+        copied into the image. ``unsafe`` changes the name and format in the header only. To
+        ``compress`` what is copied takes QEMU 8.2.
+        """
+        return cast("Operation[None]", Operation._of(portal.run(self._aio.rebase(None if backing is None else backing._aio, unsafe=unsafe, compress=compress, cache=cache, backing_cache=backing_cache, force_share=force_share))))
+
+    def write_bench(
+        self,
+        *,
+        pattern: int = 0,
+        count: int = 75000,
+        buffer_size: int | str = 4096,
+        depth: int = 64,
+        offset: int | str = 0,
+        step_size: int | str | None = None,
+        flush_interval: int | None = None,
+        drain: bool = True,
+        aio: AioMode | None = None,
+        native: bool = False,
+        cache: CacheMode | None = None,
+        timeout: float | None = None,
+    ) -> BenchResult:
+        """Time write requests, in place, over what is there (``qemu-img bench -w``).
+
+        Bytes of ``pattern``, a flush after each ``flush_interval`` requests, which waits for
+        those before it (``drain``). The rest as :meth:`bench`.
+        """
+        return portal.run(self._aio.write_bench(pattern=pattern, count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, flush_interval=flush_interval, drain=drain, aio=aio, native=native, cache=cache, timeout=timeout))
+
+    def create_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Keep the content as it is now as an internal snapshot (``qemu-img snapshot -c``)."""
+        return portal.run(self._aio.create_snapshot(name, timeout=timeout))
+
+    def apply_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Take the content back to that of an internal snapshot, by name or id (``-a``)."""
+        return portal.run(self._aio.apply_snapshot(name, timeout=timeout))
+
+    def delete_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Delete an internal snapshot, by name or id (``-d``)."""
+        return portal.run(self._aio.delete_snapshot(name, timeout=timeout))
+
+    def add_bitmap(
+        self,
+        name: str,
+        *,
+        granularity: int | str | None = None,
+        disabled: bool = False,
+    ) -> None:
+        """Add a persistent dirty bitmap that records from now on, unless ``disabled``.
+
+        ``qemu-img bitmap --add``; ``granularity`` is in bytes.
+        """
+        return portal.run(self._aio.add_bitmap(name, granularity=granularity, disabled=disabled))
+
+    def remove_bitmap(self, name: str) -> None:
+        """Remove a bitmap (``--remove``)."""
+        return portal.run(self._aio.remove_bitmap(name))
+
+    def clear_bitmap(self, name: str) -> None:
+        """Make a bitmap mark nothing (``--clear``)."""
+        return portal.run(self._aio.clear_bitmap(name))
+
+    def enable_bitmap(self, name: str) -> None:
+        """Let a bitmap record (``--enable``)."""
+        return portal.run(self._aio.enable_bitmap(name))
+
+    def disable_bitmap(self, name: str) -> None:
+        """Let a bitmap stay as it is (``--disable``)."""
+        return portal.run(self._aio.disable_bitmap(name))
+
+    def merge_bitmap(self, name: str, source: str, *, source_image: Image | None = None) -> None:
+        """Mark in a bitmap what ``source`` marks, a bitmap here or of another image (``--merge``).
+
+        Raises UsageError for an encrypted other image, whose key qemu-img cannot be told.
+        """
+        return portal.run(self._aio.merge_bitmap(name, source, source_image=None if source_image is None else source_image._aio))
+
+    def create(
+        self,
+        size: int | str | None = None,
+        options: CreationOptions | None = None,
+        *,
+        backing: Image | None = None,
+        unsafe: bool = False,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
 
-        Raises ToolError.
+        The backing file is recorded by its absolute path; ``unsafe`` does not look whether
+        it is there. ``replace`` allows an image of that name to be replaced. An external
+        data file and a block device are written in place. Raises UsageError when there is a
+        file of that name, or for options of another format.
         """
-        return portal.run(self._aio.create(size, backing=None if backing is None else backing._aio))
+        return portal.run(self._aio.create(size, options, backing=None if backing is None else backing._aio, unsafe=unsafe, replace=replace, timeout=timeout))
 
-    def convert(self, target: Image) -> None:
-        """Copy the content, with that of the backing files, into a new image. Raises ToolError."""
-        return portal.run(self._aio.convert(target._aio))
+    def convert(
+        self,
+        target: Image,
+        options: CreationOptions | None = None,
+        *,
+        append: Sequence[Image] = (),
+        backing: Image | None = None,
+        snapshot: str | None = None,
+        compress: bool = False,
+        bitmaps: bool = False,
+        skip_broken_bitmaps: bool = False,
+        sparse_size: int | str | None = None,
+        rate: int | str | None = None,
+        parallel: int | None = None,
+        out_of_order: bool = False,
+        copy_range: bool = False,
+        salvage: bool = False,
+        source_cache: CacheMode | None = None,
+        target_cache: CacheMode | None = None,
+        force_share: bool = False,
+        replace: bool = False,
+        in_place: bool = False,
+        target_is_zero: bool = False,
+    ) -> Operation[None]:
+        """Start to copy the content into a new image (``qemu-img convert``).
 
-    def is_equal(self, other: Image) -> bool:
-        """Compare the content with another image's (``qemu-img compare``). Raises ToolError."""
-        return portal.run(self._aio.is_equal(other._aio))
+        The content is the image's with that of its backing files, or an internal
+        ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
+        new image, only what differs from it is copied. Runs of zeros become holes from
+        ``sparse_size`` bytes on (4096; 0: all is allocated). ``rate`` is in bytes a second,
+        ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
+        zeros. ``replace`` allows an image of the target's name to be replaced.
+
+        ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
+        saves writing zeros: cancelled, it leaves that half-written.
+        """
+        return cast("Operation[None]", Operation._of(portal.run(self._aio.convert(target._aio, options, append=[item._aio for item in append], backing=None if backing is None else backing._aio, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
+
+    def dd(
+        self,
+        target: Image,
+        *,
+        block_size: int | str = 512,
+        count: int | None = None,
+        skip: int = 0,
+        force_share: bool = False,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
+        return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, force_share=force_share, replace=replace, timeout=timeout))
 
 
 class Qemu(Face):
@@ -715,6 +1176,14 @@ class Qemu(Face):
     def qmp(self) -> Qmp:
         """The QMP connection. Raises UsageError before the launch."""
         return Qmp._of(self._aio.qmp)
+
+    def add_secret(self, secret: Secret, *, id: str) -> None:
+        """Give QEMU a secret under an id, which options refer to as ``key_secret``.
+
+        ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
+        CommandError when the id is taken.
+        """
+        return portal.run(self._aio.add_secret(secret, id=id))
 
     def add_node(self, options: BlockdevOptions) -> Node:
         """Add a block node (``blockdev-add``), with the children that are defined inside it.

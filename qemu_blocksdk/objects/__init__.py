@@ -6,6 +6,7 @@ from .export import AsyncExport, AsyncNbdServer
 from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
+from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .vm import Accelerator, AsyncVM
 
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncJob",
     "AsyncNbdServer",
     "AsyncNode",
+    "AsyncOperation",
     "AsyncQemu",
     "AsyncStorageDaemon",
     "AsyncVM",

@@ -1,66 +1,205 @@
-"""Disk images on disk, by path and format: what can be done while no QEMU has them open."""
+"""Disk images on disk: made and copied."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
-from qemu_blocksdk import tools
-from qemu_blocksdk.wire import File, Qcow2, Raw
+from qemu_blocksdk.codec import Secret
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools.beside import beside
+from qemu_blocksdk.tools.creation import (
+    CreateQcow2,
+    CreationOptions,
+    EncryptLuks,
+    ImageFormat,
+    creation_words,
+    options_of,
+)
+from qemu_blocksdk.tools.luks import luks_at_last
+from qemu_blocksdk.tools.progress import ProgressReader
+from qemu_blocksdk.tools.run import as_file
+from qemu_blocksdk.tools.size import to_bytes
+from qemu_blocksdk.tools.words import CacheMode, flags
 
-ImageFormat = Literal["qcow2", "raw"]
+from .editable_image import EditableImage
+from .operation import AsyncOperation
+from .readable_image import snapshot_words
+
+_NEW = "blocksdk-new"
 
 
-class AsyncImage:
-    """An image file. The format is always told, never guessed."""
+class AsyncImage(EditableImage):
+    """An image file. What it can be asked is in :class:`AsyncImage`.
 
-    def __init__(self, path: str | os.PathLike[str], *, format: ImageFormat) -> None:
-        """Name an image; whether it is there shows when it is used."""
-        self._path = Path(path)
-        self._format: ImageFormat = format
+    What changes it in place is in :class:`EditableImage`; what is here makes new images,
+    beside their final names, and then renames them: what fails or is cancelled leaves what
+    was there. Formats are told all along a backing chain, or the verb is refused (UsageError).
+    """
 
-    @property
-    def path(self) -> Path:
-        """Where the image is."""
-        return self._path
-
-    @property
-    def format(self) -> ImageFormat:
-        """The image's format."""
-        return self._format
-
-    def options(self, node_name: str) -> Qcow2 | Raw:
-        """Return the options by which QEMU opens the image as a node of that name."""
-        file = File(filename=str(self._path))
-        if self._format == "raw":
-            return Raw(node_name=node_name, file=file)
-        return Qcow2(node_name=node_name, file=file)
-
-    async def create(self, size: int | None = None, *, backing: AsyncImage | None = None) -> None:
+    async def create(
+        self,
+        size: int | str | None = None,
+        options: CreationOptions | None = None,
+        *,
+        backing: AsyncImage | None = None,
+        unsafe: bool = False,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
 
-        Raises ToolError.
+        The backing file is recorded by its absolute path; ``unsafe`` does not look whether
+        it is there. ``replace`` allows an image of that name to be replaced. An external
+        data file and a block device are written in place. Raises UsageError when there is a
+        file of that name, or for options of another format.
         """
-        await tools.create(
-            self._path,
-            size,
-            format=self._format,
-            backing=None if backing is None else backing.path,
-            backing_format=None if backing is None else backing.format,
-        )
+        words = self._creation_words(options)
+        if backing is not None:
+            if backing._target.secrets and not unsafe:
+                # QEMU would open it for its size, and there is no option to tell its key.
+                size = (await backing.info()).virtual_size if size is None else size
+                unsafe = True
+            words += ["-b", backing._name_for_others(), "-F", backing.format]
+        words += [*(["-u"] if unsafe else []), "-q", "-f", self._format]
+        length = [] if size is None else [str(to_bytes(size))]
+        with self._draft(replace=replace) as draft:
+            await luks_at_last(
+                lambda: self._run(
+                    "create", [*words, draft, *length], secrets=self._new_secrets(), timeout=timeout
+                )
+            )
 
-    async def convert(self, target: AsyncImage) -> None:
-        """Copy the content, with that of the backing files, into a new image. Raises ToolError."""
-        await tools.convert(
-            self._path, target.path, source_format=self._format, target_format=target.format
-        )
+    async def convert(
+        self,
+        target: AsyncImage,
+        options: CreationOptions | None = None,
+        *,
+        append: Sequence[AsyncImage] = (),
+        backing: AsyncImage | None = None,
+        snapshot: str | None = None,
+        compress: bool = False,
+        bitmaps: bool = False,
+        skip_broken_bitmaps: bool = False,
+        sparse_size: int | str | None = None,
+        rate: int | str | None = None,
+        parallel: int | None = None,
+        out_of_order: bool = False,
+        copy_range: bool = False,
+        salvage: bool = False,
+        source_cache: CacheMode | None = None,
+        target_cache: CacheMode | None = None,
+        force_share: bool = False,
+        replace: bool = False,
+        in_place: bool = False,
+        target_is_zero: bool = False,
+    ) -> AsyncOperation[None]:
+        """Start to copy the content into a new image (``qemu-img convert``).
 
-    async def is_equal(self, other: AsyncImage) -> bool:
-        """Compare the content with another image's (``qemu-img compare``). Raises ToolError."""
-        return await tools.compare(
-            self._path, other.path, first_format=self._format, second_format=other.format
-        )
+        The content is the image's with that of its backing files, or an internal
+        ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
+        new image, only what differs from it is copied. Runs of zeros become holes from
+        ``sparse_size`` bytes on (4096; 0: all is allocated). ``rate`` is in bytes a second,
+        ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
+        zeros. ``replace`` allows an image of the target's name to be replaced.
 
-    def __repr__(self) -> str:
-        return f"<{self._format} image {str(self._path)!r}>"
+        ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
+        saves writing zeros: cancelled, it leaves that half-written.
+        """
+        sources = [self, *append]
+        for source in sources:
+            source._assert_openable(may_guess=False)
+        formats = {source.format for source in sources}
+        if len(formats) > 1:
+            raise UsageError(f"images of several formats cannot be joined: {sorted(formats)}")
+        words = flags(
+            backing=("-B", None if backing is None else backing._name_for_others()),
+            backing_format=("-F", None if backing is None else backing.format),
+            compress=("-c", compress),
+            bitmaps=("--bitmaps", bitmaps),
+            skip_broken_bitmaps=("--skip-broken-bitmaps", skip_broken_bitmaps),
+            sparse_size=("-S", None if sparse_size is None else to_bytes(sparse_size)),
+            rate=("-r", None if rate is None else to_bytes(rate)),
+            parallel=("-m", parallel),
+            out_of_order=("-W", out_of_order),
+            copy_range=("-C", copy_range),
+            salvage=("--salvage", salvage),
+            source_cache=("-T", source_cache),
+            target_cache=("-t", target_cache),
+            force_share=("-U", force_share),
+            in_place=("-n", in_place),
+            target_is_zero=("--target-is-zero", target_is_zero),
+        )
+        words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
+        words += [] if in_place else target._creation_words(options)
+        names = [source._target.filename for source in sources]
+        there = target._as_second()
+        secrets = dict(there.secrets if in_place else target._new_secrets())
+        for source in sources:
+            secrets |= source._target.secrets
+
+        async def work(tell: Callable[[float], None]) -> None:
+            async def copy(name: str) -> None:
+                await luks_at_last(
+                    lambda: self._run(
+                        "convert",
+                        ["-p", *words, *names, name],
+                        secrets=secrets,
+                        on_output=ProgressReader(tell),
+                    )
+                )
+
+            if in_place:
+                await copy(there.filename)
+            else:
+                with target._draft(replace=replace) as draft:
+                    await copy(draft)
+
+        return AsyncOperation(f"the copy of {self!r} to {target!r}", work)
+
+    async def dd(
+        self,
+        target: AsyncImage,
+        *,
+        block_size: int | str = 512,
+        count: int | None = None,
+        skip: int = 0,
+        force_share: bool = False,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
+        self._assert_openable(may_guess=False)
+        words = [*(["-U"] if force_share else []), *self._target.format_words("-f")]
+        words += ["-O", target.format, f"bs={to_bytes(block_size)}", f"skip={skip}"]
+        # QEMU 7.2 and 10.0: the blocks that are skipped count as well.
+        words += [] if count is None else [f"count={skip + count}"]
+        with target._draft(replace=replace) as draft:
+            await self._run(
+                "dd", [*words, f"if={self._target.filename}", f"of={draft}"], timeout=timeout
+            )
+
+    # -- what the verbs share -----------------------------------------------------------
+
+    def _creation_words(self, options: CreationOptions | None) -> list[str]:
+        if options is None and self._format == "qcow2" and self._secret is not None:
+            options = CreateQcow2(encrypt=EncryptLuks())
+        elif options is None:
+            options = options_of(cast("ImageFormat", self._format))
+        if options.format != self._format:
+            raise UsageError(f"{type(options).__name__} is not for {self!r}")
+        return creation_words(options, key_secret=None if self._secret is None else _NEW)
+
+    def _new_secrets(self) -> Mapping[str, Secret]:
+        return {} if self._secret is None else {_NEW: self._secret}
+
+    @contextlib.contextmanager
+    def _draft(self, *, replace: bool) -> Generator[str]:
+        """Give the name to write the image under until it is whole."""
+        if self.path.is_block_device():
+            yield as_file(self.path)
+            return
+        with beside(Path(as_file(self.path)), replace=replace) as draft:
+            yield str(draft)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self, cast
 
-from qemu_blocksdk.codec import Struct
+from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import (
     BlockSdkError,
     ConnectionLost,
@@ -23,6 +24,8 @@ from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
+    ObjectAdd,
+    ObjectOptionsSecret,
     QueryNamedBlockNodes,
     XDebugQueryBlockGraph,
 )
@@ -184,6 +187,16 @@ class AsyncQemu:
         if self._qmp is None:
             raise UsageError(f"{self._program} has not been launched")
         return self._qmp
+
+    async def add_secret(self, secret: Secret, *, id: str) -> None:
+        """Give QEMU a secret under an id, which options refer to as ``key_secret``.
+
+        ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
+        CommandError when the id is taken.
+        """
+        data = base64.b64encode(secret.reveal()).decode()
+        options = ObjectOptionsSecret(id=id, data=data, format="base64")
+        await self.qmp.execute(ObjectAdd(options=options))
 
     # -- block layer --------------------------------------------------------------------
 

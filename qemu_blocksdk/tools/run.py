@@ -8,17 +8,19 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shlex
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked_words
-from qemu_blocksdk.errors import DeadlineExceeded, ToolError, UsageError
+from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, finish
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _CHUNK = 1 << 16
+_LACKING = re.compile(r"(?:unrecognized option '(-[^'=]+)|invalid option -- '(.))")
 _log = logging.getLogger("qemu_blocksdk.tools")
 _questions = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
 
@@ -83,7 +85,8 @@ async def run(
     ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
     (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes.
     The tool is ended when the time is up or the caller is cancelled. Raises LaunchError,
-    DeadlineExceeded, ToolError for an exit status that is not in ``accept``.
+    DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
+    for an option that the tool does not have.
     """
     with handed_over(secrets or {}) as (objects, fds), _Pipe(on_output) as stdout:
         words = [*command, *objects, *arguments]
@@ -105,6 +108,10 @@ async def run(
         )
     _log.debug("%s: exit status %d", command[0], status)
     if status not in accept:
+        lacking = _LACKING.search(done.stderr)
+        if lacking is not None:
+            name = " ".join(word.rpartition("/")[2] for word in command)
+            raise Unsupported(f"option {lacking[1] or '-' + lacking[2]} of {name}")
         raise done.failure()
     return done
 

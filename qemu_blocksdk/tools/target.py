@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, encode, redact
+from qemu_blocksdk.codec import JsonObject, Secret, Value, encode, redact
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -34,18 +34,31 @@ class Target(Value):
         """Return the option that tells the format, where one is needed."""
         return [] if self.format is None else [option, self.format]
 
+    def spelled_words(self) -> list[str]:
+        """Return the file name with the format in it, for commands that have no ``-f``."""
+        if self.format is None:
+            return [self.filename]
+        name = self.filename.replace(",", ",,")
+        return ["--image-opts", f"driver={self.format},file.filename={name}"]
+
     @classmethod
-    def of_file(cls, path: Path, format: str, secret: Secret | None = None) -> Target:
-        """Name a file. Raises UsageError for an encrypted one whose name is not UTF-8."""
+    def of_file(
+        cls, path: Path, format: str, secret: Secret | None = None, *, key: str = KEY
+    ) -> Target:
+        """Name a file; ``key`` is the id of the secret that opens an encrypted one.
+
+        Raises UsageError for an encrypted file whose name is not UTF-8.
+        """
         name = as_file(path)
         if secret is None:
             return cls(filename=name, format=format, secrets={})
-        key: JsonObject = {"key-secret": KEY}
-        members = key if format == "luks" else {"encrypt": key}
-        return cls(
-            filename=_json_name({"driver": format, **members, "file": _file(name)}),
-            secrets={KEY: secret},
-        )
+        opened_by: JsonObject = {"key-secret": key}
+        members = opened_by if format == "luks" else {"encrypt": opened_by}
+        # The file has no driver: an absolute path is no protocol, and QEMU makes a
+        # host_device of /dev/sdb.
+        file: JsonObject = {"filename": name}
+        filename = json_name({"driver": format, **members, "file": file})
+        return cls(filename=filename, secrets={key: secret})
 
     @classmethod
     def of_options(cls, options: BlockdevOptions, secrets: Mapping[str, Secret]) -> Target:
@@ -59,18 +72,13 @@ class Target(Value):
                 f"{type(options).__name__} holds a secret that a command line would show;"
                 " refer to a Secret by an id instead"
             )
-        return cls(filename=_json_name(cast("JsonObject", members)), secrets=secrets)
+        return cls(filename=json_name(cast("JsonObject", members)), secrets=secrets)
 
 
-def _file(name: str) -> JsonValue:
-    # Without a driver in it, the name is looked at as on a command line: an absolute path
-    # is no protocol, and /dev/sdb becomes a host_device.
-    return {"filename": name}
-
-
-def _json_name(members: JsonObject) -> str:
+def json_name(members: JsonObject) -> str:
+    """Return the file name by which a tool takes options in JSON. Raises UsageError."""
+    text = json.dumps(members, ensure_ascii=False)
     try:
-        text = json.dumps(members, ensure_ascii=False)
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(

@@ -1,0 +1,134 @@
+"""A tool at work: what is started by a verb that takes long, and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from qemu_blocksdk.errors import DeadlineExceeded
+from qemu_blocksdk.qmp import finish, portal
+from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.tools.progress import ToolProgress
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class AsyncOperation(Generic[T_co]):
+    """An operation of qemu-img in flight.
+
+    Got from the verb that starts it (``image.convert(...)``). As a context manager it is
+    cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
+    a name that was to be made.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[Callable[[float], None]], Coroutine[object, None, T_co]]
+    ) -> None:
+        self._name = name
+        self._begin = time.monotonic()
+        self._last = ToolProgress(fraction=0.0, elapsed=0.0)
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(work(self._tell))
+        self._task.add_done_callback(self._on_end)
+
+    def _tell(self, fraction: float) -> None:
+        self._last = ToolProgress(fraction=fraction, elapsed=time.monotonic() - self._begin)
+        self._news.set()
+
+    def _on_end(self, task: asyncio.Task[T_co]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._tell(1.0)
+        self._news.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the operation has ended, well or not."""
+        return self._task.done()
+
+    @property
+    def last_progress(self) -> ToolProgress:
+        """How far it was when the tool last told."""
+        return self._last
+
+    async def wait(self, *, timeout: float | None = None) -> T_co:
+        """Wait for the end, ``timeout`` seconds at most; the operation goes on if that runs out.
+
+        Returns what came of it. Raises ToolError with the tool's words, LaunchError,
+        DeadlineExceeded.
+        """
+        await asyncio.wait((self._task,), timeout=timeout)
+        if not self._task.done():
+            raise DeadlineExceeded(f"the end of {self._name}", seconds=timeout or 0.0)
+        return self._task.result()
+
+    async def run(
+        self,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+    ) -> T_co:
+        """Wait for the end; what does not end in time, or is interrupted, is cancelled.
+
+        ``on_progress`` is called with each reading. Raises as :meth:`wait`, and what
+        ``on_progress`` raises.
+        """
+        async with self:
+            async for progress in self.progress(timeout=timeout):
+                if on_progress is not None:
+                    on_progress(progress)
+            return await self.wait()
+
+    def run_from_thread(
+        self,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+    ) -> T_co:
+        """Do as :meth:`run` for a blocking caller, which is called back in its own thread."""
+        if on_progress is None:
+            return portal.run(self.run(timeout=timeout))
+        try:
+            for progress in portal.iterate(self.progress(timeout=timeout)):
+                on_progress(progress)
+            return portal.run(self.wait())
+        finally:
+            portal.run(self.cancel())
+
+    async def progress(self, *, timeout: float | None = None) -> AsyncIterator[ToolProgress]:
+        """Yield how far it is, at once and whenever the tool tells, until it is over.
+
+        A reader that is slow gets the latest. Raises as :meth:`wait`; DeadlineExceeded when
+        it is not over within ``timeout`` seconds.
+        """
+        begin = time.monotonic()
+        while True:
+            self._news.clear()
+            yield self._last
+            if self.is_over:
+                break
+            left = None if timeout is None else max(0.0, begin + timeout - time.monotonic())
+            async with within(left, f"the end of {self._name}"):
+                await self._news.wait()
+        await self.wait()
+
+    async def cancel(self) -> None:
+        """End the tool and wait until it is gone and what it left is removed."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await finish(self.cancel())
+
+    def __repr__(self) -> str:
+        return f"<{self._name}: {'over' if self.is_over else f'{self._last.fraction:.0%}'}>"

@@ -1,0 +1,478 @@
+"""Disk images on disk, as far as they are only read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from qemu_blocksdk.codec import JsonValue, Secret, decode
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.chain import assert_openable
+from qemu_blocksdk.tools.creation import (
+    CreationOptions,
+    ImageFormat,
+    creation_words,
+    is_encrypted,
+    options_of,
+)
+from qemu_blocksdk.tools.probe import ImageProbe, probe
+from qemu_blocksdk.tools.progress import ProgressReader
+from qemu_blocksdk.tools.results import (
+    BenchResult,
+    BlockGraphInfo,
+    BlockMeasureInfo,
+    Comparison,
+    ImageCheck,
+    MapEntry,
+)
+from qemu_blocksdk.tools.run import Completed, as_file, ask, run
+from qemu_blocksdk.tools.size import to_bytes
+from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.untrusted import info as untrusted_info
+from qemu_blocksdk.tools.words import AioMode, CacheMode, doubled, flags
+from qemu_blocksdk.wire import (
+    BlockdevOptions,
+    BlockdevQcow2EncryptionLuks,
+    BlockdevQcowEncryptionAes,
+    File,
+    Luks,
+    Parallels,
+    Qcow,
+    Qcow2,
+    Qed,
+    Raw,
+    SnapshotInfo,
+    Vdi,
+    Vhdx,
+    Vmdk,
+    Vpc,
+)
+
+from .operation import AsyncOperation
+
+if TYPE_CHECKING:
+    from .image import AsyncImage
+
+ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
+"""Formats that QEMU reads and does not write."""
+
+_OTHER = "blocksdk-other"
+_MEASURED = Secret("the size does not depend on it")
+
+
+class ReadableImage:
+    """What can be asked of an image; :class:`AsyncImage` can change it as well.
+
+    The format is always told, never guessed. Names are literal: neither a protocol nor an
+    option is ever read into one. A verb that asks has a time limit, ``timeout`` in seconds;
+    as many run at once as there are processors.
+
+    All raise ToolError with the tool's words (no such file, no permission, locked by a
+    running QEMU, not that format), LaunchError without the tool, DeadlineExceeded, and
+    UsageError for a backing chain that loops.
+    """
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        *,
+        format: ImageFormat | ReadOnlyFormat,
+        secret: Secret | None = None,
+        programs: Programs | None = None,
+    ) -> None:
+        """Name an image; whether it is there shows when it is used.
+
+        ``secret`` opens an encrypted one.
+        """
+        self._target = Target.of_file(path, format, secret)
+        self._path = os.fsdecode(path)
+        self._options: BlockdevOptions | None = None
+        self._format: str = format
+        self._secret = secret
+        self._programs = programs or Programs()
+
+    @classmethod
+    def from_options(
+        cls,
+        options: BlockdevOptions,
+        *,
+        secrets: Mapping[str, Secret] | None = None,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Name an image by the options that open it, all children inside.
+
+        ``secrets`` has those that the options refer to (``key_secret``), by their ids.
+        Raises UsageError for options that hold a secret themselves.
+        """
+        self = cls.__new__(cls)
+        self._target = Target.of_options(options, secrets or {})
+        self._path = ""
+        self._options = options
+        self._format = options.driver
+        self._secret = None
+        self._programs = programs or Programs()
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the image is. Raises UsageError for one that was named by options."""
+        if not self._path:
+            raise UsageError(f"{self!r} has no path of its own")
+        return Path(self._path)
+
+    @property
+    def format(self) -> str:
+        """The image's format."""
+        return self._format
+
+    def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
+        """Return the options by which a running QEMU opens the image as a node of that name.
+
+        ``key_secret`` is the id of the secret there that opens an encrypted one
+        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options, and
+        for a format that has no class in :mod:`qemu_blocksdk.blockdev`.
+        """
+        file = File(filename=str(self.path))
+        if self._format == "qcow2":
+            lock = (
+                None if key_secret is None else BlockdevQcow2EncryptionLuks(key_secret=key_secret)
+            )
+            return Qcow2(node_name=node_name, file=file, encrypt=lock)
+        if self._format == "qcow":
+            aes = BlockdevQcowEncryptionAes(key_secret=key_secret) if key_secret else None
+            return Qcow(node_name=node_name, file=file, encrypt=aes)
+        if self._format == "luks":
+            return Luks(node_name=node_name, file=file, key_secret=key_secret)
+        if self._format not in _PLAIN:
+            raise UsageError(f"{self!r}: name a {self._format} image by its options")
+        return _PLAIN[self._format](node_name=node_name, file=file)
+
+    # -- questions ----------------------------------------------------------------------
+
+    @classmethod
+    async def probe(cls, path: str | os.PathLike[str]) -> ImageProbe:
+        """Tell the format of a file by its header, and what makes it dangerous.
+
+        No QEMU is started and no other file looked at. Raises UsageError for what is no
+        regular file or block device, is empty or contradicts itself; OSError.
+        """
+        return await asyncio.to_thread(probe, path)
+
+    async def info(
+        self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0
+    ) -> BlockGraphInfo:
+        """Return what the image says of itself (``qemu-img info``); no backing file is opened.
+
+        With ``untrusted`` nothing beyond the file itself is opened, an external data file
+        neither, and limits hold on memory, processor time and threads; an image that has its
+        data in other files is refused (UsageError). ``force_share`` reads one that a running
+        QEMU has locked.
+        """
+        if untrusted:
+            path, tool = as_file(self.path), self._programs.qemu_img
+            found = await untrusted_info(tool, path, self._format, timeout=timeout)
+            return decode(BlockGraphInfo, found)
+        done = await self._ask("info", _json(force_share), self._target.words(), timeout=timeout)
+        return decode(BlockGraphInfo, done.json_object())
+
+    async def backing_chain(
+        self, *, force_share: bool = False, timeout: float = 60.0
+    ) -> Sequence[BlockGraphInfo]:
+        """Return the info of the image, its backing file, and so on (``--backing-chain``)."""
+        words = ["--backing-chain", *self._target.words()]
+        done = await self._ask("info", _json(force_share), words, timeout=timeout)
+        return [decode(BlockGraphInfo, link) for link in _objects(done)]
+
+    async def snapshots(
+        self, *, force_share: bool = False, timeout: float = 60.0
+    ) -> Sequence[SnapshotInfo]:
+        """Return the internal snapshots."""
+        return (await self.info(force_share=force_share, timeout=timeout)).snapshots or ()
+
+    async def check(
+        self,
+        *,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> ImageCheck:
+        """Look for errors in the image's own structures (``qemu-img check``).
+
+        What is found is in the result and raises nothing. Raises ToolError for a format
+        that has no checks (raw).
+        """
+        return await self._check(cache=cache, force_share=force_share, timeout=timeout)
+
+    async def map(
+        self,
+        *,
+        start: int | str = 0,
+        length: int | str | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> Sequence[MapEntry]:
+        """Return which parts have data, are zero, are here or in which backing file.
+
+        ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
+        """
+        self._assert_openable()
+        words = _json(force_share) + flags(
+            start=("--start-offset", to_bytes(start)),
+            length=("--max-length", None if length is None else to_bytes(length)),
+        )
+        done = await self._ask("map", words, self._target.words(), timeout=timeout)
+        return [decode(MapEntry, entry) for entry in _objects(done)]
+
+    async def measure(
+        self,
+        options: ImageFormat | CreationOptions,
+        *,
+        snapshot: str | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BlockMeasureInfo:
+        """Tell how large a copy in another format would be (``qemu-img measure``).
+
+        A copy of the image, or of its internal ``snapshot``.
+        """
+        self._assert_openable()
+        words = [*_json(force_share), *snapshot_words(snapshot), *self._target.words()]
+        return await _measure(self._programs, options, words, self._target.secrets, timeout)
+
+    @classmethod
+    async def measure_size(
+        cls,
+        size: int | str,
+        options: ImageFormat | CreationOptions,
+        *,
+        programs: Programs | None = None,
+        timeout: float = 60.0,
+    ) -> BlockMeasureInfo:
+        """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
+        words = ["--output=json", "--size", str(to_bytes(size))]
+        return await _measure(programs or Programs(), options, words, {}, timeout)
+
+    async def bench(
+        self,
+        *,
+        count: int = 75_000,
+        buffer_size: int | str = 4096,
+        depth: int = 64,
+        offset: int | str = 0,
+        step_size: int | str | None = None,
+        aio: AioMode | None = None,
+        native: bool = False,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BenchResult:
+        """Time read requests (``qemu-img bench``): ``count`` of ``buffer_size`` bytes.
+
+        ``depth`` of them at once, the first at ``offset``, each ``step_size`` bytes (by
+        default the buffer's) after the one before.
+        """
+        words = bench_words(count, buffer_size, depth, offset, step_size, aio, native, cache)
+        words += ["-U"] if force_share else []
+        return await self._bench(words, count, to_bytes(buffer_size), timeout)
+
+    async def compare(
+        self,
+        other: AsyncImage,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> AsyncOperation[Comparison]:
+        """Start to compare the content with another image's (``qemu-img compare``).
+
+        ``strict`` counts a different size or allocation as a difference.
+        """
+        other_target = other._as_second()
+        self._assert_openable()
+        other._assert_openable()
+        arguments = [
+            *flags(strict=("-s", strict), cache=("-T", cache), force_share=("-U", force_share)),
+            *self._target.format_words("-f"),
+            *other_target.format_words("-F"),
+            *(self._target.filename, other_target.filename),
+        ]
+
+        async def work(tell: Callable[[float], None]) -> Comparison:
+            printed = bytearray()
+            read = ProgressReader(tell)
+
+            def receive(data: bytes) -> None:
+                printed.extend(data)
+                read(data)
+
+            done = await self._run(
+                "compare",
+                ["-p", *arguments],
+                accept=(0, 1),
+                secrets={**self._target.secrets, **other_target.secrets},
+                on_output=receive,
+            )
+            return Comparison.parse(
+                done.exit_status, printed.decode(errors="replace") + done.stderr
+            )
+
+        return AsyncOperation(f"the comparison of {self!r} with {other!r}", work)
+
+    # -- what the verbs share -----------------------------------------------------------
+
+    def _name_for_others(self) -> str:
+        """The name by which another image refers to this one as its backing file."""
+        return as_file(self._path) if self._path else self._target.filename
+
+    def _as_second(self) -> Target:
+        """How a tool is told of the image where another one's secret has the usual id."""
+        if self._secret is None:
+            return self._target
+        return Target.of_file(self._path, self._format, self._secret, key=_OTHER)
+
+    def _assert_openable(self, *, may_guess: bool = True) -> None:
+        """Raise UsageError for a backing chain that QEMU should not open.
+
+        One that loops or, unless QEMU ``may_guess``, does not tell its formats.
+        """
+        if self._path:
+            assert_openable(as_file(self._path), self._format, may_guess=may_guess)
+
+    async def _ask(
+        self,
+        command: str,
+        *words: Sequence[str],
+        accept: Sequence[int] = (0,),
+        timeout: float | None,
+    ) -> Completed:
+        return await ask(
+            [*self._programs.qemu_img, command],
+            [word for some in words for word in some],
+            timeout=timeout,
+            accept=accept,
+            secrets=self._target.secrets,
+        )
+
+    async def _run(
+        self,
+        command: str,
+        words: Sequence[str],
+        *,
+        timeout: float | None = None,
+        accept: Sequence[int] = (0,),
+        secrets: Mapping[str, Secret] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        return await run(
+            [*self._programs.qemu_img, command],
+            words,
+            timeout=timeout,
+            accept=accept,
+            secrets=self._target.secrets if secrets is None else secrets,
+            on_output=on_output,
+        )
+
+    async def _check(
+        self,
+        *,
+        repair: Literal["leaks", "all"] | None = None,
+        cache: CacheMode | None,
+        force_share: bool = False,
+        timeout: float | None,
+    ) -> ImageCheck:
+        self._assert_openable(may_guess=repair is None)
+        words = _json(force_share) + flags(repair=("-r", repair), cache=("-T", cache))
+        # 1: the check could not finish, if it says how far it came; 2: corrupt; 3: leaks.
+        done = await self._ask(
+            "check", words, self._target.words(), accept=(0, 1, 2, 3), timeout=timeout
+        )
+        if done.exit_status == 1 and not done.stdout.strip():
+            raise done.failure()
+        return decode(ImageCheck, done.json_object())
+
+    async def _bench(
+        self, words: Sequence[str], count: int, buffer_size: int, timeout: float | None
+    ) -> BenchResult:
+        self._assert_openable()
+        done = await self._run("bench", [*words, *self._target.words()], timeout=timeout)
+        seconds = re.search(r"completed in ([\d.]+) seconds", done.stdout)
+        if seconds is None:
+            raise done.failure("did not tell the time that it took")
+        return BenchResult(count=count, buffer_size=buffer_size, seconds=float(seconds[1]))
+
+    def __repr__(self) -> str:
+        name = self._path if self._path else self._target.filename
+        return f"<{self._format} image {name!r}>"
+
+
+_PLAIN: Mapping[str, type[Raw | Vdi | Vmdk | Vhdx | Vpc | Parallels | Qed]] = {
+    "raw": Raw,
+    "vdi": Vdi,
+    "vmdk": Vmdk,
+    "vhdx": Vhdx,
+    "vpc": Vpc,
+    "parallels": Parallels,
+    "qed": Qed,
+}
+
+
+def _json(force_share: bool) -> list[str]:
+    return ["--output=json", *(["-U"] if force_share else [])]
+
+
+def _objects(done: Completed) -> list[JsonValue]:
+    value = done.json()
+    if not isinstance(value, list):
+        raise done.failure("printed JSON of another form")
+    return value
+
+
+def bench_words(
+    count: int,
+    buffer_size: int | str,
+    depth: int,
+    offset: int | str,
+    step_size: int | str | None,
+    aio: AioMode | None,
+    native: bool,
+    cache: CacheMode | None,
+) -> list[str]:
+    """Return what every benchmark is told."""
+    return flags(
+        count=("-c", count),
+        buffer_size=("-s", to_bytes(buffer_size)),
+        depth=("-d", depth),
+        offset=("-o", to_bytes(offset)),
+        step_size=("-S", None if step_size is None else to_bytes(step_size)),
+        aio=("-i", aio),
+        native=("-n", native),
+        cache=("-t", cache),
+    )
+
+
+def snapshot_words(snapshot: str | None) -> list[str]:
+    """Return the option that names an internal snapshot."""
+    return [] if snapshot is None else ["-l", f"snapshot.name={doubled(snapshot)}"]
+
+
+async def _measure(
+    programs: Programs,
+    format_or_options: ImageFormat | CreationOptions,
+    words: Sequence[str],
+    secrets: Mapping[str, Secret],
+    timeout: float | None,
+) -> BlockMeasureInfo:
+    wanted = options_of(format_or_options)
+    created = creation_words(wanted, key_secret=_OTHER if is_encrypted(wanted) else None)
+    done = await ask(
+        [*programs.qemu_img, "measure"],
+        ["-O", wanted.format, *created, *words],
+        timeout=timeout,
+        secrets={**secrets, _OTHER: _MEASURED},
+    )
+    return decode(BlockMeasureInfo, done.json_object())

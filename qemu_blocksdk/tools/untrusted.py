@@ -1,0 +1,62 @@
+"""Looking at an image from a stranger: QEMU opens that one file and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from qemu_blocksdk.codec import JsonObject, JsonValue
+from qemu_blocksdk.errors import UsageError
+
+from .probe import probe
+from .run import Limits, ask
+from .target import json_name
+
+LIMITS = Limits()
+
+
+async def info(program: Sequence[str], path: str, format: str, *, timeout: float) -> JsonObject:
+    """Return what ``qemu-img info`` tells of a file by itself, under :data:`LIMITS`.
+
+    The format is the one given; a backing file is not opened, an external data file is
+    replaced by nothing. Raises UsageError for an image whose data is in other files, and
+    for what :func:`probe` refuses; ToolError.
+    """
+    # One descriptor for our look and for QEMU's: nobody puts another file in between.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        same_file = f"/proc/self/fd/{descriptor}"
+        options: dict[str, JsonValue] = {"driver": format, "backing": None}
+        if format != "raw":
+            found = probe(same_file)
+            if found.extents:
+                raise UsageError(
+                    f"{path!r} has its data in other files: {', '.join(found.extents)}"
+                )
+            if found.data_file is not None:
+                options["data-file"] = {"driver": "null-co", "size": found.virtual_size or 0}
+        options["file"] = {"driver": "file", "filename": same_file}
+        command = [*LIMITS.argv(), *program, "info"]
+        done = await ask(
+            *(command, ["--output=json", json_name(options)]),
+            timeout=timeout,
+            pass_fds=(descriptor,),
+        )
+    finally:
+        os.close(descriptor)
+    return _renamed(done.json_object(), same_file, path)
+
+
+def _renamed(info: JsonObject, old: str, new: str) -> JsonObject:
+    """The same with another file name, in the children too."""
+    changed = dict(info)
+    if changed.get("filename") == old:
+        changed["filename"] = new
+    children = changed.get("children")
+    if isinstance(children, list):
+        changed["children"] = [
+            {**child, "info": _renamed(inner, old, new)}
+            for child in children
+            if isinstance(child, Mapping) and isinstance(inner := child.get("info"), Mapping)
+        ]
+    return changed

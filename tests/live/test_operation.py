@@ -1,0 +1,208 @@
+"""What takes long: progress, cancelling, Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from qemu_blocksdk import Image
+from qemu_blocksdk.aio import AsyncImage
+from qemu_blocksdk.errors import DeadlineExceeded, ToolError
+from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.progress import ToolProgress
+from tests.live.helpers import Script, wait_until, with_mark
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A raw image that holds 64 MiB."""
+    path = tmp_path / "source"
+    path.write_bytes(os.urandom(MIB) * 64)
+    return path
+
+
+def fractions(readings: list[ToolProgress]) -> list[float]:
+    """The fractions, which must not go down, as time must not."""
+    found = [reading.fraction for reading in readings]
+    assert found == sorted(found)
+    assert [r.elapsed for r in readings] == sorted(r.elapsed for r in readings)
+    return found
+
+
+def test_progress_is_told_from_the_start_to_the_end(source: Path, tmp_path: Path) -> None:
+    copy = Image(tmp_path / "copy", format="qcow2")
+    # At a rate, so that it does not end before a reader looks.
+    operation = Image(source, format="raw").convert(copy, rate="128M")
+    seen = fractions(list(operation.progress()))
+    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    assert len(seen) > 5
+    assert operation.is_over
+    assert operation.wait() is None
+    assert copy.info().virtual_size == 64 * MIB
+
+
+def test_a_callback_sees_it_in_the_callers_thread(source: Path, tmp_path: Path) -> None:
+    readings: list[ToolProgress] = []
+    image = Image(source, format="raw")
+
+    def see(reading: ToolProgress) -> None:
+        # A blocking call from within would lock up the SDK's own loop.
+        assert image.info().virtual_size == 64 * MIB
+        readings.append(reading)
+
+    image.convert(Image(tmp_path / "copy", format="qcow2"), rate="128M").run(on_progress=see)
+    assert fractions(readings)[-1] == 1.0
+
+
+def test_the_awaiting_face_does_the_same(source: Path, tmp_path: Path) -> None:
+    async def main() -> list[ToolProgress]:
+        readings: list[ToolProgress] = []
+        copy = AsyncImage(tmp_path / "copy", format="qcow2")
+        operation = await AsyncImage(source, format="raw").convert(copy)
+        await operation.run(on_progress=readings.append)
+        found = await (await copy.compare(AsyncImage(source, format="raw"))).run()
+        assert found.is_equal
+        return readings
+
+    assert fractions(asyncio.run(main()))[-1] == 1.0
+
+
+def test_a_cancelled_copy_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    operation = Image(source, format="raw").convert(
+        Image(tmp_path / "copy", format="qcow2"), rate="8M"
+    )
+    assert next(operation.progress()).fraction < 1.0
+    operation.cancel()
+    assert operation.is_over
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_leaving_the_block_cancels(source: Path, tmp_path: Path) -> None:
+    with Image(source, format="raw").convert(
+        Image(tmp_path / "copy", format="qcow2"), rate="8M"
+    ) as operation:
+        assert next(operation.progress()).fraction < 1.0
+    assert operation.is_over
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_is_not_over_in_time_is_cancelled(source: Path, tmp_path: Path) -> None:
+    readings: list[ToolProgress] = []
+    for on_progress in (None, readings.append):
+        operation = Image(source, format="raw").convert(
+            Image(tmp_path / "copy", format="qcow2"), rate="8M"
+        )
+        with pytest.raises(DeadlineExceeded, match="the copy of"):
+            operation.run(timeout=0.2, on_progress=on_progress)
+        assert operation.is_over
+        assert list(tmp_path.iterdir()) == [source]
+
+
+def test_waiting_in_vain_leaves_it_at_work(source: Path, tmp_path: Path) -> None:
+    with Image(source, format="raw").convert(
+        Image(tmp_path / "copy", format="qcow2"), rate="8M"
+    ) as operation:
+        with pytest.raises(DeadlineExceeded):
+            operation.wait(timeout=0.1)
+        assert not operation.is_over
+
+
+def test_what_a_callback_raises_ends_it(source: Path, tmp_path: Path) -> None:
+    def refuse(_: ToolProgress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Image(source, format="raw").convert(
+            Image(tmp_path / "copy", format="qcow2"), rate="8M"
+        ).run(on_progress=refuse)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_failure_is_told_to_whoever_waits(tmp_path: Path) -> None:
+    missing, copy = (Image(tmp_path / name, format="raw") for name in ("missing", "copy"))
+    operation = missing.convert(copy)
+    for _ in range(2):
+        with pytest.raises(ToolError, match="No such file"):
+            operation.wait()
+    with pytest.raises(ToolError, match="No such file"):
+        list(operation.progress())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_that_comes_in_pieces_is_read(tmp_path: Path) -> None:
+    tool = tmp_path / "fake-img"
+    tool.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        "printf '    (12.'; sleep 0.1; printf '50/100%%)\\r'; sleep 0.1\n"
+        "printf '    (50.00/100%%)\\r    (75.00/100%%)\\r'; sleep 0.1; echo x > \"$last\"\n"
+    )
+    tool.chmod(0o755)
+    image = Image(tmp_path / "a", format="raw", programs=Programs(qemu_img=[str(tool)]))
+    target = Image(tmp_path / "b", format="raw")
+    assert fractions(list(image.convert(target).progress())) == [0.0, 0.125, 0.75, 1.0]
+
+
+CONVERTING = """
+import sys
+from qemu_blocksdk import Image
+source, folder = sys.argv[1:]
+copy = Image(folder + "/copy", format="qcow2")
+operation = Image(source, format="raw").convert(copy, rate="8M")
+try:
+    for step in operation.progress():
+        print(step.fraction, flush=True)
+    print("completed")
+except KeyboardInterrupt:
+    operation.cancel()
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_the_tool_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Script(tmp_path, CONVERTING, str(source), str(folder)) as script:
+        script.line()
+        script.line()
+        assert with_mark(str(folder)) - {script.pid}
+        script.interrupt()
+        assert script.finish().splitlines()[-1] == "interrupted"
+    assert list(folder.iterdir()) == []
+    assert with_mark(str(folder)) == set()
+
+
+RUNNING = CONVERTING.replace(
+    """    for step in operation.progress():
+        print(step.fraction, flush=True)
+""",
+    """    print("0", flush=True)
+    operation.run()
+""",
+).replace("    operation.cancel()\n", "    assert operation.is_over\n")
+
+
+def test_ctrl_c_in_run_has_unwound_when_it_shows(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Script(tmp_path, RUNNING, str(source), str(folder)) as script:
+        script.line()
+        wait_until(lambda: bool(with_mark(str(folder)) - {script.pid}), what="qemu-img")
+        script.interrupt()
+        assert script.finish() == "interrupted\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_killed_program_leaves_no_tool_and_no_image(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Script(tmp_path, CONVERTING, str(source), str(folder)) as script:
+        script.line()
+        script.line()
+        script.kill()
+        wait_until(lambda: not with_mark(str(folder)), what="the end of qemu-img")
+    assert not (folder / "copy").exists()
