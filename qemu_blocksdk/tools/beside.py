@@ -7,6 +7,7 @@ and renamed. What is written, and by whom, is no business of this module.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -17,7 +18,7 @@ from collections.abc import Generator
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
 
-from .run import Path
+from .run import Path, as_path
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def beside(path: Path, *, replace: bool = True) -> Generator[pathlib.Path]:
 
 def _resolved(path: Path) -> pathlib.Path:
     try:
-        return pathlib.Path(os.fsdecode(path)).resolve()
+        return as_path(path).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL character
         raise UsageError(f"{os.fspath(path)!r} cannot be a file: {error}") from error
 
@@ -74,14 +75,18 @@ def _assert_free(place: pathlib.Path, *, replace: bool) -> None:
         raise UsageError(f"cannot write {name!r}: {error.strerror}") from error
 
 
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP)
+"""What a file system without hard links says (vfat): the look before has to do there."""
+
 _FLOCK = "hhqqi4x"
 """C's ``struct flock``: type, whence, start, length, process."""
 
 
 def _is_locked(path: pathlib.Path) -> bool:
-    """Whether a QEMU has an image open, unless with ``locking=off`` or ``force-share=on``."""
+    """Whether a QEMU uses an image, unless with ``locking=off``."""
     # QEMU 7.2: a byte is locked for each permission, from 100 on for those that are used and
-    # from 200 on for those that nobody else may have, so any lock in there tells.
+    # from 200 on for those that nobody else may have, so any lock in there tells. A raw node
+    # that nothing uses yet holds none, so nobody can know of it.
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
     with path.open("rb") as file:
         answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked)
@@ -120,7 +125,10 @@ def _link(files: list[pathlib.Path], folder: pathlib.Path) -> None:
                 place.unlink()
         if isinstance(error, FileExistsError):
             raise UsageError(f"{error.filename2!r} exists already") from error
-        raise
+        if not isinstance(error, OSError) or error.errno not in _NO_LINKS:
+            raise
+        for file, place in zip(files, places, strict=True):
+            file.rename(place)
 
 
 def _remove(private: pathlib.Path, home: portal.Home) -> None:

@@ -169,7 +169,12 @@ def as_file(path: Path) -> str:
     name = os.fsdecode(path)
     if not name or "\0" in name:
         raise UsageError(f"{name!r} is no name of a file: it is empty or has a NUL character")
-    return str(pathlib.Path(name).absolute())
+    return str(as_path(name).absolute())
+
+
+def as_path(path: Path) -> pathlib.Path:
+    """Return the path as an object, whatever it was given as."""
+    return pathlib.Path(os.fsdecode(path))
 
 
 class _Pipe:
