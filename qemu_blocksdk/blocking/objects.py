@@ -1100,6 +1100,37 @@ class Image(Face):
         """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
         return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, force_share=force_share, replace=replace, timeout=timeout))
 
+    @classmethod
+    def create_marked(
+        cls,
+        path: str | os.PathLike[str],
+        size: int | str,
+        *,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Create a raw image in which each sector of 512 bytes holds its own number.
+
+        At its start and in its last four bytes, as a signed big-endian integer; all is
+        allocated, and what was there is replaced. :mod:`qemu_blocksdk.tools.testdata` reads
+        and verifies such images. Raises UsageError for more than 1 TiB; OSError.
+        """
+        return cls._of(portal.run(AsyncImage.create_marked(path, size, programs=programs)))
+
+    @classmethod
+    def unpack_sample(
+        cls,
+        archive: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        format: ImageFormat | ReadOnlyFormat,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Unpack a sample image (``.bz2``), with holes for zeros; replace what was there.
+
+        Raises UsageError for an archive that is damaged or cut off; OSError.
+        """
+        return cls._of(portal.run(AsyncImage.unpack_sample(archive, path, format=format, programs=programs)))
+
 
 class Qemu(Face):
     """A QEMU process that this object starts, and its block layer.

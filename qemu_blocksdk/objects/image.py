@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.beside import beside
 from qemu_blocksdk.tools.creation import (
     CreateQcow2,
@@ -22,11 +24,13 @@ from qemu_blocksdk.tools.luks import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.run import as_file
 from qemu_blocksdk.tools.size import to_bytes
+from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.words import CacheMode, flags
 
 from .editable_image import EditableImage
 from .operation import AsyncOperation
-from .readable_image import snapshot_words
+from .readable_image import ReadOnlyFormat, snapshot_words
+from .thread import in_thread
 
 _NEW = "blocksdk-new"
 
@@ -180,6 +184,42 @@ class AsyncImage(EditableImage):
             await self._run(
                 "dd", [*words, f"if={self._target.filename}", f"of={draft}"], timeout=timeout
             )
+
+    # -- test data ----------------------------------------------------------------------
+
+    @classmethod
+    async def create_marked(
+        cls,
+        path: str | os.PathLike[str],
+        size: int | str,
+        *,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Create a raw image in which each sector of 512 bytes holds its own number.
+
+        At its start and in its last four bytes, as a signed big-endian integer; all is
+        allocated, and what was there is replaced. :mod:`qemu_blocksdk.tools.testdata` reads
+        and verifies such images. Raises UsageError for more than 1 TiB; OSError.
+        """
+        length = to_bytes(size)
+        await in_thread(lambda check: write_sector_markers(path, length, each_piece=check))
+        return cls(path, format="raw", programs=programs)
+
+    @classmethod
+    async def unpack_sample(
+        cls,
+        archive: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        format: ImageFormat | ReadOnlyFormat,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Unpack a sample image (``.bz2``), with holes for zeros; replace what was there.
+
+        Raises UsageError for an archive that is damaged or cut off; OSError.
+        """
+        await in_thread(lambda check: unpack_sample(archive, path, each_piece=check))
+        return cls(path, format=format, programs=programs)
 
     # -- what the verbs share -----------------------------------------------------------
 

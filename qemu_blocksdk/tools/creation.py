@@ -1,12 +1,12 @@
 """What `qemu-img create` and `convert` can be told of a new image, format by format.
 
-One class a format, one attribute an option, named as QEMU names it with an underscore for
-each dot and hyphen. Size and backing file are arguments of the call, and a secret is the
-image's, so none of them is here. Sizes are bytes or text such as ``"64K"``; ``None``
-leaves the choice to QEMU. Combinations that QEMU refuses are left to QEMU.
+One class a format, one attribute an option under QEMU's name; sizes are bytes or text such
+as ``"64K"``, and ``None`` leaves the choice to QEMU. Size and backing file are arguments of
+the call and the secret is the image's, so none of them is here. What does not go together is
+for QEMU to refuse.
 
-Left out are options that do nothing and one that QEMU refuses: ``preallocation`` other than
-of qcow2, raw and luks, ``encryption`` (``encrypt`` replaces it) and ``detached-header``.
+Left out are ``preallocation`` where QEMU ignores it (all but qcow2, raw and luks),
+``encryption`` (``encrypt`` replaces it) and ``detached-header`` (listed, but refused).
 """
 
 from __future__ import annotations
@@ -226,15 +226,14 @@ def creation_words(options: CreationOptions, *, key_secret: str | None = None) -
     a secret without encryption.
     """
     pairs = dict(named(options))
-    if is_encrypted(options) != (key_secret is not None):
-        raise UsageError(
-            f"the new {options.format} image is not encrypted: it has no secret"
-            if key_secret
-            else f"the new {options.format} image is encrypted: it needs a secret"
-        )
-    if key_secret is not None:
-        if isinstance(options, CreateQcow2 | CreateQcow) and options.encrypt is not None:
-            pairs |= {"encrypt.format": options.encrypt.format, "encrypt.key-secret": key_secret}
-        else:
-            pairs["key-secret"] = key_secret
+    encrypt = options.encrypt if isinstance(options, CreateQcow2 | CreateQcow) else None
+    if key_secret is None:
+        if is_encrypted(options):
+            raise UsageError(f"the new {options.format} image is encrypted: it needs a secret")
+    elif isinstance(options, CreateLuks):
+        pairs["key-secret"] = key_secret
+    elif encrypt is not None:
+        pairs |= {"encrypt.format": encrypt.format, "encrypt.key-secret": key_secret}
+    else:
+        raise UsageError(f"the new {options.format} image is not encrypted: it has no secret")
     return words(pairs)

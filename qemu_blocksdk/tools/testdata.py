@@ -1,6 +1,8 @@
 """Files to test with, and what is on the disk of them: no QEMU takes part.
 
-What is written appears under its name when it is whole (:mod:`.beside`). The functions block.
+What is written appears under its name when it is whole (:mod:`.beside`). The functions block;
+those that take long call ``each_piece`` before each piece of some KiB, and end by what that
+raises.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import bz2
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
@@ -33,7 +35,9 @@ class AllocatedRange(Value):
     length: int
 
 
-def write_sector_markers(path: Path, size: int) -> None:
+def write_sector_markers(
+    path: Path, size: int, *, each_piece: Callable[[], object] | None = None
+) -> None:
     """Write a raw image, without holes, in which every sector of 512 bytes holds its number.
 
     The number is at offset 0 and at offset 508, as a signed big-endian integer of 32 bits;
@@ -45,7 +49,10 @@ def write_sector_markers(path: Path, size: int) -> None:
     """
     blocks = _marked(size)
     with beside(path) as draft, draft.open("wb") as file:
-        file.writelines(blocks)
+        for block in blocks:
+            if each_piece is not None:
+                each_piece()
+            file.write(block)
 
 
 def find_wrong_marker(path: Path) -> int | None:
@@ -100,7 +107,9 @@ def read_sectors(path: Path, first: int, *, count: int = 1) -> bytes:
         return file.read(count * _SECTOR)
 
 
-def unpack_sample(archive: Path, path: Path) -> None:
+def unpack_sample(
+    archive: Path, path: Path, *, each_piece: Callable[[], object] | None = None
+) -> None:
     """Unpack a ``.bz2`` archive into a file, with holes where there are only zeros.
 
     An existing file is replaced. Raises UsageError for an archive that is damaged or cut off
@@ -108,6 +117,8 @@ def unpack_sample(archive: Path, path: Path) -> None:
     """
     with beside(path) as draft, draft.open("wb") as file:
         for piece in _unpacked(archive):
+            if each_piece is not None:
+                each_piece()
             if piece == bytes(len(piece)):
                 file.seek(len(piece), os.SEEK_CUR)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import errno
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import Image, StorageDaemon
+from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.blockdev import File, Raw
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools.beside import beside
@@ -121,3 +123,26 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         script.interrupt()
         assert script.finish() == "interrupted\n"
     assert [*folder.iterdir()] == []
+
+
+def test_a_marked_image_and_a_sample_become_images(tmp_path: Path) -> None:
+    marked = Image.create_marked(tmp_path / "marked", "1M")
+    assert find_wrong_marker(marked.path) is None
+    (tmp_path / "sample.bz2").write_bytes(bz2.compress(marked.path.read_bytes()))
+    sample = Image.unpack_sample(tmp_path / "sample.bz2", tmp_path / "sample", format="raw")
+    assert sample.compare(marked).run().is_equal
+
+
+def test_a_cancelled_marked_image_leaves_nothing(tmp_path: Path) -> None:
+    def has_begun() -> bool:
+        return bool(list(tmp_path.glob(".blocksdk-*/marked")))
+
+    async def main() -> None:
+        task = asyncio.create_task(AsyncImage.create_marked(tmp_path / "marked", "64G"))
+        await asyncio.to_thread(wait_until, has_begun, what="the draft")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert list(tmp_path.iterdir()) == []
