@@ -73,11 +73,8 @@ class AsyncProcess:
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
-        program = shutil.which(argv[0])
-        if program is None:
-            raise LaunchError(f"no program {argv[0]!r}", argv=masked_words(argv))
+        guarded = argv if ends_itself else _dying_with_us(argv)
         leash = Leash() if ends_itself else None
-        guarded = argv if leash else [*_die_with_us(argv[0]), program, *argv[1:]]
         if leash is not None:
             stdin = leash.child_end
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
@@ -87,7 +84,6 @@ class AsyncProcess:
         def start() -> None:
             child = subprocess.Popen(
                 guarded,
-                executable=program if leash else None,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log if stdout is None else stdout,
                 stderr=log if stderr is None else stderr,
@@ -115,8 +111,7 @@ class AsyncProcess:
                 _kill(child, portal.home, None)
             log.close()
             if isinstance(error, OSError):
-                shown = masked_words(argv)
-                raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
+                raise _not_started(argv, error.strerror) from error
             raise
 
     @property
@@ -191,12 +186,20 @@ class AsyncProcess:
         return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
 
 
-def _die_with_us(program: str) -> list[str]:
-    if shutil.which("setpriv") is None:
-        raise LaunchError("no program 'setpriv' (of util-linux)", argv=[program])
+def _not_started(argv: Sequence[str], reason: str | None) -> LaunchError:
+    return LaunchError(f"cannot start {argv[0]!r}: {reason}", argv=masked_words(argv))
+
+
+def _dying_with_us(argv: Sequence[str]) -> list[str]:
+    program, guard = shutil.which(argv[0]), shutil.which("setpriv")
+    if program is None:
+        raise _not_started(argv, "no such program")
+    if guard is None:
+        raise _not_started(argv, "it needs a program 'setpriv' (of util-linux)")
     # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
-    guard = 'test "$PPID" = "$0" && exec "$@"'
-    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]
+    condition = 'test "$PPID" = "$0" && exec "$@"'
+    shell = ["sh", "-c", condition, str(os.getpid())]
+    return [guard, "--pdeathsig", "KILL", *shell, program, *argv[1:]]
 
 
 def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash | None) -> None:
