@@ -73,7 +73,6 @@ BENCH = Bench(
             "image-info-at-once",
             ours="AsyncImage.info",
             peer="in threads",
-            target=1.15,
             note=f"{_AT_ONCE} at once; the peer: bare, in as many threads as processors",
         ),
     ],
