@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -73,9 +74,7 @@ class AsyncProcess:
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
-        program = shutil.which(argv[0])
-        if program is None:
-            raise LaunchError(f"no program {argv[0]!r}", argv=masked_words(argv))
+        program = located(argv)
         leash = Leash() if ends_itself else None
         guarded = argv if leash else [*_die_with_us(argv[0]), program, *argv[1:]]
         if leash is not None:
@@ -189,6 +188,19 @@ class AsyncProcess:
         # pread: the child writes at the offset that it shares with us.
         size = os.fstat(self._log.fileno()).st_size - start
         return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
+
+
+def located(argv: Sequence[str]) -> str:
+    """Return the path of the program that a command line begins with. Raises LaunchError."""
+    program = argv[0]
+    path = shutil.which(program)
+    if path is None:
+        why = ""
+        if "/" in program and os.access(program, os.F_OK):
+            is_directory = pathlib.Path(program).is_dir()
+            why = ": it is a directory" if is_directory else ": it is not executable"
+        raise LaunchError(f"no program {program!r}{why}", argv=masked_words(argv))
+    return path
 
 
 def _die_with_us(program: str) -> list[str]:
