@@ -4,9 +4,24 @@ A tool gets its options as an argument vector, never through a shell; it dies wi
 and with the task that waits for it.
 """
 
+from .drivers import DriverSupport
+from .luks import LuksSupport
 from .programs import Programs
 from .qemu_img import compare, convert, create
 from .qemu_io import write
 from .run import Completed, ask, run
+from .version import Version
 
-__all__ = ["Completed", "Programs", "ask", "compare", "convert", "create", "run", "write"]
+__all__ = [
+    "Completed",
+    "DriverSupport",
+    "LuksSupport",
+    "Programs",
+    "Version",
+    "ask",
+    "compare",
+    "convert",
+    "create",
+    "run",
+    "write",
+]
