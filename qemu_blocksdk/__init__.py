@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Process,
         Qmp,
         StorageDaemon,
+        Toolchain,
     )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Process",
     "Qmp",
     "StorageDaemon",
+    "Toolchain",
 ]
 
 

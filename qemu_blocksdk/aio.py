@@ -8,6 +8,7 @@ from .objects import (
     AsyncNbdServer,
     AsyncNode,
     AsyncStorageDaemon,
+    AsyncToolchain,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
@@ -23,5 +24,6 @@ __all__ = [
     "AsyncProcess",
     "AsyncQmp",
     "AsyncStorageDaemon",
+    "AsyncToolchain",
     "AsyncVM",
 ]

@@ -25,6 +25,7 @@ SOURCES = (
     *("qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
+    "objects/toolchain.py",
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

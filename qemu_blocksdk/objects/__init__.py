@@ -2,11 +2,13 @@
 
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
+from .emulator import Emulator
 from .export import AsyncExport, AsyncNbdServer
 from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
 from .qemu import AsyncQemu
+from .toolchain import AsyncToolchain
 from .vm import Accelerator, AsyncVM
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "AsyncNode",
     "AsyncQemu",
     "AsyncStorageDaemon",
+    "AsyncToolchain",
     "AsyncVM",
+    "Emulator",
 ]
