@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -111,7 +112,9 @@ class AsyncProcess:
                 _kill(child, portal.home, None)
             log.close()
             if isinstance(error, OSError):
-                raise _not_started(argv, error.strerror) from error
+                located(argv)
+                shown = masked_words(argv)
+                raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
             raise
 
     @property
@@ -186,16 +189,23 @@ class AsyncProcess:
         return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
 
 
-def _not_started(argv: Sequence[str], reason: str | None) -> LaunchError:
-    return LaunchError(f"cannot start {argv[0]!r}: {reason}", argv=masked_words(argv))
+def located(argv: Sequence[str]) -> str:
+    """Return the path of the program that a command line begins with. Raises LaunchError."""
+    program = argv[0]
+    path = shutil.which(program)
+    if path is None:
+        why = ""
+        if "/" in program and os.access(program, os.F_OK):
+            is_directory = pathlib.Path(program).is_dir()
+            why = ": it is a directory" if is_directory else ": it is not executable"
+        raise LaunchError(f"no program {program!r}{why}", argv=masked_words(argv))
+    return path
 
 
 def _dying_with_us(argv: Sequence[str]) -> list[str]:
-    program, guard = shutil.which(argv[0]), shutil.which("setpriv")
-    if program is None:
-        raise _not_started(argv, "no such program")
+    program, guard = located(argv), shutil.which("setpriv")
     if guard is None:
-        raise _not_started(argv, "it needs a program 'setpriv' (of util-linux)")
+        raise LaunchError("no program 'setpriv' (of util-linux)", argv=masked_words(argv))
     # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
     condition = 'test "$PPID" = "$0" && exec "$@"'
     shell = ["sh", "-c", condition, str(os.getpid())]

@@ -307,7 +307,7 @@ def test_a_tool_that_hangs_is_ended(tmp_path: Path) -> None:
 
 def test_a_tool_that_is_not_there_is_told(tmp_path: Path) -> None:
     programs = Programs.in_directory(tmp_path)
-    with pytest.raises(LaunchError, match="No such file"):
+    with pytest.raises(LaunchError, match="no program"):
         Image(tmp_path / "disk", format="raw", programs=programs).info()
 
 
