@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NbdServer,
         Node,
         Process,
+        QemuIo,
         Qmp,
         StorageDaemon,
     )
@@ -35,6 +36,7 @@ __all__ = [
     "NbdServer",
     "Node",
     "Process",
+    "QemuIo",
     "Qmp",
     "StorageDaemon",
 ]

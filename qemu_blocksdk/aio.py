@@ -7,6 +7,7 @@ from .objects import (
     AsyncJob,
     AsyncNbdServer,
     AsyncNode,
+    AsyncQemuIo,
     AsyncStorageDaemon,
     AsyncVM,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "AsyncNbdServer",
     "AsyncNode",
     "AsyncProcess",
+    "AsyncQemuIo",
     "AsyncQmp",
     "AsyncStorageDaemon",
     "AsyncVM",

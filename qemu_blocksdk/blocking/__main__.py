@@ -25,6 +25,7 @@ SOURCES = (
     *("qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
+    "objects/qemu_io.py",
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\
@@ -123,7 +124,7 @@ def _is_plain(names: list[str]) -> bool:
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Constants, classes, the rest, each by the alphabet."""
-    return sorted(names, key=lambda n: (not (n.isupper() and len(n) > 1), not n[0].isupper(), n))
+    return sorted(names, key=lambda n: (not (n.isupper() and len(n) > 1), not n[0].isupper(), n.lower()))
 
 
 def _dotted(path: str) -> str:

@@ -7,6 +7,7 @@ from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
 from .qemu import AsyncQemu
+from .qemu_io import AsyncQemuIo
 from .vm import Accelerator, AsyncVM
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncNbdServer",
     "AsyncNode",
     "AsyncQemu",
+    "AsyncQemuIo",
     "AsyncStorageDaemon",
     "AsyncVM",
 ]

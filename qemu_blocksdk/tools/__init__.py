@@ -6,7 +6,6 @@ and with the task that waits for it.
 
 from .programs import Programs
 from .qemu_img import compare, convert, create
-from .qemu_io import write
 from .run import Completed, ask, run
 
-__all__ = ["Completed", "Programs", "ask", "compare", "convert", "create", "run", "write"]
+__all__ = ["Completed", "Programs", "ask", "compare", "convert", "create", "run"]
