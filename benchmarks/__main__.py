@@ -16,11 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import execute, first_add, imports, job, launch, memory
+from . import execute, first_add, imports, job, launch, memory, qemu_io
 from .core import Bench, Result, Row, contestants_of, interleave, result, select
 from .report import table, write_json
 
-BENCHES = (imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH)
+BENCHES = (
+    *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
+    qemu_io.BENCH,
+)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
