@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: ")
+_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: (?!warning: |info: )")
 
 __all__ = [
     "BlockSdkError",
@@ -107,10 +107,18 @@ class LaunchError(BlockSdkError):
 
 
 class ToolError(BlockSdkError):
-    """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, its words in ``output``."""
+    """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, its words in ``output``.
+
+    The ``exit_status`` is None when the tool still runs, as a session of qemu-io does.
+    """
 
     def __init__(
-        self, argv: Sequence[str], *, exit_status: int, output: str, what: str = "failed"
+        self,
+        argv: Sequence[str],
+        *,
+        exit_status: int | None,
+        output: str,
+        what: str = "failed",
     ) -> None:
         name = argv[0].rpartition("/")[2]
         super().__init__(_with_process_end(f"{name} {what}", exit_status, output))

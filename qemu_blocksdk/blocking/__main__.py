@@ -28,7 +28,7 @@ SOURCES = (
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
     *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
-    "objects/toolchain.py",
+    *("objects/toolchain.py", "objects/qemu_io.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\
@@ -145,7 +145,7 @@ def _is_plain(names: list[str]) -> bool:
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Constants, classes, the rest, each by the alphabet."""
-    return sorted(names, key=lambda n: (not (n.isupper() and len(n) > 1), not n[0].isupper(), n))
+    return sorted(names, key=lambda n: (not (n.isupper() and len(n) > 1), not n[0].isupper(), n.lower()))
 
 
 def _dotted(path: str) -> str:

@@ -14,6 +14,7 @@ from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
+from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.vm import AsyncVM
 from qemu_blocksdk.qmp import portal
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
+    from qemu_blocksdk.tools.qemu_io import IoExtent, IoFailure, IoInfo, IoResult
     from qemu_blocksdk.tools.results import (
         BenchResult,
         BlockGraphInfo,
@@ -58,15 +60,20 @@ if TYPE_CHECKING:
         ImageCheck,
         MapEntry,
     )
+    from qemu_blocksdk.tools.run import Completed
     from qemu_blocksdk.tools.version import Version
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
         BitmapSyncMode,
+        BlkdebugEvent,
+        BlockdevAioOptions,
+        BlockdevDiscardOptions,
         BlockDeviceInfo,
         BlockdevOnError,
         BlockdevOptions,
         JobStatus,
         MirrorSyncMode,
+        PreallocMode,
         SnapshotInfo,
     )
 
@@ -82,6 +89,7 @@ __all__ = [
     "Operation",
     "Process",
     "Qemu",
+    "QemuIo",
     "Qmp",
     "StorageDaemon",
     "Toolchain",
@@ -591,7 +599,7 @@ class Export(Face):
     def write(self, offset: int, length: int, *, pattern: int = 205) -> None:
         """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
 
-        Runs ``qemu-io``. Raises ToolError.
+        Runs ``qemu-io``; as :meth:`QemuIo.write`.
         """
         return portal.run(self._aio.write(offset, length, pattern=pattern))
 
@@ -737,6 +745,17 @@ class Image(Face):
         Raises UsageError for options that hold a secret themselves.
         """
         return cls._of(portal.call(lambda: AsyncImage.from_options(options, secrets=secrets, programs=programs)))
+
+    @classmethod
+    def at_uri(
+        cls,
+        uri: str,
+        *,
+        format: ImageFormat = "raw",
+        programs: Programs | None = None,
+    ) -> Self:
+        """Name what an NBD server offers, by its URI. Raises UsageError for another URI."""
+        return cls._of(portal.call(lambda: AsyncImage.at_uri(uri, format=format, programs=programs)))
 
     @property
     def path(self) -> Path:
@@ -1361,3 +1380,261 @@ class Toolchain(Face):
     def query_emulator(self) -> Emulator:
         """Ask the system emulator: target, default machine, accelerators, drivers."""
         return portal.run(self._aio.query_emulator())
+
+
+class QemuIo(Face):
+    """A session of ``qemu-io``, open while the block runs.
+
+    Offsets and lengths are in bytes, times in seconds. A request that fails raises
+    ToolError with qemu-io's words, and the session goes on; what cannot be right raises
+    UsageError before it is sent. A command that takes longer than the time limit raises
+    DeadlineExceeded, and that ends the session, as does a cancellation; the commands after
+    it raise ToolError. Commands of several tasks wait for each other.
+    """
+
+    @property
+    def _aio(self) -> AsyncQemuIo:
+        return cast("AsyncQemuIo", self._reach())
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        read_only: bool = False,
+        snapshot: bool = False,
+        cache: CacheMode | None = None,
+        aio: BlockdevAioOptions | None = None,
+        discard: BlockdevDiscardOptions | None = None,
+        copy_on_read: bool = False,
+        force_share: bool = False,
+        misalign: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        """Describe a session; nothing is started yet.
+
+        With ``snapshot``, what is written goes to a temporary file; ``force_share``, for
+        ``read_only``, opens what another program has locked; ``misalign`` misaligns the
+        buffers. ``timeout`` is for opening, for every command, and for closing.
+        """
+
+        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, timeout=timeout)))
+
+    def open(self) -> None:
+        """Start qemu-io, which opens the target.
+
+        Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
+        when the session is open.
+        """
+        return portal.run(self._aio.open())
+
+    def close(self) -> None:
+        """End the session; asynchronous requests end first, so resume what is suspended.
+
+        May be repeated. Raises DeadlineExceeded, and then qemu-io is killed; ToolError when
+        somebody else killed it.
+        """
+        return portal.run(self._aio.close())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    def raw(self, command: str, *, timeout: float | None = None) -> str:
+        """Have qemu-io carry out a command line; return all that it printed meanwhile.
+
+        Whether it failed is for the caller to read. Raises UsageError for ``quit``, for
+        what is more than one line, and for more than 1022 bytes.
+        """
+        return portal.run(self._aio.raw(command, timeout=timeout))
+
+    def run_commands(self, *commands: str, accept_failure: bool = False) -> Completed:
+        """Run a qemu-io of its own for the commands (``-c``), apart from the session.
+
+        Its exit status is 1 when one of them failed; the others are carried out. Raises
+        ToolError for that unless ``accept_failure``, DeadlineExceeded after ``timeout`` for
+        each command.
+        """
+        return portal.run(self._aio.run_commands(*commands, accept_failure=accept_failure))
+
+    def read(
+        self,
+        offset: int,
+        length: int,
+        *,
+        pattern: int | None = None,
+        pattern_offset: int | None = None,
+        pattern_length: int | None = None,
+        vmstate: bool = False,
+    ) -> IoResult:
+        """Read, and tell whether every byte is the ``pattern`` (0 to 255).
+
+        The pattern is looked for in ``pattern_length`` bytes from ``pattern_offset`` of what
+        was read; ``vmstate`` reads the part of the image where a snapshot keeps the machine.
+        """
+        return portal.run(self._aio.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
+
+    def read_data(self, offset: int, length: int, *, vmstate: bool = False) -> bytes:
+        """Read, and return the bytes (``read -v``)."""
+        return portal.run(self._aio.read_data(offset, length, vmstate=vmstate))
+
+    def assert_pattern(self, offset: int, length: int, *, pattern: int) -> None:
+        """Read, and raise AssertionError when a byte is not the ``pattern``."""
+        return portal.run(self._aio.assert_pattern(offset, length, pattern=pattern))
+
+    def readv(self, offset: int, *lengths: int, pattern: int | None = None) -> IoResult:
+        """Read into a buffer of each length; the rest as :meth:`read`."""
+        return portal.run(self._aio.readv(offset, *lengths, pattern=pattern))
+
+    def write(
+        self,
+        offset: int,
+        length: int,
+        *,
+        pattern: int | None = None,
+        source_file: str | os.PathLike[str] | None = None,
+        fua: bool = False,
+        compressed: bool = False,
+        vmstate: bool = False,
+    ) -> IoResult:
+        """Write a ``pattern`` (0 to 255, by default 0xCD) or what a file has.
+
+        A ``source_file`` that is shorter is repeated; its path cannot hold a space.
+        ``fua`` has it written to disk at once; ``vmstate`` as for :meth:`read`.
+        """
+        return portal.run(self._aio.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
+
+    def writev(
+        self,
+        offset: int,
+        *lengths: int,
+        pattern: int | None = None,
+        fua: bool = False,
+    ) -> IoResult:
+        """Write from a buffer of each length; the rest as :meth:`write`."""
+        return portal.run(self._aio.writev(offset, *lengths, pattern=pattern, fua=fua))
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        *,
+        unmap: bool = False,
+        no_fallback: bool = False,
+        fua: bool = False,
+    ) -> IoResult:
+        """Write zeroes without sending them (``write -z``).
+
+        With ``unmap`` the space may be given back; with ``no_fallback`` it fails where it
+        would not be faster than to write them.
+        """
+        return portal.run(self._aio.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
+
+    def discard(self, offset: int, length: int) -> IoResult:
+        """Tell that the content is not needed any more; an image may ignore that."""
+        return portal.run(self._aio.discard(offset, length))
+
+    def flush(self) -> None:
+        """Have everything written to disk.
+
+        qemu-io does not say when that fails; :meth:`run_commands` tells by its exit status.
+        """
+        return portal.run(self._aio.flush())
+
+    def aio_read(self, offset: int, *lengths: int, pattern: int | None = None) -> None:
+        """Start to read as :meth:`readv` does; :meth:`aio_flush` tells how it ended."""
+        return portal.run(self._aio.aio_read(offset, *lengths, pattern=pattern))
+
+    def aio_write(
+        self,
+        offset: int,
+        *lengths: int,
+        pattern: int | None = None,
+        fua: bool = False,
+    ) -> None:
+        """Start to write as :meth:`writev` does; :meth:`aio_flush` tells how it ended."""
+        return portal.run(self._aio.aio_write(offset, *lengths, pattern=pattern, fua=fua))
+
+    def aio_write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        *,
+        unmap: bool = False,
+        fua: bool = False,
+    ) -> None:
+        """Start to write zeroes (``aio_write -z``); :meth:`aio_flush` tells how it ended."""
+        return portal.run(self._aio.aio_write_zeroes(offset, length, unmap=unmap, fua=fua))
+
+    def aio_flush(self) -> tuple[IoResult | IoFailure, ...]:
+        """Wait for all asynchronous requests.
+
+        Returns what became of each since the last time, in the order in which they ended.
+        """
+        return portal.run(self._aio.aio_flush())
+
+    def map(self) -> tuple[IoExtent, ...]:
+        """Return which parts the image itself has allocated, from its start to its end."""
+        return portal.run(self._aio.map())
+
+    def alloc(self, offset: int, length: int = 512) -> int:
+        """Return how many of the bytes the image itself has allocated; none are past its end."""
+        return portal.run(self._aio.alloc(offset, length))
+
+    def length(self) -> int:
+        """Return the length in bytes."""
+        return portal.run(self._aio.length())
+
+    def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
+        """Make the image ``size`` bytes long."""
+        return portal.run(self._aio.truncate(size, preallocation=preallocation))
+
+    def info(self) -> IoInfo:
+        """Return what the driver tells of the image."""
+        return portal.run(self._aio.info())
+
+    def reopen(
+        self,
+        *,
+        read_only: bool | None = None,
+        cache: CacheMode | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open the image anew with other options; what is not given stays as it is."""
+        return portal.run(self._aio.reopen(read_only=read_only, cache=cache, options=options))
+
+    def sleep(self, seconds: float) -> None:
+        """Have qemu-io wait; asynchronous requests go on."""
+        return portal.run(self._aio.sleep(seconds))
+
+    def break_at(self, event: BlkdebugEvent, tag: str) -> None:
+        """Have blkdebug suspend the next request that comes to ``event`` (``break``)."""
+        return portal.run(self._aio.break_at(event, tag))
+
+    def remove_break(self, tag: str) -> None:
+        """Remove a breakpoint; one that has suspended a request is gone already."""
+        return portal.run(self._aio.remove_break(tag))
+
+    def wait_break(self, tag: str, *, timeout: float | None = None) -> None:
+        """Wait until a request is suspended; ``timeout`` in place of the session's.
+
+        A tag that no breakpoint has is waited for just the same.
+        """
+        return portal.run(self._aio.wait_break(tag, timeout=timeout))
+
+    def resume(self, tag: str) -> None:
+        """Let a suspended request go on."""
+        return portal.run(self._aio.resume(tag))

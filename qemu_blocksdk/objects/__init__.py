@@ -9,6 +9,7 @@ from .job import AsyncJob
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
+from .qemu_io import AsyncQemuIo
 from .toolchain import AsyncToolchain
 from .vm import Accelerator, AsyncVM
 
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncNode",
     "AsyncOperation",
     "AsyncQemu",
+    "AsyncQemuIo",
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncVM",

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote, urlencode
 
-from qemu_blocksdk import tools
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.qmp import AsyncQmp, finish
 from qemu_blocksdk.wire import (
@@ -27,7 +26,9 @@ from qemu_blocksdk.wire import (
     UnixSocketAddress,
 )
 
+from .image import AsyncImage
 from .node import AsyncNode
+from .qemu_io import AsyncQemuIo
 
 NbdAddress = str | os.PathLike[str] | tuple[str, int]
 """Where an NBD server listens: a unix socket's path, or a TCP host and port."""
@@ -119,9 +120,10 @@ class AsyncExport:
     async def write(self, offset: int, length: int, *, pattern: int = 0xCD) -> None:
         """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
 
-        Runs ``qemu-io``. Raises ToolError.
+        Runs ``qemu-io``; as :meth:`AsyncQemuIo.write`.
         """
-        await tools.write(self._uri, offset, length, pattern=pattern)
+        async with AsyncQemuIo(AsyncImage.at_uri(self._uri)) as io:
+            await io.write(offset, length, pattern=pattern)
 
     async def delete(
         self, *, mode: Literal["safe", "hard"] = "safe", timeout: float = 10.0

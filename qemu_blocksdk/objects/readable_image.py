@@ -91,7 +91,6 @@ class ReadableImage:
         """
         self._target = Target.of_file(path, format, secret)
         self._path = os.fsdecode(path)
-        self._options: BlockdevOptions | None = None
         self._format: str = format
         self._secret = secret
         self._programs = programs or Programs()
@@ -109,13 +108,24 @@ class ReadableImage:
         ``secrets`` has those that the options refer to (``key_secret``), by their ids.
         Raises UsageError for options that hold a secret themselves.
         """
+        target = Target.of_options(options, secrets or {})
+        return cls._of_target(target, options.driver, programs)
+
+    @classmethod
+    def at_uri(
+        cls, uri: str, *, format: ImageFormat = "raw", programs: Programs | None = None
+    ) -> Self:
+        """Name what an NBD server offers, by its URI. Raises UsageError for another URI."""
+        if not uri.startswith(("nbd:", "nbds:", "nbd+unix:", "nbds+unix:")):
+            raise UsageError(f"{uri!r} is no NBD URI")
+        target = Target(filename=uri, format=format, secrets={})
+        return cls._of_target(target, format, programs)
+
+    @classmethod
+    def _of_target(cls, target: Target, format: str, programs: Programs | None) -> Self:
         self = cls.__new__(cls)
-        self._target = Target.of_options(options, secrets or {})
-        self._path = ""
-        self._options = options
-        self._format = options.driver
-        self._secret = None
-        self._programs = programs or Programs()
+        self._target, self._path, self._format = target, "", format
+        self._secret, self._programs = None, programs or Programs()
         return self
 
     @property

@@ -21,6 +21,8 @@ class Leash:
     """A pipe; ``child_end`` is for the child's stdin."""
 
     def __init__(self) -> None:
+        self.child_end: int
+        self._our_end: int
         self.child_end, self._our_end = os.pipe()
         _held.add(self)
 

@@ -7,7 +7,6 @@ and with the task that waits for it.
 from .drivers import DriverSupport
 from .luks import LuksSupport
 from .programs import Programs
-from .qemu_io import write
 from .run import Completed, ask, run
 from .version import Version
 
@@ -19,5 +18,4 @@ __all__ = [
     "Version",
     "ask",
     "run",
-    "write",
 ]

@@ -1,19 +1,162 @@
-"""qemu-io: what the first objects need of it."""
+"""qemu-io: its commands, the lines that it takes, and its results as values. Nothing runs here."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
 
-from .run import run
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "abort": "raw",
+        "aio_flush": "aio_flush",
+        "aio_read": "aio_read",
+        "aio_write": "aio_write, aio_write_zeroes",
+        "alloc": "alloc",
+        "break": "break_at",
+        "close": "raw",
+        "discard": "discard",
+        "flush": "flush",
+        "help": "raw",
+        "info": "info",
+        "length": "length",
+        "map": "map",
+        "open": "raw",
+        "quit": "close",
+        "read": "read, read_data, assert_pattern",
+        "readv": "readv",
+        "remove_break": "remove_break",
+        "reopen": "reopen",
+        "resume": "resume",
+        "sigraise": "raw",
+        "sleep": "sleep",
+        "truncate": "truncate",
+        "wait_break": "wait_break",
+        "write": "write, write_zeroes",
+        "writev": "writev",
+        "zone_append": "raw",
+        "zone_close": "raw",
+        "zone_finish": "raw",
+        "zone_open": "raw",
+        "zone_report": "raw",
+        "zone_reset": "raw",
+    }
+)
+"""Every command of qemu-io, with the methods of ``QemuIo`` that stand for it."""
 
-PROGRAM = "qemu-io"
+MAX = (1 << 63) - 1
+"""The largest offset that there is."""
+
+_MAX_LINE = 1022  # more than 1023 bytes, the line break among them, it takes for two lines
+
+Operation = Literal["read", "write", "discard"]
 
 
-async def write(uri: str, offset: int, length: int, *, pattern: int = 0xCD) -> None:
-    """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset`` of an NBD export.
+class IoResult(Value):
+    """What a request did.
 
-    Raises ToolError, UsageError for a negative number.
+    ``elapsed`` is in seconds, None where qemu-io does not know it. ``pattern_matches`` is
+    None where no pattern was to be looked for.
     """
-    if offset < 0 or length < 0:
-        raise UsageError(f"cannot write {length} bytes at {offset}")
-    await run([PROGRAM, "-f", "raw", "-c", f"write -q -P {pattern} {offset} {length}", "--", uri])
+
+    operation: Operation
+    offset: int
+    bytes_done: int
+    bytes_asked: int
+    operations: int
+    elapsed: float | None = None
+    pattern_matches: bool | None = None
+
+
+class IoFailure(Value):
+    """An asynchronous request that failed; qemu-io does not say which.
+
+    ``error`` is the system's word for it: ``Input/output error``.
+    """
+
+    operation: Operation
+    error: str
+
+
+class IoExtent(Value):
+    """A part of an image, in bytes: allocated in its topmost layer, or not."""
+
+    offset: int
+    length: int
+    allocated: bool
+
+
+class IoInfo(Value):
+    """What qemu-io knows of an image's format; ``text`` has all of it.
+
+    ``cluster_size`` is in bytes, None for a format without clusters.
+    """
+
+    format: str
+    cluster_size: int | None = None
+    text: str
+
+
+class Request(Value):
+    """A request as it is asked for: its line, and what is needed to understand the report."""
+
+    line: str
+    operation: Operation
+    offset: int
+    bytes_asked: int
+    has_pattern: bool
+
+
+_Option = str | int | bool | None
+
+
+def request(command: str, offset: int, *lengths: int, **options: _Option) -> Request:
+    """Return a request for ``lengths`` bytes at ``offset``. Raises as :func:`line`."""
+    if not lengths:
+        raise UsageError(f"{command} at {offset} of what length?")
+    pattern = options.get("P")
+    if pattern is not None and not 0 <= int(pattern) <= 255:
+        raise UsageError(f"a pattern is a byte, 0 to 255, not {pattern}")
+    kind = command.removeprefix("aio_").removesuffix("v")
+    operation: Operation = "read" if kind == "read" else "write" if kind == "write" else "discard"
+    return Request(
+        line=line(command, offset, *lengths, C=not command.startswith("aio_"), **options),
+        operation=operation,
+        offset=offset,
+        bytes_asked=sum(lengths),
+        has_pattern=pattern is not None and kind == "read",
+    )
+
+
+def line(command: str, *arguments: str | int, **options: _Option) -> str:
+    """Return a command line; options are letters, True for one without a value.
+
+    Raises UsageError for a negative number, for one that is too large, and for a word that
+    qemu-io would split.
+    """
+    words: list[str | int] = [command]
+    for letter, value in options.items():
+        if value is not None and value is not False:
+            words += [f"-{letter}"] if value is True else [f"-{letter}", value]
+    words += arguments
+    for word in words:
+        if isinstance(word, int) and not 0 <= word <= MAX:
+            raise UsageError(f"{command}: {word} is no offset or length in bytes")
+        if isinstance(word, str) and (not word or " " in word):
+            raise UsageError(f"{command}: qemu-io splits at spaces, so it cannot take {word!r}")
+    return checked(" ".join(map(str, words)))
+
+
+def checked(text: str) -> str:
+    """Return a line that is one command. Raises UsageError for none, more, or one too long."""
+    if not text.strip(" ") or "\n" in text or "\0" in text:
+        raise UsageError(f"{text!r} is not one command of qemu-io")
+    if text.split()[0] in ("q", "quit"):
+        raise UsageError("the session is ended by close(), not by a command")
+    if len(os.fsencode(text)) > _MAX_LINE:
+        raise UsageError(f"a command of qemu-io has {_MAX_LINE} bytes at most: {text[:40]!r} ...")
+    return text
