@@ -4,8 +4,7 @@ import sys
 
 from qemu_blocksdk import Image
 from qemu_blocksdk.errors import BlockSdkError, UsageError
-from qemu_blocksdk.tools.creation import CreateQcow2
-from qemu_blocksdk.tools.progress import ToolProgress
+from qemu_blocksdk.tools import CreateQcow2, ToolProgress
 
 
 def draw(now: ToolProgress) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StorageDaemon,
         Toolchain,
     )
+    from .codec import Secret
 
 __all__ = [
     "VM",
@@ -41,6 +42,7 @@ __all__ = [
     "Process",
     "QemuIo",
     "Qmp",
+    "Secret",
     "StorageDaemon",
     "Toolchain",
 ]
@@ -49,7 +51,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(".blocking.objects", __name__), name)
+    home = ".codec" if name == "Secret" else ".blocking.objects"
+    return getattr(importlib.import_module(home, __name__), name)
 
 
 def __dir__() -> list[str]:

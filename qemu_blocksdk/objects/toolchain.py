@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Literal, TypeVar
 
-from qemu_blocksdk.tools import Completed, Programs, ask
+from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.drivers import (
     DriverSupport,
     creatable,
@@ -21,6 +21,7 @@ from qemu_blocksdk.tools.drivers import (
 )
 from qemu_blocksdk.tools.luks import LuksSupport, query_luks
 from qemu_blocksdk.tools.programs import ProgramName
+from qemu_blocksdk.tools.run import Completed, ask
 from qemu_blocksdk.tools.version import Version
 
 from .answers import Answers

@@ -1,21 +1,80 @@
-"""The command-line tools as typed functions: what they are told, what they answer.
+"""The command-line tools: what they are told and what they answer, as values.
 
 A tool gets its options as an argument vector, never through a shell; it dies with us,
 and with the task that waits for it.
 """
 
+from .amendment import AmendLuks, AmendOptions, AmendQcow2
+from .creation import (
+    CreateLuks,
+    CreateParallels,
+    CreateQcow,
+    CreateQcow2,
+    CreateQed,
+    CreateRaw,
+    CreateVdi,
+    CreateVhdx,
+    CreateVmdk,
+    CreateVpc,
+    CreationOptions,
+    EncryptAes,
+    EncryptLuks,
+    ImageFormat,
+)
 from .drivers import DriverSupport
 from .luks import LuksSupport
+from .probe import ImageProbe
 from .programs import Programs
-from .run import Completed, ask, run
+from .progress import ToolProgress
+from .qemu_io import IoExtent, IoFailure, IoInfo, IoResult
+from .results import (
+    BenchResult,
+    BlockGraphInfo,
+    BlockMeasureInfo,
+    Comparison,
+    ImageCheck,
+    MapEntry,
+)
+from .run import Completed
 from .version import Version
+from .words import AioMode, CacheMode, Preallocation
 
 __all__ = [
+    "AioMode",
+    "AmendLuks",
+    "AmendOptions",
+    "AmendQcow2",
+    "BenchResult",
+    "BlockGraphInfo",
+    "BlockMeasureInfo",
+    "CacheMode",
+    "Comparison",
     "Completed",
+    "CreateLuks",
+    "CreateParallels",
+    "CreateQcow",
+    "CreateQcow2",
+    "CreateQed",
+    "CreateRaw",
+    "CreateVdi",
+    "CreateVhdx",
+    "CreateVmdk",
+    "CreateVpc",
+    "CreationOptions",
     "DriverSupport",
+    "EncryptAes",
+    "EncryptLuks",
+    "ImageCheck",
+    "ImageFormat",
+    "ImageProbe",
+    "IoExtent",
+    "IoFailure",
+    "IoInfo",
+    "IoResult",
     "LuksSupport",
+    "MapEntry",
+    "Preallocation",
     "Programs",
+    "ToolProgress",
     "Version",
-    "ask",
-    "run",
 ]
