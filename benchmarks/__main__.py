@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import create_image, execute, first_add, imports, job, launch, memory
+from . import create_image, execute, first_add, image_info, imports, job, launch, memory
 from .core import Bench, Result, Row, contestants_of, interleave, result, select
 from .report import table, write_json
 
 BENCHES = (
     *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
-    create_image.BENCH,
+    *(create_image.BENCH, image_info.BENCH),
 )
 
 

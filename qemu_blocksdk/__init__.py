@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Process,
         Qmp,
         StorageDaemon,
+        Toolchain,
     )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Process",
     "Qmp",
     "StorageDaemon",
+    "Toolchain",
 ]
 
 

@@ -9,6 +9,7 @@ from .objects import (
     AsyncNode,
     AsyncOperation,
     AsyncStorageDaemon,
+    AsyncToolchain,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
@@ -25,5 +26,6 @@ __all__ = [
     "AsyncProcess",
     "AsyncQmp",
     "AsyncStorageDaemon",
+    "AsyncToolchain",
     "AsyncVM",
 ]

@@ -14,6 +14,7 @@ from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
+from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.vm import AsyncVM
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.connection import AsyncQmp
@@ -33,16 +34,21 @@ if TYPE_CHECKING:
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
+    from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.export import NbdAddress
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.readable_image import ReadOnlyFormat
+    from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import Programs
     from qemu_blocksdk.tools.amendment import AmendOptions
     from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
+    from qemu_blocksdk.tools.drivers import DriverSupport
+    from qemu_blocksdk.tools.luks import LuksSupport
     from qemu_blocksdk.tools.probe import ImageProbe
+    from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
     from qemu_blocksdk.tools.results import (
         BenchResult,
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
         ImageCheck,
         MapEntry,
     )
+    from qemu_blocksdk.tools.version import Version
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
         BitmapSyncMode,
@@ -77,6 +84,7 @@ __all__ = [
     "Qemu",
     "Qmp",
     "StorageDaemon",
+    "Toolchain",
 ]
 
 E = TypeVar("E", bound=Event)
@@ -1153,8 +1161,9 @@ class Qemu(Face):
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
-        ``program`` is a path or a name in PATH; ``args`` are added to its command line;
-        the time limits, in seconds, are for the launch and for every command.
+        ``program`` is a path or a name in PATH, or that and its first options; ``args`` are
+        added to its command line; the time limits, in seconds, are for the launch and for
+        every command. Raises UsageError for a program of no words.
         """
 
         self._hold(portal.call(lambda: AsyncQemu(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
@@ -1292,3 +1301,63 @@ class VM(Qemu):
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """
         return portal.run(self._aio.query_accelerator())
+
+
+class Toolchain(Face):
+    """The QEMU programs of one place, and what they say of themselves.
+
+    An answer is kept until the binary is another. A program that is missing keeps none of
+    the others from answering. Each question raises LaunchError where its program cannot be
+    started, DeadlineExceeded where it does not answer, ToolError for an answer that makes
+    no sense.
+    """
+
+    @property
+    def _aio(self) -> AsyncToolchain:
+        return cast("AsyncToolchain", self._reach())
+
+    def __init__(self, programs: Programs | None = None, *, timeout: float = 10.0) -> None:
+        """Name the programs, by default those in PATH; nothing is started yet.
+
+        ``timeout`` is the time limit of each answer in seconds.
+        """
+
+        self._hold(portal.call(lambda: AsyncToolchain(programs, timeout=timeout)))
+
+    @property
+    def programs(self) -> Programs:
+        """Where the programs are; its ``find()`` and ``require()`` tell which there are."""
+        return self._aio.programs
+
+    def query_version(self, program: ProgramName) -> Version:
+        """Ask a program for its version (``--version``)."""
+        return portal.run(self._aio.query_version(program))
+
+    def query_versions(self) -> dict[ProgramName, Version]:
+        """Ask each program that there is for its version, all at once.
+
+        ``len(set(versions.values())) > 1`` shows that they are not of one QEMU.
+        """
+        return portal.run(self._aio.query_versions())
+
+    def query_drivers(self, program: DriverProgram = "qemu_img") -> Mapping[str, DriverSupport]:
+        """Ask a program which formats, protocols and filters it can use, by their names.
+
+        For the storage daemon these are all that are compiled in; for the system emulator
+        those that its whitelists leave. qemu-img is also asked of each whether it can
+        create images, which takes a launch for each, and drivers are left out whose module
+        is not installed.
+        """
+        return portal.run(self._aio.query_drivers(program))
+
+    def query_quorum(self, program: DriverProgram = "qemu_img") -> bool:
+        """Tell whether a program has the ``quorum`` driver."""
+        return portal.run(self._aio.query_quorum(program))
+
+    def query_luks(self) -> LuksSupport:
+        """Tell whether LUKS works: whether qemu-img opens an image that needs its ciphers."""
+        return portal.run(self._aio.query_luks())
+
+    def query_emulator(self) -> Emulator:
+        """Ask the system emulator: target, default machine, accelerators, drivers."""
+        return portal.run(self._aio.query_emulator())

@@ -2,12 +2,14 @@
 
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
+from .emulator import Emulator
 from .export import AsyncExport, AsyncNbdServer
 from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
+from .toolchain import AsyncToolchain
 from .vm import Accelerator, AsyncVM
 
 __all__ = [
@@ -21,5 +23,7 @@ __all__ = [
     "AsyncOperation",
     "AsyncQemu",
     "AsyncStorageDaemon",
+    "AsyncToolchain",
     "AsyncVM",
+    "Emulator",
 ]

@@ -20,7 +20,7 @@ from qemu_blocksdk.tools.creation import (
     creation_words,
     options_of,
 )
-from qemu_blocksdk.tools.luks import luks_at_last
+from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.run import as_file
 from qemu_blocksdk.tools.size import to_bytes

@@ -34,7 +34,8 @@ from .export import AsyncNbdServer, NbdAddress
 from .node import AsyncNode
 from .scratch import Scratch
 
-Program = str | os.PathLike[str]
+Program = str | os.PathLike[str] | Sequence[str]
+"""A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
 class AsyncQemu:
@@ -56,10 +57,15 @@ class AsyncQemu:
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
-        ``program`` is a path or a name in PATH; ``args`` are added to its command line;
-        the time limits, in seconds, are for the launch and for every command.
+        ``program`` is a path or a name in PATH, or that and its first options; ``args`` are
+        added to its command line; the time limits, in seconds, are for the launch and for
+        every command. Raises UsageError for a program of no words.
         """
-        self._program = os.fspath(program)
+        if isinstance(program, str | os.PathLike):
+            program = (os.fspath(program),)
+        if not program:
+            raise UsageError("a program of no words cannot be launched")
+        self._program, self._options = program[0], tuple(program[1:])
         self._args = tuple(args)
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
@@ -91,7 +97,7 @@ class AsyncQemu:
 
     async def _launch(self) -> None:
         ours, theirs = socket.socketpair()
-        process, argv = None, [self._program]
+        process, argv = None, [self._program, *self._options]
         try:
             with theirs:
                 argv += [*await self._arguments(theirs.fileno()), *self._args]
@@ -240,11 +246,14 @@ class AsyncQemu:
 
 
 def identity(program: str) -> object:
-    """What tells a binary from another: replaced on disk, it is not the same any more."""
+    """What tells a binary from another: replaced on disk, it is not the same any more.
+
+    The name counts, because one file may be several programs.
+    """
     path = shutil.which(program)
     if path is None:
         return None
     with contextlib.suppress(OSError):
         status = os.stat(path)  # noqa: PTH116
-        return status.st_dev, status.st_ino, status.st_mtime_ns
+        return path.rpartition("/")[2], status.st_dev, status.st_ino, status.st_mtime_ns
     return None

@@ -7,14 +7,11 @@ from typing import ClassVar, Literal
 
 from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import ServerKind
-from qemu_blocksdk.wire import QomListTypes
 
-from .qemu import AsyncQemu, Program, identity
+from .emulator import monitor, query_accelerators
+from .qemu import AsyncQemu, Program
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
-
-_accelerators: dict[object, frozenset[str]] = {}
-"""What a binary has, by its identity."""
 
 
 class AsyncVM(AsyncQemu):
@@ -51,7 +48,7 @@ class AsyncVM(AsyncQemu):
         machine = ["-machine", self._machine] if self._machine is not None else []
         return [
             *("-nodefaults", "-display", "none", "-vga", "none"),
-            *_monitor(monitor_fd),
+            *monitor(monitor_fd),
             *machine,
             *("-accel", await self.query_accelerator()),
         ]
@@ -61,37 +58,10 @@ class AsyncVM(AsyncQemu):
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError.
         """
-        available = await self._query_accelerators()
+        available = await query_accelerators(self._program, timeout=self._launch_timeout)
         wanted = self._accelerator
         if wanted is None:
             return "qtest" if "qtest" in available else "tcg"
         if wanted not in available:
             raise Unsupported(f"accelerator {wanted!r}")
         return wanted
-
-    async def _query_accelerators(self) -> frozenset[str]:
-        binary = identity(self._program)
-        if binary not in _accelerators:
-            # `-accel help` leaves qtest out, so a machine without anything is asked.
-            bare = _BareVM(program=self._program, launch_timeout=self._launch_timeout)
-            async with bare:
-                types = await bare.qmp.execute(QomListTypes(implements="accel"))
-            names = (kind.name.removesuffix("-accel") for kind in types)
-            _accelerators[binary] = frozenset(names)
-        return _accelerators[binary]
-
-
-class _BareVM(AsyncQemu):
-    """A QEMU that only answers questions."""
-
-    _kind: ClassVar[ServerKind] = "system"
-
-    async def _arguments(self, monitor_fd: int) -> list[str]:
-        nothing = ["-machine", "none", "-nodefaults", "-display", "none"]
-        return [*nothing, *_monitor(monitor_fd), "-S"]
-
-
-def _monitor(fd: int) -> tuple[str, ...]:
-    """Return the arguments that offer QMP on a descriptor."""
-    chardev = f"socket,id=blocksdk-qmp,fd={fd}"
-    return "-chardev", chardev, "-mon", "chardev=blocksdk-qmp,mode=control"

@@ -7,7 +7,15 @@ from .address import Address
 from .connection import AsyncQmp
 from .events import AsyncEventStream
 from .gate import ServerKind
-from .process import AsyncProcess
+from .process import AsyncProcess, located
 from .unwind import finish
 
-__all__ = ["Address", "AsyncEventStream", "AsyncProcess", "AsyncQmp", "ServerKind", "finish"]
+__all__ = [
+    "Address",
+    "AsyncEventStream",
+    "AsyncProcess",
+    "AsyncQmp",
+    "ServerKind",
+    "finish",
+    "located",
+]

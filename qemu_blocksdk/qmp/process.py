@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -73,11 +74,8 @@ class AsyncProcess:
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
-        program = shutil.which(argv[0])
-        if program is None:
-            raise LaunchError(f"no program {argv[0]!r}", argv=masked_words(argv))
+        guarded = argv if ends_itself else _dying_with_us(argv)
         leash = Leash() if ends_itself else None
-        guarded = argv if leash else [*_die_with_us(argv[0]), program, *argv[1:]]
         if leash is not None:
             stdin = leash.child_end
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
@@ -87,7 +85,6 @@ class AsyncProcess:
         def start() -> None:
             child = subprocess.Popen(
                 guarded,
-                executable=program if leash else None,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log if stdout is None else stdout,
                 stderr=log if stderr is None else stderr,
@@ -115,6 +112,7 @@ class AsyncProcess:
                 _kill(child, portal.home, None)
             log.close()
             if isinstance(error, OSError):
+                located(argv)
                 shown = masked_words(argv)
                 raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
             raise
@@ -191,12 +189,27 @@ class AsyncProcess:
         return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
 
 
-def _die_with_us(program: str) -> list[str]:
-    if shutil.which("setpriv") is None:
-        raise LaunchError("no program 'setpriv' (of util-linux)", argv=[program])
+def located(argv: Sequence[str]) -> str:
+    """Return the path of the program that a command line begins with. Raises LaunchError."""
+    program = argv[0]
+    path = shutil.which(program)
+    if path is None:
+        why = ""
+        if "/" in program and os.access(program, os.F_OK):
+            is_directory = pathlib.Path(program).is_dir()
+            why = ": it is a directory" if is_directory else ": it is not executable"
+        raise LaunchError(f"no program {program!r}{why}", argv=masked_words(argv))
+    return path
+
+
+def _dying_with_us(argv: Sequence[str]) -> list[str]:
+    program, guard = located(argv), shutil.which("setpriv")
+    if guard is None:
+        raise LaunchError("no program 'setpriv' (of util-linux)", argv=masked_words(argv))
     # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
-    guard = 'test "$PPID" = "$0" && exec "$@"'
-    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", guard, str(os.getpid())]
+    condition = 'test "$PPID" = "$0" && exec "$@"'
+    shell = ["sh", "-c", condition, str(os.getpid())]
+    return [guard, "--pdeathsig", "KILL", *shell, program, *argv[1:]]
 
 
 def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash | None) -> None:

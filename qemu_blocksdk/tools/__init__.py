@@ -4,8 +4,20 @@ A tool gets its options as an argument vector, never through a shell; it dies wi
 and with the task that waits for it.
 """
 
+from .drivers import DriverSupport
+from .luks import LuksSupport
 from .programs import Programs
 from .qemu_io import write
 from .run import Completed, ask, run
+from .version import Version
 
-__all__ = ["Completed", "Programs", "ask", "run", "write"]
+__all__ = [
+    "Completed",
+    "DriverSupport",
+    "LuksSupport",
+    "Programs",
+    "Version",
+    "ask",
+    "run",
+    "write",
+]

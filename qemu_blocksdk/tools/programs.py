@@ -1,15 +1,28 @@
-"""Which programs the tools are, with the options that each is always given."""
+"""Which programs the tools are, with the options that each is always given.
+
+What a program is and can is asked of it by ``objects.AsyncToolchain``; here is only where
+it lies.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, get_args
 
 from qemu_blocksdk.codec import Value
+from qemu_blocksdk.errors import LaunchError, UsageError
+from qemu_blocksdk.qmp import located
 
-_QEMU = f"qemu-system-{os.uname().machine}"
+ProgramName = Literal["qemu", "qemu_img", "qemu_io", "qemu_nbd", "storage_daemon"]
+"""The system emulator, the three tools and the storage daemon."""
+
+_TARGETS = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "i686": "i386"}
+"""What QEMU calls a machine whose kernel calls itself otherwise."""
+_MACHINE = os.uname().machine
+_QEMU = f"qemu-system-{_TARGETS.get(_MACHINE, _MACHINE.removesuffix('le'))}"
 
 
 class Programs(Value):
@@ -23,28 +36,89 @@ class Programs(Value):
 
     @classmethod
     def in_directory(cls, directory: str | os.PathLike[str]) -> Self:
-        """Name the programs of one directory."""
-        names = (_QEMU, "qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon")
-        qemu, img, io, nbd, daemon = ((str(Path(directory, name).absolute()),) for name in names)
-        return cls(qemu=qemu, qemu_img=img, qemu_io=io, qemu_nbd=nbd, storage_daemon=daemon)
+        """Name the programs of one directory, which may be the one that QEMU was built in.
+
+        A build of other targets than this machine's gives the first of its emulators.
+        """
+        folder = Path(directory).absolute()
+
+        def words(*candidates: Path) -> tuple[str]:
+            there = (path for path in candidates if path.exists())
+            return (str(next(there, candidates[0])),)
+
+        daemon = "qemu-storage-daemon"
+        return cls(
+            qemu=words(folder / _QEMU, *sorted(folder.glob("qemu-system-*"))),
+            qemu_img=words(folder / "qemu-img"),
+            qemu_io=words(folder / "qemu-io"),
+            qemu_nbd=words(folder / "qemu-nbd"),
+            storage_daemon=words(folder / daemon, folder / "storage-daemon" / daemon),
+        )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Read ``QEMU_PROG``, ``QEMU_IMG_PROG``, ``QEMU_IO_PROG``, ``QEMU_NBD_PROG``, ``QSD_PROG``.
 
         And their options, separated by spaces: ``QEMU_OPTIONS``, ``QEMU_IMG_OPTIONS``,
-        ``QEMU_IO_OPTIONS_NO_FMT``, ``QEMU_NBD_OPTIONS``, ``QSD_OPTIONS``. What is not set
-        is looked for in PATH.
+        ``QEMU_IO_OPTIONS_NO_FMT`` (else ``QEMU_IO_OPTIONS``), ``QEMU_NBD_OPTIONS``,
+        ``QSD_OPTIONS``. What is not set is looked for in PATH; a path that is relative
+        starts where the process is now.
         """
         variables = os.environ if environ is None else environ
 
         def words(program: str, options: str, default: str) -> tuple[str, ...]:
-            return (variables.get(program) or default, *variables.get(options, "").split())
+            name = variables.get(program) or default
+            path = str(Path(name).absolute()) if "/" in name else name
+            return (path, *variables.get(options, "").split())
 
+        io = "QEMU_IO_OPTIONS_NO_FMT"
+        if io not in variables:
+            io = "QEMU_IO_OPTIONS"
+        program, *options = words("QEMU_IO_PROG", io, "qemu-io")
         return cls(
             qemu=words("QEMU_PROG", "QEMU_OPTIONS", _QEMU),
             qemu_img=words("QEMU_IMG_PROG", "QEMU_IMG_OPTIONS", "qemu-img"),
-            qemu_io=words("QEMU_IO_PROG", "QEMU_IO_OPTIONS_NO_FMT", "qemu-io"),
+            qemu_io=(program, *_without_format(options)),
             qemu_nbd=words("QEMU_NBD_PROG", "QEMU_NBD_OPTIONS", "qemu-nbd"),
             storage_daemon=words("QSD_PROG", "QSD_OPTIONS", "qemu-storage-daemon"),
         )
+
+    def words(self, program: ProgramName) -> tuple[str, ...]:
+        """Return the words of a program by its name. Raises UsageError where there are none."""
+        words: Sequence[str] = getattr(self, program)
+        if not words:
+            raise UsageError(f"Programs: {program} has no words, so no program")
+        return tuple(words)
+
+    def find(self) -> dict[ProgramName, Path]:
+        """Return the absolute paths of the programs that there are."""
+        found: dict[ProgramName, Path] = {}
+        for program in get_args(ProgramName):
+            with contextlib.suppress(LaunchError):
+                found[program] = Path(located(self.words(program))).absolute()
+        return found
+
+    def require(self, *programs: ProgramName) -> None:
+        """Raise LaunchError, which names all that are missing, unless these are there."""
+        missing: list[LaunchError] = []
+        for program in programs:
+            try:
+                located(self.words(program))
+            except LaunchError as error:
+                missing.append(error)
+        if missing:
+            what = "; ".join(error.what for error in missing)
+            raise LaunchError(what, argv=missing[0].argv) from missing[0]
+
+
+def _without_format(options: Sequence[str]) -> Iterator[str]:
+    """Drop what says how images are described, which our calls do themselves.
+
+    The variables of an iotests run have ``-f qcow2`` in them, or ``--image-opts``.
+    """
+    rest = iter(options)
+    for word in rest:
+        if word in ("-f", "--format"):
+            next(rest, None)
+        elif word != "--image-opts" and not word.startswith("--format="):
+            yield word

@@ -12,11 +12,9 @@ from .probe import probe
 from .run import Limits, ask
 from .target import json_name
 
-LIMITS = Limits()
-
 
 async def info(program: Sequence[str], path: str, format: str, *, timeout: float) -> JsonObject:
-    """Return what ``qemu-img info`` tells of a file by itself, under :data:`LIMITS`.
+    """Return what ``qemu-img info`` tells of a file by itself, under :class:`Limits`.
 
     The format is the one given; a backing file is not opened, an external data file is
     replaced by nothing. Raises UsageError for an image whose data is in other files, and
@@ -36,7 +34,7 @@ async def info(program: Sequence[str], path: str, format: str, *, timeout: float
             if found.data_file is not None:
                 options["data-file"] = {"driver": "null-co", "size": found.virtual_size or 0}
         options["file"] = {"driver": "file", "filename": same_file}
-        command = [*LIMITS.argv(), *program, "info"]
+        command = [*Limits().argv(), *program, "info"]
         done = await ask(
             *(command, ["--output=json", json_name(options)]),
             timeout=timeout,

@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands there, and type-checks."""
+"""What the README and the guides show runs as it stands there, and type-checks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ import pytest
 
 from tests.live.helpers import ROOT, MakeImage
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = {"README.md": 3, "docs/images.md": 5}
+BLOCKS = {
+    f"{page}-{number}": block
+    for page in PAGES
+    for number, block in enumerate(
+        re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    )
+}
 
 
 def test_there_is_something_to_see() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == sum(PAGES.values())
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_block_of_the_readme_runs(number: int, tmp_path: Path, make_image: MakeImage) -> None:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_runs(name: str, tmp_path: Path, make_image: MakeImage) -> None:
     make_image("disk.qcow2")
-    make_image("copy.qcow2")
+    if name.startswith("README"):
+        make_image("copy.qcow2")
+    for raw in ("disk.raw", "upload"):
+        make_image(raw, size="2M", fmt="raw", write="-P 7 0 2M")
     script = tmp_path / "script.py"
-    script.write_text(BLOCKS[number])
+    script.write_text(BLOCKS[name])
     command = [sys.executable, str(script)]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
@@ -33,9 +43,9 @@ def test_a_block_of_the_readme_runs(number: int, tmp_path: Path, make_image: Mak
 
 
 @pytest.mark.timeout(180)
-def test_the_readme_is_strictly_typed(tmp_path: Path) -> None:
+def test_all_blocks_are_strictly_typed(tmp_path: Path) -> None:
     scripts = [tmp_path / f"block{number}.py" for number in range(len(BLOCKS))]
-    for script, block in zip(scripts, BLOCKS, strict=True):
+    for script, block in zip(scripts, BLOCKS.values(), strict=True):
         script.write_text(block)
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "mypy.ini")]
     done = subprocess.run(

@@ -1,0 +1,115 @@
+"""What a system emulator is and can: a machine without anything is asked over QMP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk.codec import Value
+from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.qmp import AsyncQmp, ServerKind
+from qemu_blocksdk.tools.drivers import DriverSupport, creatable, listed, supports
+from qemu_blocksdk.tools.version import Version
+
+from .answers import Answers
+from .qemu import AsyncQemu
+
+versions = Answers[Version]()
+_accelerators = Answers[frozenset[str]]()
+_emulators = Answers["Emulator"]()
+
+
+class Emulator(Value):
+    """A system emulator.
+
+    ``accelerators`` are those that are compiled in; whether this host lets ``kvm`` run shows
+    at a launch. ``default_machine`` is None where a guest's machine has to be named (arm).
+    """
+
+    version: Version
+    target: str
+    default_machine: str | None
+    accelerators: frozenset[str]
+    drivers: Mapping[str, DriverSupport]
+
+
+async def query_emulator(program: str, *, timeout: float) -> Emulator:
+    """Ask a binary, once, ``timeout`` seconds at most for each step. Raises LaunchError."""
+
+    async def ask() -> Emulator:
+        async with _BareVM(
+            program=program, launch_timeout=timeout, command_timeout=timeout
+        ) as bare:
+            machines = await bare.qmp.execute(wire.QueryMachines())
+            found = Emulator(
+                version=await query_version(bare.qmp),
+                target=(await bare.qmp.execute(wire.QueryTarget())).arch,
+                default_machine=next((m.name for m in machines if m.is_default), None),
+                accelerators=await _list_accelerators(bare.qmp),
+                drivers=await _list_drivers(bare.qmp),
+            )
+        versions.tell(program, found.version)
+        _accelerators.tell(program, found.accelerators)
+        return found
+
+    return await _emulators.of(program, ask)
+
+
+async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
+    """Ask a binary for nothing but its accelerators, once. Raises LaunchError."""
+
+    async def ask() -> frozenset[str]:
+        async with _BareVM(program=program, launch_timeout=timeout) as bare:
+            return await _list_accelerators(bare.qmp)
+
+    return await _accelerators.of(program, ask)
+
+
+async def query_version(qmp: AsyncQmp) -> Version:
+    """Ask a QEMU for its version (``query-version``)."""
+    told = await qmp.execute(wire.QueryVersion())
+    return Version(
+        major=told.qemu.major,
+        minor=told.qemu.minor,
+        micro=told.qemu.micro,
+        package=told.package.strip("() "),
+    )
+
+
+async def _list_accelerators(qmp: AsyncQmp) -> frozenset[str]:
+    # `-accel help` leaves qtest out.
+    types = await qmp.execute(wire.QomListTypes(implements="accel"))
+    names = (kind.name for kind in types)
+    return frozenset(name.removesuffix("-accel") for name in names if name.endswith("-accel"))
+
+
+async def _list_drivers(qmp: AsyncQmp) -> dict[str, DriverSupport]:
+    # Introspection tells what is compiled in, not what a distributor's whitelist leaves of it.
+    text = await qmp.execute(
+        wire.HumanMonitorCommand(command_line="drive_add 0 if=none,format=help")
+    )
+    writable = listed(text)
+    if not writable:
+        raise Unsupported("list of its block drivers")
+    return supports(
+        [*writable, *listed(text, read_only=True)],
+        writable=writable,
+        creatable=creatable(await qmp.schema()),
+    )
+
+
+class _BareVM(AsyncQemu):
+    """A QEMU that only answers questions."""
+
+    _kind: ClassVar[ServerKind] = "system"
+
+    async def _arguments(self, monitor_fd: int) -> list[str]:
+        nothing = ["-machine", "none", "-nodefaults", "-display", "none"]
+        return [*nothing, *monitor(monitor_fd), "-S"]
+
+
+def monitor(fd: int) -> tuple[str, ...]:
+    """Return the arguments that offer QMP on a descriptor."""
+    chardev = f"socket,id=blocksdk-qmp,fd={fd}"
+    return "-chardev", chardev, "-mon", "chardev=blocksdk-qmp,mode=control"
