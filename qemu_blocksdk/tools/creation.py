@@ -49,6 +49,9 @@ class EncryptLuks(Value):
     QEMU counts it in milliseconds, and takes 2.0 by default.
     """
 
+    # QEMU 7.2: it times 32768 rounds of the hash by ticks of the clock and gives up where none
+    # passed: on a processor with SHA instructions 12 to 52 of 100 times with sha1, sha224 and
+    # sha256 (the default), and never with the slower sha384, sha512, ripemd160 and md5.
     format: ClassVar[Literal["luks"]] = "luks"
     cipher_alg: QCryptoCipherAlgo | None = None
     cipher_mode: QCryptoCipherMode | None = None

@@ -18,6 +18,7 @@ from qemu_blocksdk.errors import UsageError
 
 from .run import Path, as_file
 from .size import Size, to_bytes
+from .words import doubled
 
 _Kinds = frozenset[object]
 _SIZE, _PATH = frozenset(get_args(Size)), frozenset(get_args(Path))
@@ -52,8 +53,7 @@ def named(
 
 def words(pairs: Mapping[str, str]) -> list[str]:
     """Return ``-o name=value`` for each pair."""
-    doubled = (f"{name}={text.replace(',', ',,')}" for name, text in pairs.items())
-    return [word for option in doubled for word in ("-o", option)]
+    return [word for name, text in pairs.items() for word in ("-o", f"{name}={doubled(text)}")]
 
 
 def _text(value: object, kinds: _Kinds, secret_id: Callable[[Secret], str] | None) -> str:
