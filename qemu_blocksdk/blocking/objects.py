@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
-from qemu_blocksdk.objects.export import AsyncExport, AsyncNbdServer
+from qemu_blocksdk.objects.export import AsyncExport, AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.node import AsyncNode
@@ -75,9 +75,9 @@ __all__ = [
     "Bitmap",
     "EventStream",
     "Export",
+    "ExportServer",
     "Image",
     "Job",
-    "NbdServer",
     "Node",
     "Operation",
     "Process",
@@ -519,17 +519,17 @@ class Node(Face):
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
 
 
-class NbdServer(Face):
+class ExportServer(Face):
     """The NBD server of one QEMU; leaving the block stops it."""
 
     @property
-    def _aio(self) -> AsyncNbdServer:
-        return cast("AsyncNbdServer", self._reach())
+    def _aio(self) -> AsyncExportServer:
+        return cast("AsyncExportServer", self._reach())
 
     @classmethod
     def start(cls, qmp: Qmp, address: NbdAddress) -> Self:
         """Start the server (``nbd-server-start``); see :meth:`Qemu.start_nbd_server`."""
-        return cls._of(portal.run(AsyncNbdServer.start(qmp._aio, address)))
+        return cls._of(portal.run(AsyncExportServer.start(qmp._aio, address)))
 
     @property
     def address(self) -> NbdAddress:
@@ -1241,12 +1241,12 @@ class Qemu(Face):
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
         return portal.run(self._aio.graph())
 
-    def start_nbd_server(self, address: NbdAddress | None = None) -> NbdServer:
+    def start_nbd_server(self, address: NbdAddress | None = None) -> ExportServer:
         """Start QEMU's NBD server; without an address on a unix socket that is ours.
 
         Raises CommandError when one runs already or the address is taken.
         """
-        return NbdServer._of(portal.run(self._aio.start_nbd_server(address)))
+        return ExportServer._of(portal.run(self._aio.start_nbd_server(address)))
 
 
 class StorageDaemon(Qemu):

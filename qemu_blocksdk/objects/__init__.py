@@ -3,7 +3,7 @@
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .emulator import Emulator
-from .export import AsyncExport, AsyncNbdServer
+from .export import AsyncExport, AsyncExportServer
 from .image import AsyncImage
 from .job import AsyncJob
 from .node import AsyncNode
@@ -16,9 +16,9 @@ __all__ = [
     "Accelerator",
     "AsyncBitmap",
     "AsyncExport",
+    "AsyncExportServer",
     "AsyncImage",
     "AsyncJob",
-    "AsyncNbdServer",
     "AsyncNode",
     "AsyncOperation",
     "AsyncQemu",

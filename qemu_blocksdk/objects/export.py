@@ -35,7 +35,7 @@ NbdAddress = str | os.PathLike[str] | tuple[str, int]
 _ids = itertools.count()
 
 
-class AsyncNbdServer:
+class AsyncExportServer:
     """The NBD server of one QEMU; leaving the block stops it."""
 
     def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
