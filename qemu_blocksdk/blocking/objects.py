@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
     from qemu_blocksdk.objects.emulator import Emulator
-    from qemu_blocksdk.objects.export import NbdAddress
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.readable_image import ReadOnlyFormat
     from qemu_blocksdk.objects.toolchain import DriverProgram
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
     from qemu_blocksdk.tools.drivers import DriverSupport
     from qemu_blocksdk.tools.luks import LuksSupport
+    from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
@@ -584,8 +584,8 @@ class Export(Face):
         return self._aio.id
 
     @property
-    def uri(self) -> str:
-        """The NBD URI by which clients reach the export."""
+    def uri(self) -> NbdUri:
+        """Where clients reach the export."""
         return self._aio.uri
 
     def write(self, offset: int, length: int, *, pattern: int = 205) -> None:

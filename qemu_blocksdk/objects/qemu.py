@@ -21,6 +21,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
+from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -30,7 +31,7 @@ from qemu_blocksdk.wire import (
     XDebugQueryBlockGraph,
 )
 
-from .export import AsyncExportServer, NbdAddress
+from .export import AsyncExportServer
 from .node import AsyncNode
 from .scratch import Scratch
 

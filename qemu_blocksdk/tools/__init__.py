@@ -6,6 +6,7 @@ and with the task that waits for it.
 
 from .drivers import DriverSupport
 from .luks import LuksSupport
+from .nbd import NbdUri
 from .programs import Programs
 from .qemu_io import write
 from .run import Completed, ask, run
@@ -15,6 +16,7 @@ __all__ = [
     "Completed",
     "DriverSupport",
     "LuksSupport",
+    "NbdUri",
     "Programs",
     "Version",
     "ask",
