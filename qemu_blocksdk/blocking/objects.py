@@ -26,6 +26,7 @@ from .face import Face
 if TYPE_CHECKING:
     import os
     import signal
+    import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -280,15 +281,17 @@ class Process(Face):
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        listener: socket.socket | None = None,
         ends_itself: bool = False,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Each may be an open descriptor instead, which stays the caller's to close. What
-        ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when there
-        is no such program, UsageError for a NUL character.
+        Each may be an open descriptor instead, which stays the caller's to close, as does a
+        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
+        What ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when
+        there is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, ends_itself=ends_itself)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself)))
 
     @property
     def argv(self) -> tuple[str, ...]:
