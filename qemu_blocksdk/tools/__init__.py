@@ -9,15 +9,23 @@ from .luks import LuksSupport
 from .nbd import NbdUri
 from .programs import Programs
 from .qemu_io import write
+from .qemu_nbd import NbdExport, NbdServerOptions
 from .run import Completed, ask, run
+from .tls import TlsAnon, TlsCredentials, TlsPsk, TlsX509
 from .version import Version
 
 __all__ = [
     "Completed",
     "DriverSupport",
     "LuksSupport",
+    "NbdExport",
+    "NbdServerOptions",
     "NbdUri",
     "Programs",
+    "TlsAnon",
+    "TlsCredentials",
+    "TlsPsk",
+    "TlsX509",
     "Version",
     "ask",
     "run",
