@@ -28,7 +28,7 @@ SOURCES = (
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
     *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
-    "objects/toolchain.py",
+    *("objects/toolchain.py", "objects/nbd_daemon.py", "objects/nbd_server.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

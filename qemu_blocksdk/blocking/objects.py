@@ -11,6 +11,8 @@ from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
 from qemu_blocksdk.objects.export import AsyncExport, AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
+from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
+from qemu_blocksdk.objects.nbd_server import AsyncNbdServer
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Literal, Self, Unpack
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
+    from qemu_blocksdk.tools.qemu_nbd import NbdExport, NbdServerOptions
     from qemu_blocksdk.tools.results import (
         BenchResult,
         BlockGraphInfo,
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
         ImageCheck,
         MapEntry,
     )
+    from qemu_blocksdk.tools.target import Target
+    from qemu_blocksdk.tools.tls import TlsCredentials
     from qemu_blocksdk.tools.version import Version
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
@@ -79,6 +84,8 @@ __all__ = [
     "ExportServer",
     "Image",
     "Job",
+    "NbdDaemon",
+    "NbdServer",
     "Node",
     "Operation",
     "Process",
@@ -1364,3 +1371,175 @@ class Toolchain(Face):
     def query_emulator(self) -> Emulator:
         """Ask the system emulator: target, default machine, accelerators, drivers."""
         return portal.run(self._aio.query_emulator())
+
+
+class NbdDaemon(Face):
+    """A ``qemu-nbd`` that outlives this process; made by :meth:`NbdServer.fork`.
+
+    Used as a context manager, it ends with the block.
+    """
+
+    @property
+    def _aio(self) -> AsyncNbdDaemon:
+        return cast("AsyncNbdDaemon", self._reach())
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._aio.pid
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where clients reach the export."""
+        return self._aio.uri
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._aio.is_running
+
+    def wait(self, *, timeout: float | None = None) -> None:
+        """Wait for the end; the exit status is told to nobody. Raises DeadlineExceeded."""
+        return portal.run(self._aio.wait(timeout=timeout))
+
+    def stop(self, *, grace: float = 5.0) -> None:
+        """End it: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
+
+        Clients are disconnected; SIGKILL loses what they have not flushed.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+
+class NbdServer(Face):
+    """A ``qemu-nbd`` of one's own.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
+    block, with the Python process at the latest; :meth:`fork` makes one that outlives that.
+    """
+
+    @property
+    def _aio(self) -> AsyncNbdServer:
+        return cast("AsyncNbdServer", self._reach())
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        address: NbdAddress | None = None,
+        programs: Programs | None = None,
+        launch_timeout: float = 30.0,
+        **options: Unpack[NbdServerOptions],
+    ) -> None:
+        """Describe a server; nothing is started yet.
+
+        ``address`` is a unix socket's path, or a TCP host and port (0: one that is free);
+        by default a unix socket in a directory of our own. ``launch_timeout`` is in seconds.
+        The other options are those of :class:`~qemu_blocksdk.tools.NbdServerOptions`.
+        Raises UsageError for an address that cannot be right and for negative numbers.
+        """
+
+        self._hold(portal.call(lambda: AsyncNbdServer(target, address=address, programs=programs, launch_timeout=launch_timeout, **options)))
+
+    def launch(self) -> None:
+        """Start the server; it serves when this returns. Nothing is left when that fails.
+
+        Raises LaunchError (with the exit status and what the program said) for an address in
+        use, an image that is missing, locked or not of that format, an unknown bitmap or
+        snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
+        already.
+        """
+        return portal.run(self._aio.launch())
+
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the server: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
+
+        Clients are disconnected; SIGKILL loses what they have not flushed. Returns the exit
+        status, negative for a signal; None when it was never launched.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def wait(self, *, timeout: float | None = None) -> None:
+        """Wait until the server ends: one that is not ``persistent`` does with its last client.
+
+        Raises ToolError (with the exit status and what it said) when it failed or was killed,
+        DeadlineExceeded.
+        """
+        return portal.run(self._aio.wait(timeout=timeout))
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._aio.is_running
+
+    @property
+    def process(self) -> Process:
+        """The process: its id, exit status and output. Raises UsageError before the launch."""
+        return Process._of(self._aio.process)
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where clients reach the export. Raises UsageError while it is not launched."""
+        return self._aio.uri
+
+    def fork(self, *, timeout: float = 30.0) -> NbdDaemon:
+        """Start a server that outlives this process (``qemu-nbd --fork``); it serves at once.
+
+        Nothing ends it but :meth:`NbdDaemon.stop`, a signal or, where it is not
+        ``persistent``, its last client. Raises ToolError with what it said when it could not
+        begin, UsageError without an ``address``, for port 0 and for a path that is taken,
+        DeadlineExceeded, Unsupported.
+        """
+        return NbdDaemon._of(portal.run(self._aio.fork(timeout=timeout)))
+
+    @classmethod
+    def list_exports(
+        cls,
+        uri: NbdUri | str,
+        *,
+        tls: TlsCredentials | None = None,
+        programs: Programs | None = None,
+        timeout: float = 10.0,
+    ) -> Sequence[NbdExport]:
+        """Ask a server what it exports (``qemu-nbd --list``).
+
+        The export that the URI names does not matter. Raises ToolError when the server cannot
+        be reached or refuses, UsageError for what is no URI and for one that needs ``tls``,
+        Unsupported, DeadlineExceeded.
+        """
+        return portal.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))

@@ -6,6 +6,8 @@ from .emulator import Emulator
 from .export import AsyncExport, AsyncExportServer
 from .image import AsyncImage
 from .job import AsyncJob
+from .nbd_daemon import AsyncNbdDaemon
+from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
@@ -19,6 +21,8 @@ __all__ = [
     "AsyncExportServer",
     "AsyncImage",
     "AsyncJob",
+    "AsyncNbdDaemon",
+    "AsyncNbdServer",
     "AsyncNode",
     "AsyncOperation",
     "AsyncQemu",
