@@ -29,6 +29,7 @@ SOURCES = (
     *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
+    *("objects/nbd_daemon.py", "objects/nbd_server.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
-from qemu_blocksdk.objects.export import AsyncExport, AsyncNbdServer
+from qemu_blocksdk.objects.export import AsyncExport, AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
+from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
+from qemu_blocksdk.objects.nbd_server import AsyncNbdServer
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
@@ -27,16 +29,16 @@ from .face import Face
 if TYPE_CHECKING:
     import os
     import signal
+    import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Literal, Self, Unpack
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
     from qemu_blocksdk.objects.emulator import Emulator
-    from qemu_blocksdk.objects.export import NbdAddress
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.readable_image import ReadOnlyFormat
     from qemu_blocksdk.objects.toolchain import DriverProgram
@@ -48,10 +50,12 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
     from qemu_blocksdk.tools.drivers import DriverSupport
     from qemu_blocksdk.tools.luks import LuksSupport
+    from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
     from qemu_blocksdk.tools.qemu_io import IoExtent, IoFailure, IoInfo, IoResult
+    from qemu_blocksdk.tools.qemu_nbd import NbdExport, NbdServerOptions
     from qemu_blocksdk.tools.results import (
         BenchResult,
         BlockGraphInfo,
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
         MapEntry,
     )
     from qemu_blocksdk.tools.run import Completed
+    from qemu_blocksdk.tools.tls import TlsCredentials
     from qemu_blocksdk.tools.version import Version
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
@@ -82,8 +87,10 @@ __all__ = [
     "Bitmap",
     "EventStream",
     "Export",
+    "ExportServer",
     "Image",
     "Job",
+    "NbdDaemon",
     "NbdServer",
     "Node",
     "Operation",
@@ -288,15 +295,17 @@ class Process(Face):
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        listener: socket.socket | None = None,
         ends_itself: bool = False,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Each may be an open descriptor instead, which stays the caller's to close. What
-        ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when there
-        is no such program, UsageError for a NUL character.
+        Each may be an open descriptor instead, which stays the caller's to close, as does a
+        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
+        What ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when
+        there is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, ends_itself=ends_itself)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself)))
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -527,17 +536,17 @@ class Node(Face):
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
 
 
-class NbdServer(Face):
+class ExportServer(Face):
     """The NBD server of one QEMU; leaving the block stops it."""
 
     @property
-    def _aio(self) -> AsyncNbdServer:
-        return cast("AsyncNbdServer", self._reach())
+    def _aio(self) -> AsyncExportServer:
+        return cast("AsyncExportServer", self._reach())
 
     @classmethod
     def start(cls, qmp: Qmp, address: NbdAddress) -> Self:
         """Start the server (``nbd-server-start``); see :meth:`Qemu.start_nbd_server`."""
-        return cls._of(portal.run(AsyncNbdServer.start(qmp._aio, address)))
+        return cls._of(portal.run(AsyncExportServer.start(qmp._aio, address)))
 
     @property
     def address(self) -> NbdAddress:
@@ -592,8 +601,8 @@ class Export(Face):
         return self._aio.id
 
     @property
-    def uri(self) -> str:
-        """The NBD URI by which clients reach the export."""
+    def uri(self) -> NbdUri:
+        """Where clients reach the export."""
         return self._aio.uri
 
     def write(self, offset: int, length: int, *, pattern: int = 205) -> None:
@@ -749,13 +758,17 @@ class Image(Face):
     @classmethod
     def at_uri(
         cls,
-        uri: str,
+        uri: NbdUri | str,
         *,
         format: ImageFormat = "raw",
+        tls: TlsCredentials | None = None,
         programs: Programs | None = None,
     ) -> Self:
-        """Name what an NBD server offers, by its URI. Raises UsageError for another URI."""
-        return cls._of(portal.call(lambda: AsyncImage.at_uri(uri, format=format, programs=programs)))
+        """Name what an NBD server offers.
+
+        Raises UsageError for what is no NBD URI and for one with TLS without credentials.
+        """
+        return cls._of(portal.call(lambda: AsyncImage.at_uri(uri, format=format, tls=tls, programs=programs)))
 
     @property
     def path(self) -> Path:
@@ -1260,12 +1273,12 @@ class Qemu(Face):
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
         return portal.run(self._aio.graph())
 
-    def start_nbd_server(self, address: NbdAddress | None = None) -> NbdServer:
+    def start_nbd_server(self, address: NbdAddress | None = None) -> ExportServer:
         """Start QEMU's NBD server; without an address on a unix socket that is ours.
 
         Raises CommandError when one runs already or the address is taken.
         """
-        return NbdServer._of(portal.run(self._aio.start_nbd_server(address)))
+        return ExportServer._of(portal.run(self._aio.start_nbd_server(address)))
 
 
 class StorageDaemon(Qemu):
@@ -1638,3 +1651,174 @@ class QemuIo(Face):
     def resume(self, tag: str) -> None:
         """Let a suspended request go on."""
         return portal.run(self._aio.resume(tag))
+
+
+class NbdDaemon(Face):
+    """A ``qemu-nbd`` that outlives this process; made by :meth:`NbdServer.fork`.
+
+    Used as a context manager, it ends with the block.
+    """
+
+    @property
+    def _aio(self) -> AsyncNbdDaemon:
+        return cast("AsyncNbdDaemon", self._reach())
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._aio.pid
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where clients reach the export."""
+        return self._aio.uri
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._aio.is_running
+
+    def wait(self, *, timeout: float | None = None) -> None:
+        """Wait for the end; the exit status is told to nobody. Raises DeadlineExceeded."""
+        return portal.run(self._aio.wait(timeout=timeout))
+
+    def stop(self, *, grace: float = 5.0) -> None:
+        """End it: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
+
+        Clients are disconnected; SIGKILL loses what they have not flushed.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+
+class NbdServer(Face):
+    """A ``qemu-nbd`` of one's own.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
+    block, with the Python process at the latest; :meth:`fork` makes one that outlives that.
+    """
+
+    @property
+    def _aio(self) -> AsyncNbdServer:
+        return cast("AsyncNbdServer", self._reach())
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        address: NbdAddress | None = None,
+        launch_timeout: float = 30.0,
+        **options: Unpack[NbdServerOptions],
+    ) -> None:
+        """Describe a server; nothing is started yet.
+
+        ``address`` is a unix socket's path, or a TCP host and port (0: one that is free);
+        by default a unix socket in a directory of our own. ``launch_timeout`` is in seconds.
+        The other options are those of :class:`~qemu_blocksdk.tools.NbdServerOptions`.
+        Raises UsageError for an address that cannot be right and for negative numbers.
+        """
+
+        self._hold(portal.call(lambda: AsyncNbdServer(image._aio, address=address, launch_timeout=launch_timeout, **options)))
+
+    def launch(self) -> None:
+        """Start the server; it serves when this returns. Nothing is left when that fails.
+
+        Raises LaunchError (with the exit status and what the program said) for an address in
+        use, an image that is missing, locked or not of that format, an unknown bitmap or
+        snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
+        already.
+        """
+        return portal.run(self._aio.launch())
+
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the server: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
+
+        Clients are disconnected; SIGKILL loses what they have not flushed. Returns the exit
+        status, negative for a signal; None when it was never launched.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def wait(self, *, timeout: float | None = None) -> None:
+        """Wait until the server ends: one that is not ``persistent`` does with its last client.
+
+        Raises ToolError (with the exit status and what it said) when it failed or was killed,
+        DeadlineExceeded.
+        """
+        return portal.run(self._aio.wait(timeout=timeout))
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._aio.is_running
+
+    @property
+    def process(self) -> Process:
+        """The process: its id, exit status and output. Raises UsageError before the launch."""
+        return Process._of(self._aio.process)
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where clients reach the export. Raises UsageError while it is not launched."""
+        return self._aio.uri
+
+    def fork(self, *, timeout: float = 30.0) -> NbdDaemon:
+        """Start a server that outlives this process (``qemu-nbd --fork``); it serves at once.
+
+        Nothing ends it but :meth:`NbdDaemon.stop`, a signal or, where it is not
+        ``persistent``, its last client. Raises ToolError with what it said when it could not
+        begin, UsageError without an ``address``, for port 0 and for a path that is taken,
+        DeadlineExceeded, Unsupported.
+        """
+        return NbdDaemon._of(portal.run(self._aio.fork(timeout=timeout)))
+
+    @classmethod
+    def list_exports(
+        cls,
+        uri: NbdUri | str,
+        *,
+        tls: TlsCredentials | None = None,
+        programs: Programs | None = None,
+        timeout: float = 10.0,
+    ) -> Sequence[NbdExport]:
+        """Ask a server what it exports (``qemu-nbd --list``).
+
+        The export that the URI names does not matter. Raises ToolError when the server cannot
+        be reached or refuses, UsageError for what is no URI and for one that needs ``tls``,
+        Unsupported, DeadlineExceeded.
+        """
+        return portal.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))

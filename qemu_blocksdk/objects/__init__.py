@@ -3,9 +3,11 @@
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .emulator import Emulator
-from .export import AsyncExport, AsyncNbdServer
+from .export import AsyncExport, AsyncExportServer
 from .image import AsyncImage
 from .job import AsyncJob
+from .nbd_daemon import AsyncNbdDaemon
+from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
@@ -17,8 +19,10 @@ __all__ = [
     "Accelerator",
     "AsyncBitmap",
     "AsyncExport",
+    "AsyncExportServer",
     "AsyncImage",
     "AsyncJob",
+    "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
     "AsyncOperation",

@@ -8,10 +8,10 @@ import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self
-from urllib.parse import quote, urlencode
 
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.wire import (
     BlockExportAdd,
     BlockExportDel,
@@ -30,13 +30,10 @@ from .image import AsyncImage
 from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
 
-NbdAddress = str | os.PathLike[str] | tuple[str, int]
-"""Where an NBD server listens: a unix socket's path, or a TCP host and port."""
-
 _ids = itertools.count()
 
 
-class AsyncNbdServer:
+class AsyncExportServer:
     """The NBD server of one QEMU; leaving the block stops it."""
 
     def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
@@ -80,7 +77,9 @@ class AsyncNbdServer:
             bitmaps=bitmaps,
         )
         await self._qmp.execute(BlockExportAdd(options=options))
-        return AsyncExport(self._qmp, export_id, nbd_uri(self._address, name or node.name))
+        address = self._address if isinstance(self._address, tuple) else os.fspath(self._address)
+        uri = NbdUri(address=address, export=name or node.name)
+        return AsyncExport(self._qmp, export_id, uri)
 
     async def stop(self) -> None:
         """Stop the server and end its connections (``nbd-server-stop``)."""
@@ -102,7 +101,7 @@ class AsyncNbdServer:
 class AsyncExport:
     """An export of a node; leaving the block removes it."""
 
-    def __init__(self, qmp: AsyncQmp, export_id: str, uri: str) -> None:
+    def __init__(self, qmp: AsyncQmp, export_id: str, uri: NbdUri) -> None:
         self._qmp = qmp
         self._id = export_id
         self._uri = uri
@@ -113,8 +112,8 @@ class AsyncExport:
         return self._id
 
     @property
-    def uri(self) -> str:
-        """The NBD URI by which clients reach the export."""
+    def uri(self) -> NbdUri:
+        """Where clients reach the export."""
         return self._uri
 
     async def write(self, offset: int, length: int, *, pattern: int = 0xCD) -> None:
@@ -151,12 +150,3 @@ class AsyncExport:
 
     def __repr__(self) -> str:
         return f"<export {self._id!r} at {self._uri}>"
-
-
-def nbd_uri(address: NbdAddress, export: str) -> str:
-    """Return the NBD URI of an export."""
-    name = quote(export, safe="")
-    if isinstance(address, tuple):
-        host, port = address
-        return f"nbd://{f'[{host}]' if ':' in host else host}:{port}/{name}"
-    return f"nbd+unix:///{name}?{urlencode({'socket': os.fspath(address)}, quote_via=quote)}"

@@ -137,6 +137,7 @@ class AsyncImage(EditableImage):
             target_is_zero=("--target-is-zero", target_is_zero),
         )
         words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
+        words += [word for image in [*sources, target] for word in image._target.objects]
         words += [] if in_place else target._creation_words(options)
         names = [source._target.filename for source in sources]
         there = target._as_second()

@@ -21,6 +21,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
+from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -30,7 +31,7 @@ from qemu_blocksdk.wire import (
     XDebugQueryBlockGraph,
 )
 
-from .export import AsyncNbdServer, NbdAddress
+from .export import AsyncExportServer
 from .node import AsyncNode
 from .scratch import Scratch
 
@@ -230,7 +231,7 @@ class AsyncQemu:
             await self.qmp.execute(QueryNamedBlockNodes(flat=True)),
         )
 
-    async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncNbdServer:
+    async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncExportServer:
         """Start QEMU's NBD server; without an address on a unix socket that is ours.
 
         Raises CommandError when one runs already or the address is taken.
@@ -238,7 +239,7 @@ class AsyncQemu:
         if address is None:
             self._scratch = self._scratch or Scratch()
             address = self._scratch.path / "nbd.sock"
-        return await AsyncNbdServer.start(self.qmp, address)
+        return await AsyncExportServer.start(self.qmp, address)
 
     def __repr__(self) -> str:
         state = f"pid {self.process.pid}" if self.is_running else "not running"

@@ -20,6 +20,7 @@ from qemu_blocksdk.tools.creation import (
     is_encrypted,
     options_of,
 )
+from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.probe import ImageProbe, probe
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.results import (
@@ -33,6 +34,7 @@ from qemu_blocksdk.tools.results import (
 from qemu_blocksdk.tools.run import Completed, as_file, ask, run
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.tls import TlsCredentials
 from qemu_blocksdk.tools.untrusted import info as untrusted_info
 from qemu_blocksdk.tools.words import AioMode, CacheMode, doubled, flags
 from qemu_blocksdk.wire import (
@@ -113,13 +115,19 @@ class ReadableImage:
 
     @classmethod
     def at_uri(
-        cls, uri: str, *, format: ImageFormat = "raw", programs: Programs | None = None
+        cls,
+        uri: NbdUri | str,
+        *,
+        format: ImageFormat = "raw",
+        tls: TlsCredentials | None = None,
+        programs: Programs | None = None,
     ) -> Self:
-        """Name what an NBD server offers, by its URI. Raises UsageError for another URI."""
-        if not uri.startswith(("nbd:", "nbds:", "nbd+unix:", "nbds+unix:")):
-            raise UsageError(f"{uri!r} is no NBD URI")
-        target = Target(filename=uri, format=format, secrets={})
-        return cls._of_target(target, format, programs)
+        """Name what an NBD server offers.
+
+        Raises UsageError for what is no NBD URI and for one with TLS without credentials.
+        """
+        parsed = NbdUri.parse(uri) if isinstance(uri, str) else uri
+        return cls._of_target(Target.of_nbd(parsed, format, tls), format, programs)
 
     @classmethod
     def _of_target(cls, target: Target, format: str, programs: Programs | None) -> Self:

@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import weakref
@@ -29,6 +30,8 @@ from .deadline import within
 from .leash import Leash
 
 _TAIL = 4096
+_RUN = 'exec "$@"'
+_RUN_AS_SERVER = f"export LISTEN_PID=$$ LISTEN_FDS=1 && {_RUN} 3<&0 </dev/null"
 
 
 class AsyncProcess:
@@ -64,20 +67,25 @@ class AsyncProcess:
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        listener: socket.socket | None = None,
         ends_itself: bool = False,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
-        Each may be an open descriptor instead, which stays the caller's to close. What
-        ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when there
-        is no such program, UsageError for a NUL character.
+        Each may be an open descriptor instead, which stays the caller's to close, as does a
+        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
+        What ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when
+        there is no such program, UsageError for a NUL character.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
-        guarded = argv if ends_itself else _dying_with_us(argv)
+        run = _RUN if listener is None else _RUN_AS_SERVER
+        guarded = argv if ends_itself else _dying_with_us(argv, run)
         leash = Leash() if ends_itself else None
         if leash is not None:
             stdin = leash.child_end
+        elif listener is not None:
+            stdin = listener.fileno()
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
         started: list[subprocess.Popen[bytes]] = []
@@ -202,13 +210,12 @@ def located(argv: Sequence[str]) -> str:
     return path
 
 
-def _dying_with_us(argv: Sequence[str]) -> list[str]:
+def _dying_with_us(argv: Sequence[str], run: str) -> list[str]:
     program, guard = located(argv), shutil.which("setpriv")
     if guard is None:
         raise LaunchError("no program 'setpriv' (of util-linux)", argv=masked_words(argv))
     # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
-    condition = 'test "$PPID" = "$0" && exec "$@"'
-    shell = ["sh", "-c", condition, str(os.getpid())]
+    shell = ["sh", "-c", f'test "$PPID" = "$0" && {run}', str(os.getpid())]
     return [guard, "--pdeathsig", "KILL", *shell, program, *argv[1:]]
 
 

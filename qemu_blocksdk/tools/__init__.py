@@ -23,10 +23,12 @@ from .creation import (
 )
 from .drivers import DriverSupport
 from .luks import LuksSupport
+from .nbd import NbdUri
 from .probe import ImageProbe
 from .programs import Programs
 from .progress import ToolProgress
 from .qemu_io import IoExtent, IoFailure, IoInfo, IoResult
+from .qemu_nbd import NbdExport, NbdServerOptions
 from .results import (
     BenchResult,
     BlockGraphInfo,
@@ -36,6 +38,7 @@ from .results import (
     MapEntry,
 )
 from .run import Completed
+from .tls import TlsAnon, TlsCredentials, TlsPsk, TlsX509
 from .version import Version
 from .words import AioMode, CacheMode, Preallocation
 
@@ -73,8 +76,15 @@ __all__ = [
     "IoResult",
     "LuksSupport",
     "MapEntry",
+    "NbdExport",
+    "NbdServerOptions",
+    "NbdUri",
     "Preallocation",
     "Programs",
+    "TlsAnon",
+    "TlsCredentials",
+    "TlsPsk",
+    "TlsX509",
     "ToolProgress",
     "Version",
 ]

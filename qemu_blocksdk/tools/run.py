@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -150,7 +151,10 @@ def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], lis
     objects: list[str] = []
     try:
         for secret_id, secret in secrets.items():
-            fd = os.memfd_create("secret", os.MFD_CLOEXEC)
+            memory = os.memfd_create("secret", os.MFD_CLOEXEC)
+            # Not 3, where a server finds its socket (``AsyncProcess.spawn``).
+            fd = fcntl.fcntl(memory, fcntl.F_DUPFD_CLOEXEC, 4)
+            os.close(memory)
             fds.append(fd)
             os.write(fd, secret.reveal())
             objects += ["--object", f"secret,id={secret_id},file=/dev/fd/{fd}"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from qemu_blocksdk.codec import JsonObject, Secret, Value, encode, redact
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
+from .nbd import NbdUri
 from .run import Path, as_file
+from .tls import CREDENTIALS, TlsCredentials, tls_object, tls_secrets
 
 KEY = "blocksdk-key"
 """The id of the secret that opens an encrypted image."""
@@ -19,25 +21,27 @@ KEY = "blocksdk-key"
 class Target(Value):
     """What goes on a tool's command line: the file name, the format, and secrets by their ids.
 
-    Without a ``format`` the file name (``json:{...}``) tells it.
+    Without a ``format`` the file name (``json:{...}``) tells it. ``objects`` are options that
+    define what else it refers to.
     """
 
     filename: str
     format: str | None = None
     secrets: Mapping[str, Secret]
+    objects: Sequence[str] = ()
 
     def words(self, option: str = "-f") -> list[str]:
         """Return the option that tells the format, then the file name."""
         return [*self.format_words(option), self.filename]
 
     def format_words(self, option: str = "-f") -> list[str]:
-        """Return the option that tells the format, where one is needed."""
-        return [] if self.format is None else [option, self.format]
+        """Return the option that tells the format, where one is needed, after the objects."""
+        return [*self.objects, *([] if self.format is None else [option, self.format])]
 
     def spelled_words(self) -> list[str]:
         """Return the file name with the format in it, for commands that have no ``-f``."""
         if self.format is None:
-            return [self.filename]
+            return [*self.objects, self.filename]
         name = self.filename.replace(",", ",,")
         return ["--image-opts", f"driver={self.format},file.filename={name}"]
 
@@ -59,6 +63,17 @@ class Target(Value):
         file: JsonObject = {"filename": name}
         filename = json_name({"driver": format, **members, "file": file})
         return cls(filename=filename, secrets={key: secret})
+
+    @classmethod
+    def of_nbd(cls, uri: NbdUri, format: str, tls: TlsCredentials | None) -> Target:
+        """Name what an NBD server offers."""
+        # By its options: a name in a URI is cleaned as if it were a path.
+        file = encode(uri.options(tls_creds=None if tls is None else CREDENTIALS))
+        return cls(
+            filename=json_name({"driver": format, "file": cast("JsonObject", file)}),
+            secrets=tls_secrets(tls),
+            objects=[] if tls is None else tls_object(tls, endpoint="client"),
+        )
 
     @classmethod
     def of_options(cls, options: BlockdevOptions, secrets: Mapping[str, Secret]) -> Target:

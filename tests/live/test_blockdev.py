@@ -226,7 +226,7 @@ def test_an_export_is_reached_and_removed(daemon: StorageDaemon) -> None:
         with pytest.raises(CommandError, match="already running"):
             daemon.start_nbd_server()
         with server.export(node, name="ex port/ä") as export:
-            assert "virtual size: 1 MiB" in run("qemu-img", "info", export.uri)
+            assert "virtual size: 1 MiB" in run("qemu-img", "info", str(export.uri))
             with pytest.raises(CommandError, match="ex port"):
                 server.export(node, name="ex port/ä")
         assert daemon.qmp.execute(QueryBlockExports()) == []
@@ -239,7 +239,7 @@ def test_an_nbd_server_listens_on_tcp(daemon: StorageDaemon) -> None:
         port = probe.getsockname()[1]
     node = daemon.add_node(NullCo(node_name="n", size=1 << 20))
     with daemon.start_nbd_server(("127.0.0.1", port)) as server, server.export(node) as export:
-        assert "virtual size: 1 MiB" in run("qemu-img", "info", export.uri)
+        assert "virtual size: 1 MiB" in run("qemu-img", "info", str(export.uri))
 
 
 def test_a_vm_sends_events_that_the_storage_daemon_has_not() -> None:

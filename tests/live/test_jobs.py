@@ -66,7 +66,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
     node.backup(full_node).run(timeout=20)
     full_node.delete()
     with daemon.start_nbd_server() as server, server.export(node, writable=True) as export:
-        write_with_qemu_io(export.uri, "write -P 2 1M 128k", "write -P 3 10M 64k", fmt="raw")
+        write_with_qemu_io(str(export.uri), "write -P 2 1M 128k", "write -P 3 10M 64k", fmt="raw")
     bitmap_info = _only_bitmap(node)
     assert (bitmap_info.name, bitmap_info.count) == ("seen", 192 * 1024)
 

@@ -343,7 +343,7 @@ def test_an_export_is_reached_by_its_uri(daemon: StorageDaemon, tmp_path: Path) 
             assert io.read(0, 512, pattern=4).pattern_matches is True
             assert io.length() == MIB
         with pytest.raises(ToolError, match="not available"):
-            QemuIo(Image.at_uri(export.uri.replace("disk", "other"))).open()
+            QemuIo(Image.at_uri(str(export.uri).replace("disk", "other"))).open()
 
 
 def test_an_encrypted_image_is_opened_and_no_one_sees_the_secret(tmp_path: Path) -> None:

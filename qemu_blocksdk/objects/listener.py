@@ -1,0 +1,113 @@
+"""A listening socket for an NBD server to inherit, and how one learns that it serves.
+
+The first client in the queue is ours, and has said good-bye before the server is started:
+its connection ends when the server begins to serve, or when the server ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import weakref
+from pathlib import Path
+from typing import cast
+
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.tools.nbd import NbdAddress
+from qemu_blocksdk.tools.run import as_file
+
+_MAX_PATH = 107
+_GREETING = b"NBDMAGIC"
+# A client's flags in the fixed newstyle handshake, then the option ABORT without data.
+_GOOD_BYE = struct.pack(">I8sII", 0b11, b"IHAVEOPT", 2, 0)
+
+
+class Listener:
+    """A socket that listens at ``address``; leaving the block closes what is open here of it."""
+
+    def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
+        self.sock = sock
+        self.address = address
+        self._client = socket.socket(sock.family, socket.SOCK_STREAM)
+        self._client.setblocking(False)
+        self._last_resort = weakref.finalize(self, _remove, address, portal.home)
+
+    @classmethod
+    async def at(cls, address: str | tuple[str, int]) -> Listener:
+        """Listen at an address that is :func:`checked`; port 0 becomes a free one.
+
+        Raises OSError, also where a socket's file is left from somebody before.
+        """
+        loop = asyncio.get_running_loop()
+        if isinstance(address, str):
+            listener = cls(_listening(address, socket.AF_UNIX), address)
+        else:
+            host, port = address
+            family, *_, place = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+            sock = _listening(place, family)
+            listener = cls(sock, (host, sock.getsockname()[1]))
+        with contextlib.ExitStack() as undo:
+            undo.callback(listener.remove)
+            undo.enter_context(listener)
+            await loop.sock_connect(listener._client, listener.sock.getsockname())
+            await loop.sock_sendall(listener._client, _GOOD_BYE)
+            undo.pop_all()
+        return listener
+
+    async def is_served(self) -> bool:
+        """Wait until somebody serves, or nobody has the socket any more; tell which."""
+        self.sock.close()
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            while data := await asyncio.get_running_loop().sock_recv(self._client, 256):
+                said += data
+        return said.startswith(_GREETING)
+
+    def remove(self) -> None:
+        """Delete the socket's file, if it has one. May be repeated."""
+        self._last_resort()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+        self._client.close()
+
+
+def _listening(place: object, family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(cast("str", place))  # whatever is an address in the family
+        sock.listen(socket.SOMAXCONN)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def checked(address: NbdAddress) -> str | tuple[str, int]:
+    """Return an address as it is used. Raises UsageError for one that cannot be right."""
+    if isinstance(address, tuple):
+        host, port = address
+        if not host or not 0 <= port < 1 << 16:
+            raise UsageError(f"{host!r} and {port} are no TCP address to listen at")
+        return host, port
+    path = as_file(address)
+    length = len(os.fsencode(path))
+    if length > _MAX_PATH:
+        raise UsageError(
+            f"{path!r} has {length} bytes: the path of a unix socket has {_MAX_PATH} at most"
+        )
+    return path
+
+
+def _remove(address: str | tuple[str, int], home: portal.Home) -> None:
+    if isinstance(address, str) and home.is_here:
+        with contextlib.suppress(OSError):
+            Path(address).unlink()

@@ -1,0 +1,258 @@
+"""qemu-nbd: an image for NBD clients, while no QEMU has it open for writing.
+
+The listening socket is made here and inherited, the way systemd does it: a port that is
+free is found without a race, and nobody's socket is taken away. (``--selinux-label`` has
+no meaning then, and the kernel's client, ``--connect``, is no business of a library.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from qemu_blocksdk.codec import masked
+from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
+from qemu_blocksdk.qmp import AsyncProcess, finish, portal
+from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
+from qemu_blocksdk.tools.qemu_nbd import (
+    HANDSHAKE_LIMIT,
+    NbdExport,
+    NbdServerOptions,
+    address_words,
+    assert_offers,
+    list_exports,
+    server_words,
+)
+from qemu_blocksdk.tools.run import handed_over
+from qemu_blocksdk.tools.tls import TlsCredentials, tls_secrets
+
+from .image import AsyncImage
+from .listener import Listener, checked
+from .nbd_daemon import AsyncNbdDaemon
+from .scratch import Scratch
+
+
+class AsyncNbdServer:
+    """A ``qemu-nbd`` of one's own.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
+    block, with the Python process at the latest; :meth:`fork` makes one that outlives that.
+    """
+
+    def __init__(
+        self,
+        image: AsyncImage,
+        *,
+        address: NbdAddress | None = None,
+        launch_timeout: float = 30.0,
+        **options: Unpack[NbdServerOptions],
+    ) -> None:
+        """Describe a server; nothing is started yet.
+
+        ``address`` is a unix socket's path, or a TCP host and port (0: one that is free);
+        by default a unix socket in a directory of our own. ``launch_timeout`` is in seconds.
+        The other options are those of :class:`~qemu_blocksdk.tools.NbdServerOptions`.
+        Raises UsageError for an address that cannot be right and for negative numbers.
+        """
+        self._target = image._target
+        self._address = None if address is None else checked(address)
+        self._programs = image._programs
+        self._launch_timeout = launch_timeout
+        self._options = options
+        self._words = [*server_words(options), *self._target.words()]
+        self._secrets = {**self._target.secrets, **tls_secrets(options.get("tls"))}
+        self._home = portal.home
+        self._is_launching = False
+        self._process: AsyncProcess | None = None
+        self._listener: Listener | None = None
+        self._scratch: Scratch | None = None
+
+    # -- life ---------------------------------------------------------------------------
+
+    async def launch(self) -> None:
+        """Start the server; it serves when this returns. Nothing is left when that fails.
+
+        Raises LaunchError (with the exit status and what the program said) for an address in
+        use, an image that is missing, locked or not of that format, an unknown bitmap or
+        snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
+        already.
+        """
+        if self.is_running or self._is_launching:
+            raise UsageError(f"{self!r} is already running")
+        self._is_launching = True
+        try:
+            await self._launch()
+        finally:
+            self._is_launching = False
+
+    async def _launch(self) -> None:
+        self._clean()
+        self._process = None
+        await self._assert_offered()
+        try:
+            async with asyncio.timeout(self._launch_timeout):
+                await self._serve()
+        except BaseException as error:
+            late = self._failure(f"qemu-nbd was not ready within {self._launch_timeout:g} s")
+            await finish(self._stop(grace=0.0))
+            if isinstance(error, TimeoutError):
+                raise late from error
+            raise
+
+    async def _assert_offered(self) -> None:
+        if "handshake_limit" in self._options:
+            await assert_offers(self._programs.qemu_nbd, HANDSHAKE_LIMIT)
+
+    async def _serve(self) -> None:
+        address = self._address
+        if address is None:
+            self._scratch = Scratch()
+            address = checked(self._scratch.path / "nbd.sock")
+        try:
+            self._listener = listener = await Listener.at(address)
+        except OSError as error:
+            what = f"cannot listen at {words(address)}: {error.strerror}"
+            raise self._failure(what) from error
+        with listener:
+            with handed_over(self._secrets) as (objects, fds):
+                # The program has to be qemu-nbd itself or become it: the socket is meant for
+                # one process id.
+                self._process = await AsyncProcess.spawn(
+                    [*self._programs.qemu_nbd, *objects, *self._words],
+                    pass_fds=fds,
+                    listener=listener.sock,
+                )
+            if not await listener.is_served():
+                await self._process.wait()
+                raise self._failure("qemu-nbd ended before it was ready")
+
+    def _failure(self, what: str) -> LaunchError:
+        process = self._process
+        if process is None:
+            return LaunchError(what, argv=[*self._programs.qemu_nbd, *self._words])
+        return LaunchError(
+            what,
+            argv=process.argv,
+            exit_status=process.exit_status,
+            output=process.output_tail(),
+        )
+
+    async def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the server: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
+
+        Clients are disconnected; SIGKILL loses what they have not flushed. Returns the exit
+        status, negative for a signal; None when it was never launched.
+        """
+        return await finish(self._stop(grace))
+
+    async def _stop(self, grace: float) -> int | None:
+        process = self._process
+        status = None if process is None else process.exit_status
+        if process is not None and status is None:
+            status = await process.end(grace=grace)
+        self._clean()
+        return status
+
+    def _clean(self) -> None:
+        if self._listener is not None:
+            self._listener.remove()
+        if self._scratch is not None:
+            self._scratch.remove()
+        self._listener = self._scratch = None
+
+    async def wait(self, *, timeout: float | None = None) -> None:
+        """Wait until the server ends: one that is not ``persistent`` does with its last client.
+
+        Raises ToolError (with the exit status and what it said) when it failed or was killed,
+        DeadlineExceeded.
+        """
+        status = await self.process.wait(timeout=timeout)
+        if status:
+            output = self.process.output_tail()
+            raise ToolError(self.process.argv, exit_status=status, output=output, what="ended")
+
+    async def __aenter__(self) -> Self:
+        await self.launch()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A child that came of os.fork() in here leaves the block too; the server is its parent's.
+        if self._home.is_here:
+            await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.exit_status is None
+
+    @property
+    def process(self) -> AsyncProcess:
+        """The process: its id, exit status and output. Raises UsageError before the launch."""
+        if self._process is None:
+            raise UsageError(f"{self!r} has not been launched")
+        return self._process
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where clients reach the export. Raises UsageError while it is not launched."""
+        if self._listener is None:
+            raise UsageError(f"{self!r} has not been launched")
+        return self._uri(self._listener.address)
+
+    def _uri(self, address: str | tuple[str, int]) -> NbdUri:
+        export = self._options.get("export_name", "")
+        return NbdUri(address=address, export=export, tls="tls" in self._options)
+
+    # -- without us ---------------------------------------------------------------------
+
+    async def fork(self, *, timeout: float = 30.0) -> AsyncNbdDaemon:
+        """Start a server that outlives this process (``qemu-nbd --fork``); it serves at once.
+
+        Nothing ends it but :meth:`AsyncNbdDaemon.stop`, a signal or, where it is not
+        ``persistent``, its last client. Raises ToolError with what it said when it could not
+        begin, UsageError without an ``address``, for port 0 and for a path that is taken,
+        DeadlineExceeded, Unsupported.
+        """
+        address = self._address
+        if address is None or (isinstance(address, tuple) and not address[1]):
+            raise UsageError(f"{self!r} needs an address that is known, and outlives this process")
+        await self._assert_offered()
+        return await AsyncNbdDaemon._start(
+            self._programs.qemu_nbd,
+            [*address_words(address), *self._words],
+            secrets=self._secrets,
+            uri=self._uri(address),
+            timeout=timeout,
+        )
+
+    @classmethod
+    async def list_exports(
+        cls,
+        uri: NbdUri | str,
+        *,
+        tls: TlsCredentials | None = None,
+        programs: Programs | None = None,
+        timeout: float = 10.0,
+    ) -> Sequence[NbdExport]:
+        """Ask a server what it exports (``qemu-nbd --list``).
+
+        The export that the URI names does not matter. Raises ToolError when the server cannot
+        be reached or refuses, UsageError for what is no URI and for one that needs ``tls``,
+        Unsupported, DeadlineExceeded.
+        """
+        where = NbdUri.parse(uri) if isinstance(uri, str) else uri
+        program = (programs or Programs()).qemu_nbd
+        return await list_exports(program, where, tls=tls, timeout=timeout)
+
+    def __repr__(self) -> str:
+        state = f"pid {self.process.pid}" if self.is_running else "not running"
+        return f"<{type(self).__name__} of {masked(self._target.filename)!r}: {state}>"

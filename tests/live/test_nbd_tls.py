@@ -1,0 +1,135 @@
+"""NBD over TLS: who is let in, who is not, and what is shown of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qemu_blocksdk import Image, NbdServer, QemuIo
+from qemu_blocksdk.codec import Secret
+from qemu_blocksdk.errors import LaunchError, ToolError, Unsupported, UsageError
+from qemu_blocksdk.tools import NbdUri, TlsAnon, TlsPsk, TlsX509
+from tests.live.helpers import MakeImage, run
+
+pytestmark = pytest.mark.timeout(60)
+
+KEY = "0123456789abcdef" * 4
+HERE = ("localhost", 0)
+"""The name that the server's certificate is for."""
+
+
+@pytest.fixture
+def image(make_image: MakeImage) -> Image:
+    return Image(make_image(size="1M"), format="qcow2")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A directory with a user's key, whose name could be read as an option."""
+    folder = tmp_path / "keys,id=x"
+    folder.mkdir()
+    (folder / "keys.psk").write_text(f"alice:{KEY}\n")
+    return folder
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A directory with those of an authority, a client and a server, whose key is locked."""
+
+    def make(name: str, who: str, *options: str) -> None:
+        files = ["-keyout", f"{tmp_path}/{name}-key.pem", "-out", f"{tmp_path}/{name}-cert.pem"]
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]
+        run("openssl", "req", "-x509", *kind, *files, "-subj", f"/O=tests/CN={who}", *options)
+
+    by = ["-CA", f"{tmp_path}/ca-cert.pem", "-CAkey", f"{tmp_path}/ca-key.pem"]
+    by += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    by += ["-addext", "subjectAltName=DNS:localhost"]
+    try:
+        make("ca", "authority", "-nodes")
+    except FileNotFoundError:
+        pytest.skip("no program 'openssl' to make certificates with")
+    make("client", "client", "-nodes", *by)
+    make("server", "server", "-passout", "pass:geheim", *by)
+    return tmp_path
+
+
+def test_a_client_with_a_key_is_let_in(image: Image, keys: Path) -> None:
+    alice = TlsPsk(directory=keys, username="alice")
+    with NbdServer(image, tls=TlsPsk(directory=keys), export_name="a b") as server:
+        assert str(server.uri).startswith("nbds+unix:///a%20b?socket=")
+        assert NbdServer.list_exports(server.uri, tls=alice)[0].name == "a b"
+        assert NbdServer.list_exports(str(server.uri), tls=alice)[0].name == "a b"
+        remote = Image.at_uri(server.uri, tls=alice)
+        assert remote.info().virtual_size == 1 << 20
+        copy = Image(keys / "copy", format="raw")
+        remote.convert(copy).run()
+        assert copy.compare(remote).run().is_equal
+        with QemuIo(remote) as io:
+            assert io.read(0, 512, pattern=0).operations == 1
+        assert KEY not in str(server.process.argv) + server.process.output()
+
+
+def test_who_has_no_key_is_kept_out(image: Image, keys: Path, tmp_path: Path) -> None:
+    with NbdServer(image, tls=TlsPsk(directory=keys)) as server:
+        with pytest.raises(UsageError, match="TLS credentials"):
+            NbdServer.list_exports(server.uri)
+        with pytest.raises(ToolError, match="TLS negotiation required"):
+            NbdServer.list_exports(NbdUri(address=server.uri.address))
+        with pytest.raises(ToolError, match="TLS handshake failed"):
+            NbdServer.list_exports(server.uri, tls=TlsAnon())
+        (tmp_path / "keys.psk").write_text(f"alice:{KEY[::-1]}\n")
+        with pytest.raises(ToolError, match="TLS handshake failed"):
+            NbdServer.list_exports(server.uri, tls=TlsPsk(directory=tmp_path, username="alice"))
+
+
+def test_strangers_talk_in_private(image: Image) -> None:
+    with NbdServer(image, tls=TlsAnon()) as server:
+        assert NbdServer.list_exports(server.uri, tls=TlsAnon())[0].size == 1 << 20
+
+
+def test_a_locked_key_is_opened_with_a_password_that_is_shown_nowhere(
+    image: Image, certificates: Path
+) -> None:
+    tls = TlsX509(directory=certificates, password=Secret("geheim"))
+    with NbdServer(image, tls=tls, address=HERE) as server:
+        client = TlsX509(directory=certificates)
+        assert NbdServer.list_exports(server.uri, tls=client)[0].size == 1 << 20
+        assert b"geheim" not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+        assert "geheim" not in f"{server!r} {server.process.argv}"
+    with pytest.raises(LaunchError, match="Decryption has failed"):
+        NbdServer(image, tls=TlsX509(directory=certificates), address=HERE).launch()
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_clients_are_admitted_by_name(image: Image, certificates: Path, who: str) -> None:
+    tls = TlsX509(directory=certificates, password=Secret("geheim"))
+    with NbdServer(image, tls=tls, tls_authz=[f"O=tests,CN={who}"], address=HERE) as server:
+        client = TlsX509(directory=certificates)
+        if who == "client":
+            assert NbdServer.list_exports(server.uri, tls=client)[0].size == 1 << 20
+        else:
+            with pytest.raises(ToolError):
+                NbdServer.list_exports(server.uri, tls=client)
+            assert "O=tests,CN=client is denied" in server.process.output()
+
+
+def test_a_certificate_is_for_a_host_that_the_uri_may_name(
+    image: Image, certificates: Path, qemu_version: tuple[int, int]
+) -> None:
+    tls = TlsX509(directory=certificates, password=Secret("geheim"))
+    client = TlsX509(directory=certificates)
+    with NbdServer(image, tls=tls) as server:
+        with pytest.raises(ToolError, match="No hostname"):
+            NbdServer.list_exports(server.uri, tls=client)
+        named = NbdUri(address=server.uri.address, tls=True, tls_hostname="localhost")
+        if qemu_version < (9, 0):
+            with pytest.raises(Unsupported, match="--tls-hostname"):
+                NbdServer.list_exports(named, tls=client)
+        else:
+            assert NbdServer.list_exports(named, tls=client)[0].size == 1 << 20
+
+
+def test_credentials_that_are_not_there_are_told(image: Image, tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="nowhere"):
+        NbdServer(image, tls=TlsPsk(directory=tmp_path / "nowhere")).launch()
