@@ -22,8 +22,8 @@ MIB = 1 << 20
 WORD = "hunter2-öß,=:\"'"
 SECRET = Secret(WORD)
 KINDS: dict[str, tuple[Literal["luks", "qcow2"], CreationOptions]] = {
-    "luks": ("luks", CreateLuks(iter_time=0.01)),
-    "qcow2": ("qcow2", CreateQcow2(encrypt=EncryptLuks(iter_time=0.01))),
+    "luks": ("luks", CreateLuks(hash_alg="sha512", iter_time=0.01)),
+    "qcow2": ("qcow2", CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01))),
 }
 
 
@@ -111,17 +111,17 @@ def test_a_wrong_secret_opens_nothing(kind: str, tmp_path: Path) -> None:
 def test_two_secrets_work_in_one_call(tmp_path: Path) -> None:
     one = Image(tmp_path / "one", format="luks", secret=Secret("1"))
     other = Image(tmp_path / "other", format="qcow2", secret=Secret("2"))
-    one.create(MIB, CreateLuks(iter_time=0.01))
-    one.convert(other, CreateQcow2(encrypt=EncryptLuks(iter_time=0.01))).run()
+    one.create(MIB, CreateLuks(hash_alg="sha512", iter_time=0.01))
+    one.convert(other, CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01))).run()
     assert one.compare(other).run().is_equal
     third = Image(tmp_path / "third", format="luks", secret=Secret("3"))
-    third.create(MIB, CreateLuks(iter_time=0.01))
+    third.create(MIB, CreateLuks(hash_alg="sha512", iter_time=0.01))
     one.convert(third, in_place=True).run()
     assert one.compare(third).run().is_equal
 
 
 def test_an_overlay_of_an_encrypted_image(tmp_path: Path) -> None:
-    options = CreateQcow2(encrypt=EncryptLuks(iter_time=0.01))
+    options = CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01))
     base = Image(tmp_path / "base", format="qcow2", secret=SECRET)
     base.create(MIB, options)
     top = Image(tmp_path / "top", format="qcow2", secret=SECRET)
@@ -132,7 +132,7 @@ def test_an_overlay_of_an_encrypted_image(tmp_path: Path) -> None:
 
 def test_an_encrypted_image_is_resized_checked_and_mapped(tmp_path: Path) -> None:
     image = Image(tmp_path / "disk", format="qcow2", secret=SECRET)
-    image.create(MIB, CreateQcow2(encrypt=EncryptLuks(iter_time=0.01)))
+    image.create(MIB, CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01)))
     image.resize("2M")
     image.create_snapshot("s")
     image.add_bitmap("b")
