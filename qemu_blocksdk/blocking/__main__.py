@@ -24,7 +24,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
-    *("qmp/events.py", "qmp/connection.py", "qmp/process.py"),
+    *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
     *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
     *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),

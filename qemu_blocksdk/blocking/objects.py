@@ -120,6 +120,24 @@ class EventStream(Face, Generic[E_co]):
     def _aio(self) -> AsyncEventStream[E_co]:
         return cast("AsyncEventStream[E_co]", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     def get(self, *, timeout: float | None = None) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
@@ -144,6 +162,20 @@ class EventStream(Face, Generic[E_co]):
         except StopAsyncIteration:
             raise StopIteration from None
 
+
+class Qmp(Face):
+    """A QMP connection to a running QEMU or storage daemon.
+
+    Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
+    limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the connection
+    (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown whether
+    the command ran; the connection stays usable.
+    """
+
+    @property
+    def _aio(self) -> AsyncQmp:
+        return cast("AsyncQmp", self._reach())
+
     def __enter__(self) -> Self:
         portal.run(self._aio.__aenter__())
         return self
@@ -161,20 +193,6 @@ class EventStream(Face, Generic[E_co]):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
-
-
-class Qmp(Face):
-    """A QMP connection to a running QEMU or storage daemon.
-
-    Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
-    limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the connection
-    (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown whether
-    the command ran; the connection stays usable.
-    """
-
-    @property
-    def _aio(self) -> AsyncQmp:
-        return cast("AsyncQmp", self._reach())
 
     @classmethod
     def connect(
@@ -195,24 +213,6 @@ class Qmp(Face):
     def close(self) -> None:
         """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
         return portal.run(self._aio.close())
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -364,6 +364,24 @@ class Job(Face):
     def _aio(self) -> AsyncJob:
         return cast("AsyncJob", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     @classmethod
     def start(cls, qmp: Qmp, command: Command[None], *, job_id: str, kind: str) -> Self:
         """Send a command that starts a job with ``auto-dismiss`` off; return it in flight.
@@ -415,24 +433,6 @@ class Job(Face):
         A job that is over stays as it ended. Raises ConnectionLost, DeadlineExceeded.
         """
         return portal.run(self._aio.cancel(timeout=timeout))
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
 
 class Bitmap(Face):
@@ -543,6 +543,24 @@ class ExportServer(Face):
     def _aio(self) -> AsyncExportServer:
         return cast("AsyncExportServer", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     @classmethod
     def start(cls, qmp: Qmp, address: NbdAddress) -> Self:
         """Start the server (``nbd-server-start``); see :meth:`Qemu.start_nbd_server`."""
@@ -569,6 +587,14 @@ class ExportServer(Face):
         """Stop the server and end its connections (``nbd-server-stop``)."""
         return portal.run(self._aio.stop())
 
+
+class Export(Face):
+    """An export of a node; leaving the block removes it."""
+
+    @property
+    def _aio(self) -> AsyncExport:
+        return cast("AsyncExport", self._reach())
+
     def __enter__(self) -> Self:
         portal.run(self._aio.__aenter__())
         return self
@@ -586,14 +612,6 @@ class ExportServer(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
-
-
-class Export(Face):
-    """An export of a node; leaving the block removes it."""
-
-    @property
-    def _aio(self) -> AsyncExport:
-        return cast("AsyncExport", self._reach())
 
     @property
     def id(self) -> str:
@@ -620,6 +638,19 @@ class Export(Face):
         """
         return portal.run(self._aio.delete(mode=mode, timeout=timeout))
 
+
+class Operation(Face, Generic[T_co]):
+    """An operation of qemu-img in flight.
+
+    Got from the verb that starts it (``image.convert(...)``). As a context manager it is
+    cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
+    a name that was to be made.
+    """
+
+    @property
+    def _aio(self) -> AsyncOperation[T_co]:
+        return cast("AsyncOperation[T_co]", self._reach())
+
     def __enter__(self) -> Self:
         portal.run(self._aio.__aenter__())
         return self
@@ -637,19 +668,6 @@ class Export(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
-
-
-class Operation(Face, Generic[T_co]):
-    """An operation of qemu-img in flight.
-
-    Got from the verb that starts it (``image.convert(...)``). As a context manager it is
-    cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
-    a name that was to be made.
-    """
-
-    @property
-    def _aio(self) -> AsyncOperation[T_co]:
-        return cast("AsyncOperation[T_co]", self._reach())
 
     @property
     def is_over(self) -> bool:
@@ -693,24 +711,6 @@ class Operation(Face, Generic[T_co]):
     def cancel(self) -> None:
         """End the tool and wait until it is gone and what it left is removed."""
         return portal.run(self._aio.cancel())
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
 
 class Image(Face):
@@ -1183,6 +1183,24 @@ class Qemu(Face):
     def _aio(self) -> AsyncQemu:
         return cast("AsyncQemu", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     def __init__(
         self,
         *,
@@ -1215,24 +1233,6 @@ class Qemu(Face):
         May be repeated.
         """
         return portal.run(self._aio.stop(grace=grace))
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
     @property
     def is_running(self) -> bool:
@@ -1409,6 +1409,24 @@ class QemuIo(Face):
     def _aio(self) -> AsyncQemuIo:
         return cast("AsyncQemuIo", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     def __init__(
         self,
         image: Image,
@@ -1447,24 +1465,6 @@ class QemuIo(Face):
         somebody else killed it.
         """
         return portal.run(self._aio.close())
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
     def raw(self, command: str, *, timeout: float | None = None) -> str:
         """Have qemu-io carry out a command line; return all that it printed meanwhile.
@@ -1663,6 +1663,24 @@ class NbdDaemon(Face):
     def _aio(self) -> AsyncNbdDaemon:
         return cast("AsyncNbdDaemon", self._reach())
 
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
     @property
     def pid(self) -> int:
         """The process id."""
@@ -1689,6 +1707,18 @@ class NbdDaemon(Face):
         """
         return portal.run(self._aio.stop(grace=grace))
 
+
+class NbdServer(Face):
+    """A ``qemu-nbd`` of one's own.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
+    block, with the Python process at the latest; :meth:`fork` makes one that outlives that.
+    """
+
+    @property
+    def _aio(self) -> AsyncNbdServer:
+        return cast("AsyncNbdServer", self._reach())
+
     def __enter__(self) -> Self:
         portal.run(self._aio.__aenter__())
         return self
@@ -1706,18 +1736,6 @@ class NbdDaemon(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
-
-
-class NbdServer(Face):
-    """A ``qemu-nbd`` of one's own.
-
-    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
-    block, with the Python process at the latest; :meth:`fork` makes one that outlives that.
-    """
-
-    @property
-    def _aio(self) -> AsyncNbdServer:
-        return cast("AsyncNbdServer", self._reach())
 
     def __init__(
         self,
@@ -1762,24 +1780,6 @@ class NbdServer(Face):
         DeadlineExceeded.
         """
         return portal.run(self._aio.wait(timeout=timeout))
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
 
     @property
     def is_running(self) -> bool:

@@ -6,11 +6,11 @@ import contextlib
 import itertools
 import os
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Literal, Self
 
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.wire import (
     BlockExportAdd,
@@ -33,7 +33,7 @@ from .qemu_io import AsyncQemuIo
 _ids = itertools.count()
 
 
-class AsyncExportServer:
+class AsyncExportServer(Resource):
     """The NBD server of one QEMU; leaving the block stops it."""
 
     def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
@@ -85,20 +85,12 @@ class AsyncExportServer:
         """Stop the server and end its connections (``nbd-server-stop``)."""
         await self._qmp.execute(NbdServerStop())
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         with contextlib.suppress(BlockSdkError):
             await finish(self.stop())
 
 
-class AsyncExport:
+class AsyncExport(Resource):
     """An export of a node; leaving the block removes it."""
 
     def __init__(self, qmp: AsyncQmp, export_id: str, uri: NbdUri) -> None:
@@ -136,15 +128,7 @@ class AsyncExport:
             await self._qmp.execute(BlockExportDel(id=self._id, mode=mode))
             await events.get(timeout=timeout)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         with contextlib.suppress(BlockSdkError):
             await finish(self.delete(mode="hard"))
 

@@ -8,7 +8,6 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Self
 
 from qemu_blocksdk.codec import Command
@@ -21,6 +20,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp, finish
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.wire import JobCancel, JobDismiss, JobInfo, JobStatus, JobStatusChange, QueryJobs
 
 _ids = itertools.count()
@@ -33,7 +33,7 @@ def new_job_id(kind: str) -> str:
     return f"{kind}-{os.getpid():x}-{next(_ids)}"
 
 
-class AsyncJob:
+class AsyncJob(Resource):
     """A background operation of QEMU, from its start to its dismissal.
 
     Got from the verb that starts it (``node.backup(...)``). It is dismissed here when it
@@ -185,15 +185,7 @@ class AsyncJob:
         with contextlib.suppress(BlockSdkError):
             await finish(self.cancel(timeout=_PATIENCE))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await self._unwind()
 
     def __repr__(self) -> str:

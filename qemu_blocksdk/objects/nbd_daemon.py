@@ -14,20 +14,19 @@ import signal
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 from qemu_blocksdk.qmp import finish, portal
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import run
 
 from .scratch import Scratch
 
 
-class AsyncNbdDaemon:
+class AsyncNbdDaemon(Resource):
     """A ``qemu-nbd`` that outlives this process; made by :meth:`AsyncNbdServer.fork`.
 
     Used as a context manager, it ends with the block.
@@ -129,15 +128,7 @@ class AsyncNbdDaemon:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         if self._home.is_here:
             await self.stop()
 

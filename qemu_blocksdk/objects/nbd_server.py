@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self, Unpack
+from typing import Unpack
 
 from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, finish, portal
 from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.qemu_nbd import (
@@ -36,7 +36,7 @@ from .nbd_daemon import AsyncNbdDaemon
 from .scratch import Scratch
 
 
-class AsyncNbdServer:
+class AsyncNbdServer(Resource):
     """A ``qemu-nbd`` of one's own.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
@@ -175,16 +175,10 @@ class AsyncNbdServer:
             output = self.process.output_tail()
             raise ToolError(self.process.argv, exit_status=status, output=output, what="ended")
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         await self.launch()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; the server is its parent's.
         if self._home.is_here:
             await self.stop()

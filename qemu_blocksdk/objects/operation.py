@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded
 from qemu_blocksdk.qmp import finish, portal
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.progress import ToolProgress
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class AsyncOperation(Generic[T_co]):
+class AsyncOperation(Resource, Generic[T_co]):
     """An operation of qemu-img in flight.
 
     Got from the verb that starts it (``image.convert(...)``). As a context manager it is
@@ -119,15 +119,7 @@ class AsyncOperation(Generic[T_co]):
         self._task.cancel()
         await asyncio.wait((self._task,))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await finish(self.cancel())
 
     def __repr__(self) -> str:

@@ -9,8 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
-from types import TracebackType
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
 from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import (
@@ -21,6 +20,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.wire import (
     BlockdevAdd,
@@ -39,7 +39,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu:
+class AsyncQemu(Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -162,16 +162,10 @@ class AsyncQemu:
             self._scratch = None
         return status
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         await self.launch()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; QEMU is its parent's.
         if self._home.is_here:
             await self.stop()

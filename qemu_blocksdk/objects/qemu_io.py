@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import qemu_io_answers as answers
 from qemu_blocksdk.tools.qemu_io import (
     MAX,
@@ -36,7 +35,7 @@ from .image import AsyncImage
 _STEP = 1 << 20
 
 
-class AsyncQemuIo:
+class AsyncQemuIo(Resource):
     """A session of ``qemu-io``, open while the block runs.
 
     Offsets and lengths are in bytes, times in seconds. A request that fails raises
@@ -106,16 +105,10 @@ class AsyncQemuIo:
         if dialog is not None:
             await dialog.close()
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         await self.open()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; qemu-io is its parent's.
         if self._home.is_here:
             with contextlib.suppress(BlockSdkError) if error else contextlib.nullcontext():

@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Protocol, Self, TypeVar, cast, overload
 
 from qemu_blocksdk.codec import (
@@ -46,6 +45,7 @@ from .gate import Gate, ServerKind
 from .ids import Ids
 from .link import Link
 from .message import dumps, parse, request_line, result, with_id
+from .resource import Resource
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
@@ -64,7 +64,7 @@ class Peer(Protocol):
         ...
 
 
-class AsyncQmp:
+class AsyncQmp(Resource):
     """A QMP connection to a running QEMU or storage daemon.
 
     Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
@@ -163,15 +163,7 @@ class AsyncQmp:
             self._gate.forget()
         self._fail(ConnectionLost("the connection was closed"))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         await self.close()
 
     @property

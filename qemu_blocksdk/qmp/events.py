@@ -11,12 +11,13 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
 from qemu_blocksdk import wire
 from qemu_blocksdk.codec import Event, JsonObject, decode_event
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, UsageError
+
+from .resource import Resource
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
@@ -78,7 +79,7 @@ class Register:
                 stream._finish()
 
 
-class AsyncEventStream(Generic[E_co]):
+class AsyncEventStream(Resource, Generic[E_co]):
     """Events of one connection, from the moment of subscribing, in order of arrival.
 
     Iterate with ``async for``, or take one with :meth:`get`. Events wait in the stream
@@ -162,15 +163,7 @@ class AsyncEventStream(Generic[E_co]):
     async def __anext__(self) -> E_co:
         return await self._next()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
