@@ -26,8 +26,9 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
-    *("objects/operation.py", "objects/readable_image.py", "objects/editable_image.py"),
-    *("objects/image.py", "objects/qemu.py", "objects/daemon.py", "objects/vm.py"),
+    *("objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
+    *("objects/editable_image.py", "objects/image.py", "objects/qemu.py"),
+    *( "objects/daemon.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
 )

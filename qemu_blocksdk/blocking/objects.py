@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress
     from qemu_blocksdk.objects.emulator import Emulator
+    from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.qemu import Program
-    from qemu_blocksdk.objects.readable_image import ReadOnlyFormat
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.schema import Schema
-    from qemu_blocksdk.tools import Programs
+    from qemu_blocksdk.tools import ImageFormat, Programs
     from qemu_blocksdk.tools.amendment import AmendOptions
-    from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
+    from qemu_blocksdk.tools.creation import CreationOptions
     from qemu_blocksdk.tools.drivers import DriverSupport
     from qemu_blocksdk.tools.luks import LuksSupport
     from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
@@ -772,7 +772,7 @@ class Image(Face):
 
     @property
     def path(self) -> Path:
-        """Where the image is. Raises UsageError for one that was named by options."""
+        """Where the image is, absolute. Raises UsageError for one that was named by options."""
         return self._aio.path
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
 from typing import Self, cast
 
 from qemu_blocksdk.codec import Secret
@@ -22,14 +21,14 @@ from qemu_blocksdk.tools.creation import (
 )
 from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
-from qemu_blocksdk.tools.run import as_file
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.words import CacheMode, flags
 
 from .editable_image import EditableImage
+from .named_image import ReadOnlyFormat
 from .operation import AsyncOperation
-from .readable_image import ReadOnlyFormat, snapshot_words
+from .readable_image import snapshot_words
 from .thread import in_thread
 
 _NEW = "blocksdk-new"
@@ -62,6 +61,8 @@ class AsyncImage(EditableImage):
         """
         words = self._creation_words(options)
         if backing is not None:
+            if not unsafe:
+                backing._assert_openable(may_guess=False)
             if backing._target.secrets and not unsafe:
                 # QEMU would open it for its size, and there is no option to tell its key.
                 size = (await backing.info()).virtual_size if size is None else size
@@ -113,8 +114,8 @@ class AsyncImage(EditableImage):
         saves writing zeros: cancelled, it leaves that half-written.
         """
         sources = [self, *append]
-        for source in sources:
-            source._assert_openable(may_guess=False)
+        for opened in [*sources, *([] if backing is None else [backing])]:
+            opened._assert_openable(may_guess=False)
         formats = {source.format for source in sources}
         if len(formats) > 1:
             raise UsageError(f"images of several formats cannot be joined: {sorted(formats)}")
@@ -240,7 +241,7 @@ class AsyncImage(EditableImage):
     def _draft(self, *, replace: bool) -> Generator[str]:
         """Give the name to write the image under until it is whole."""
         if self.path.is_block_device():
-            yield as_file(self.path)
+            yield str(self.path)
             return
-        with beside(Path(as_file(self.path)), replace=replace) as draft:
+        with beside(self.path, replace=replace) as draft:
             yield str(draft)

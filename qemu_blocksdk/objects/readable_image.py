@@ -6,13 +6,10 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from qemu_blocksdk.codec import JsonValue, Secret, decode
-from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import Programs
-from qemu_blocksdk.tools.chain import assert_openable
 from qemu_blocksdk.tools.creation import (
     CreationOptions,
     ImageFormat,
@@ -20,7 +17,6 @@ from qemu_blocksdk.tools.creation import (
     is_encrypted,
     options_of,
 )
-from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.probe import ImageProbe, probe
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.results import (
@@ -31,144 +27,33 @@ from qemu_blocksdk.tools.results import (
     ImageCheck,
     MapEntry,
 )
-from qemu_blocksdk.tools.run import Completed, as_file, ask, run
+from qemu_blocksdk.tools.run import Completed, ask
 from qemu_blocksdk.tools.size import to_bytes
-from qemu_blocksdk.tools.target import Target
-from qemu_blocksdk.tools.tls import TlsCredentials
 from qemu_blocksdk.tools.untrusted import info as untrusted_info
 from qemu_blocksdk.tools.words import AioMode, CacheMode, doubled, flags
 from qemu_blocksdk.wire import (
-    BlockdevOptions,
-    BlockdevQcow2EncryptionLuks,
-    BlockdevQcowEncryptionAes,
-    File,
-    Luks,
-    Parallels,
-    Qcow,
-    Qcow2,
-    Qed,
-    Raw,
     SnapshotInfo,
-    Vdi,
-    Vhdx,
-    Vmdk,
-    Vpc,
 )
 
+from .named_image import OTHER_KEY, NamedImage
 from .operation import AsyncOperation
 
 if TYPE_CHECKING:
     from .image import AsyncImage
 
-ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
-"""Formats that QEMU reads and does not write."""
-
-_OTHER = "blocksdk-other"
 _MEASURED = Secret("the size does not depend on it")
 
 
-class ReadableImage:
-    """What can be asked of an image; :class:`AsyncImage` can change it as well.
+class ReadableImage(NamedImage):
+    """What can be asked of an image.
 
-    The format is always told, never guessed. Names are literal: neither a protocol nor an
-    option is ever read into one. A verb that asks has a time limit, ``timeout`` in seconds;
-    as many run at once as there are processors.
+    A verb that asks has a time limit, ``timeout`` in seconds; as many run at once as there
+    are processors.
 
     All raise ToolError with the tool's words (no such file, no permission, locked by a
     running QEMU, not that format), LaunchError without the tool, DeadlineExceeded, and
     UsageError for a backing chain that loops.
     """
-
-    def __init__(
-        self,
-        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-        *,
-        format: ImageFormat | ReadOnlyFormat,
-        secret: Secret | None = None,
-        programs: Programs | None = None,
-    ) -> None:
-        """Name an image; whether it is there shows when it is used.
-
-        ``secret`` opens an encrypted one.
-        """
-        self._target = Target.of_file(path, format, secret)
-        self._path = os.fsdecode(path)
-        self._format: str = format
-        self._secret = secret
-        self._programs = programs or Programs()
-
-    @classmethod
-    def from_options(
-        cls,
-        options: BlockdevOptions,
-        *,
-        secrets: Mapping[str, Secret] | None = None,
-        programs: Programs | None = None,
-    ) -> Self:
-        """Name an image by the options that open it, all children inside.
-
-        ``secrets`` has those that the options refer to (``key_secret``), by their ids.
-        Raises UsageError for options that hold a secret themselves.
-        """
-        target = Target.of_options(options, secrets or {})
-        return cls._of_target(target, options.driver, programs)
-
-    @classmethod
-    def at_uri(
-        cls,
-        uri: NbdUri | str,
-        *,
-        format: ImageFormat = "raw",
-        tls: TlsCredentials | None = None,
-        programs: Programs | None = None,
-    ) -> Self:
-        """Name what an NBD server offers.
-
-        Raises UsageError for what is no NBD URI and for one with TLS without credentials.
-        """
-        parsed = NbdUri.parse(uri) if isinstance(uri, str) else uri
-        return cls._of_target(Target.of_nbd(parsed, format, tls), format, programs)
-
-    @classmethod
-    def _of_target(cls, target: Target, format: str, programs: Programs | None) -> Self:
-        self = cls.__new__(cls)
-        self._target, self._path, self._format = target, "", format
-        self._secret, self._programs = None, programs or Programs()
-        return self
-
-    @property
-    def path(self) -> Path:
-        """Where the image is. Raises UsageError for one that was named by options."""
-        if not self._path:
-            raise UsageError(f"{self!r} has no path of its own")
-        return Path(self._path)
-
-    @property
-    def format(self) -> str:
-        """The image's format."""
-        return self._format
-
-    def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
-        """Return the options by which a running QEMU opens the image as a node of that name.
-
-        ``key_secret`` is the id of the secret there that opens an encrypted one
-        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options, and
-        for a format that has no class in :mod:`qemu_blocksdk.blockdev`.
-        """
-        file = File(filename=str(self.path))
-        if self._format == "qcow2":
-            lock = (
-                None if key_secret is None else BlockdevQcow2EncryptionLuks(key_secret=key_secret)
-            )
-            return Qcow2(node_name=node_name, file=file, encrypt=lock)
-        if self._format == "qcow":
-            aes = BlockdevQcowEncryptionAes(key_secret=key_secret) if key_secret else None
-            return Qcow(node_name=node_name, file=file, encrypt=aes)
-        if self._format == "luks":
-            return Luks(node_name=node_name, file=file, key_secret=key_secret)
-        if self._format not in _PLAIN:
-            raise UsageError(f"{self!r}: name a {self._format} image by its options")
-        return _PLAIN[self._format](node_name=node_name, file=file)
 
     # -- questions ----------------------------------------------------------------------
 
@@ -192,7 +77,7 @@ class ReadableImage:
         QEMU has locked.
         """
         if untrusted:
-            path, tool = as_file(self.path), self._programs.qemu_img
+            path, tool = str(self.path), self._programs.qemu_img
             found = await untrusted_info(tool, path, self._format, timeout=timeout)
             return decode(BlockGraphInfo, found)
         done = await self._ask("info", _json(force_share), self._target.words(), timeout=timeout)
@@ -343,58 +228,6 @@ class ReadableImage:
 
     # -- what the verbs share -----------------------------------------------------------
 
-    def _name_for_others(self) -> str:
-        """The name by which another image refers to this one as its backing file."""
-        return as_file(self._path) if self._path else self._target.filename
-
-    def _as_second(self) -> Target:
-        """How a tool is told of the image where another one's secret has the usual id."""
-        if self._secret is None:
-            return self._target
-        return Target.of_file(self._path, self._format, self._secret, key=_OTHER)
-
-    def _assert_openable(self, *, may_guess: bool = True) -> None:
-        """Raise UsageError for a backing chain that QEMU should not open.
-
-        One that loops or, unless QEMU ``may_guess``, does not tell its formats.
-        """
-        if self._path:
-            assert_openable(as_file(self._path), self._format, may_guess=may_guess)
-
-    async def _ask(
-        self,
-        command: str,
-        *words: Sequence[str],
-        accept: Sequence[int] = (0,),
-        timeout: float | None,
-    ) -> Completed:
-        return await ask(
-            [*self._programs.qemu_img, command],
-            [word for some in words for word in some],
-            timeout=timeout,
-            accept=accept,
-            secrets=self._target.secrets,
-        )
-
-    async def _run(
-        self,
-        command: str,
-        words: Sequence[str],
-        *,
-        timeout: float | None = None,
-        accept: Sequence[int] = (0,),
-        secrets: Mapping[str, Secret] | None = None,
-        on_output: Callable[[bytes], None] | None = None,
-    ) -> Completed:
-        return await run(
-            [*self._programs.qemu_img, command],
-            words,
-            timeout=timeout,
-            accept=accept,
-            secrets=self._target.secrets if secrets is None else secrets,
-            on_output=on_output,
-        )
-
     async def _check(
         self,
         *,
@@ -422,21 +255,6 @@ class ReadableImage:
         if seconds is None:
             raise done.failure("did not tell the time that it took")
         return BenchResult(count=count, buffer_size=buffer_size, seconds=float(seconds[1]))
-
-    def __repr__(self) -> str:
-        name = self._path if self._path else self._target.filename
-        return f"<{self._format} image {name!r}>"
-
-
-_PLAIN: Mapping[str, type[Raw | Vdi | Vmdk | Vhdx | Vpc | Parallels | Qed]] = {
-    "raw": Raw,
-    "vdi": Vdi,
-    "vmdk": Vmdk,
-    "vhdx": Vhdx,
-    "vpc": Vpc,
-    "parallels": Parallels,
-    "qed": Qed,
-}
 
 
 def _json(force_share: bool) -> list[str]:
@@ -486,11 +304,11 @@ async def _measure(
     timeout: float | None,
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
-    created = creation_words(wanted, key_secret=_OTHER if is_encrypted(wanted) else None)
+    created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
     done = await ask(
         [*programs.qemu_img, "measure"],
         ["-O", wanted.format, *created, *words],
         timeout=timeout,
-        secrets={**secrets, _OTHER: _MEASURED},
+        secrets={**secrets, OTHER_KEY: _MEASURED},
     )
     return decode(BlockMeasureInfo, done.json_object())

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import IO, Self
+from typing import Self
 
 from qemu_blocksdk.codec import masked, masked_words
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
@@ -41,7 +41,7 @@ class AsyncProcess:
         self,
         argv: Sequence[str],
         popen: subprocess.Popen[bytes],
-        log: IO[bytes],
+        log: int,
         leash: Leash | None,
     ) -> None:
         self._argv = tuple(argv)
@@ -55,7 +55,7 @@ class AsyncProcess:
         self._home = portal.home
         self._last_resort = weakref.finalize(self, _kill, popen, self._home, leash)
         # Not with the end of the process: what it said is asked for afterwards.
-        weakref.finalize(self, log.close).atexit = False
+        weakref.finalize(self, os.close, log).atexit = False
 
     @classmethod
     async def spawn(
@@ -86,7 +86,8 @@ class AsyncProcess:
             stdin = leash.child_end
         elif listener is not None:
             stdin = listener.fileno()
-        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        with tempfile.TemporaryFile() as file:
+            log = os.dup(file.fileno())
 
         started: list[subprocess.Popen[bytes]] = []
 
@@ -118,7 +119,7 @@ class AsyncProcess:
                 leash.drop()
             for child in started:
                 _kill(child, portal.home, None)
-            log.close()
+            os.close(log)
             if isinstance(error, OSError):
                 located(argv)
                 shown = masked_words(argv)
@@ -189,12 +190,12 @@ class AsyncProcess:
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
-        return self._read(max(0, os.fstat(self._log.fileno()).st_size - _TAIL))
+        return self._read(max(0, os.fstat(self._log).st_size - _TAIL))
 
     def _read(self, start: int) -> str:
         # pread: the child writes at the offset that it shares with us.
-        size = os.fstat(self._log.fileno()).st_size - start
-        return masked(os.pread(self._log.fileno(), size, start).decode(errors="replace"))
+        size = os.fstat(self._log).st_size - start
+        return masked(os.pread(self._log, size, start).decode(errors="replace"))
 
 
 def located(argv: Sequence[str]) -> str:

@@ -262,3 +262,16 @@ def test_any_name_that_a_file_may_have_works(
     assert image.info(untrusted=True).virtual_size == MIB
     assert name in os.listdir(folder)  # noqa: PTH208 - a Path would not do for every name
     shutil.rmtree(folder)
+
+
+def test_a_relative_name_is_that_of_the_folder_it_was_named_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = Image("disk", format="qcow2")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    image.create(MIB)
+    assert image.path == tmp_path / "disk"
+    assert image.info().virtual_size == MIB
+    assert list((tmp_path / "elsewhere").iterdir()) == []
