@@ -28,7 +28,7 @@ def main(source: str, target: str) -> None:
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except (BlockSdkError, OSError) as error:
+    except BlockSdkError as error:
         sys.exit(f"convert: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; nothing is left behind")

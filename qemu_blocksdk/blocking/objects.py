@@ -297,15 +297,17 @@ class Process(Face):
         stderr: int | None = None,
         listener: socket.socket | None = None,
         ends_itself: bool = False,
+        under: Sequence[str] = (),
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when
-        there is no such program, UsageError for a NUL character.
+        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        another program, which becomes this one (``prlimit``). Raises LaunchError when there
+        is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -794,7 +796,7 @@ class Image(Face):
         """Tell the format of a file by its header, and what makes it dangerous.
 
         No QEMU is started and no other file looked at. Raises UsageError for what is no
-        regular file or block device, is empty or contradicts itself; OSError.
+        regular file or block device, cannot be read, is empty or contradicts itself.
         """
         return portal.run(AsyncImage.probe(path))
 

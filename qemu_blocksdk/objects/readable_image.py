@@ -62,7 +62,7 @@ class ReadableImage(NamedImage):
         """Tell the format of a file by its header, and what makes it dangerous.
 
         No QEMU is started and no other file looked at. Raises UsageError for what is no
-        regular file or block device, is empty or contradicts itself; OSError.
+        regular file or block device, cannot be read, is empty or contradicts itself.
         """
         return await asyncio.to_thread(probe, path)
 

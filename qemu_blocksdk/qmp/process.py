@@ -69,18 +69,22 @@ class AsyncProcess:
         stderr: int | None = None,
         listener: socket.socket | None = None,
         ends_itself: bool = False,
+        under: Sequence[str] = (),
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster. Raises LaunchError when
-        there is no such program, UsageError for a NUL character.
+        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        another program, which becomes this one (``prlimit``). Raises LaunchError when there
+        is no such program, UsageError for a NUL character.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
         run = _RUN if listener is None else _RUN_AS_SERVER
-        guarded = argv if ends_itself else _dying_with_us(argv, run)
+        for command in (under, argv) if under else ():
+            located(command)
+        guarded = [*under, *argv] if ends_itself else _dying_with_us(argv, run)
         leash = Leash() if ends_itself else None
         if leash is not None:
             stdin = leash.child_end

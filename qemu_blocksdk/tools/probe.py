@@ -71,25 +71,43 @@ class ImageProbe(Value):
 def probe(path: str | os.PathLike[str]) -> ImageProbe:
     """Tell the format of an image file by its content, and what makes it dangerous.
 
-    Raises UsageError for what is no regular file or block device, for an empty file and
-    for a header that contradicts itself; OSError when the file cannot be read.
+    Raises UsageError for what cannot be read or is no regular file or block device, for an
+    empty file and for a header that contradicts itself.
     """
-    # Not blocking: a FIFO would wait for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = opened(path)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-            raise UsageError(f"{os.fspath(path)!r} is neither a regular file nor a block device")
-        image = _Bytes(descriptor, os.fspath(path))
-        if image.size == 0:
-            raise UsageError(f"{image.name!r} is empty")
-        for look in _LOOKS:
-            found = look(image)
-            if found is not None:
-                return found
-        return ImageProbe(format="raw", virtual_size=image.size)
+        return probe_open(descriptor, os.fspath(path))
     finally:
         os.close(descriptor)
+
+
+def probe_open(descriptor: int, name: str) -> ImageProbe:
+    """Do as :func:`probe` with a file that is open already; ``name`` is for errors."""
+    image = _Bytes(descriptor, name)
+    if image.size == 0:
+        raise UsageError(f"{image.name!r} is empty")
+    for look in _LOOKS:
+        found = look(image)
+        if found is not None:
+            return found
+    return ImageProbe(format="raw", virtual_size=image.size)
+
+
+def opened(path: str | os.PathLike[str]) -> int:
+    """Open a file for reading; return the descriptor.
+
+    Raises UsageError for what cannot be read, or is neither a regular file nor a block device.
+    """
+    try:
+        # Not blocking: a FIFO would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:  # the latter for a NUL character
+        raise UsageError(f"cannot read {os.fspath(path)!r}: {error}") from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+        return descriptor
+    os.close(descriptor)
+    raise UsageError(f"{os.fspath(path)!r} is neither a regular file nor a block device")
 
 
 class _Bytes:

@@ -79,6 +79,7 @@ async def run(
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
+    limits: Limits | None = None,
     on_output: Callable[[bytes], None] | None = None,
 ) -> Completed:
     """Run a tool until it ends, ``timeout`` seconds at most.
@@ -94,7 +95,11 @@ async def run(
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s", shlex.join(masked_words(words)))
         process = await AsyncProcess.spawn(
-            words, pass_fds=(*fds, *pass_fds), stdout=stdout.child_end, ends_itself=True
+            words,
+            pass_fds=(*fds, *pass_fds),
+            stdout=stdout.child_end,
+            ends_itself=True,
+            under=[] if limits is None else limits.argv(),
         )
         try:
             status = await process.wait(timeout=timeout)
@@ -125,6 +130,7 @@ async def ask(
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
+    limits: Limits | None = None,
 ) -> Completed:
     """Run a tool that looks and tells; no more at once than there are processors.
 
@@ -141,6 +147,7 @@ async def ask(
             accept=accept,
             secrets=secrets,
             pass_fds=pass_fds,
+            limits=limits,
         )
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from qemu_blocksdk.codec import JsonObject, JsonValue
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import ToolError, UsageError
 
-from .probe import probe
+from .probe import opened, probe_open
 from .run import Limits, ask
 from .target import json_name
 
@@ -21,28 +21,35 @@ async def info(program: Sequence[str], path: str, format: str, *, timeout: float
     for what :func:`probe` refuses; ToolError.
     """
     # One descriptor for our look and for QEMU's: nobody puts another file in between.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = opened(path)
     try:
         same_file = f"/proc/self/fd/{descriptor}"
-        options: dict[str, JsonValue] = {"driver": format, "backing": None}
-        if format != "raw":
-            found = probe(same_file)
-            if found.extents:
-                raise UsageError(
-                    f"{path!r} has its data in other files: {', '.join(found.extents)}"
-                )
-            if found.data_file is not None:
-                options["data-file"] = {"driver": "null-co", "size": found.virtual_size or 0}
-        options["file"] = {"driver": "file", "filename": same_file}
-        command = [*Limits().argv(), *program, "info"]
-        done = await ask(
-            *(command, ["--output=json", json_name(options)]),
-            timeout=timeout,
-            pass_fds=(descriptor,),
-        )
+        name = json_name(_options(descriptor, path, format, same_file))
+        try:
+            done = await ask(
+                *([*program, "info"], ["--output=json", name]),
+                timeout=timeout,
+                pass_fds=(descriptor,),
+                limits=Limits(),
+            )
+        except ToolError as error:
+            words = error.output.replace(name, path).replace(same_file, path)
+            raise ToolError(error.argv, exit_status=error.exit_status, output=words) from error
     finally:
         os.close(descriptor)
     return _renamed(done.json_object(), same_file, path)
+
+
+def _options(descriptor: int, path: str, format: str, same_file: str) -> JsonObject:
+    """The options by which QEMU opens the one file, whatever that refers to."""
+    options: dict[str, JsonValue] = {"driver": format, "backing": None}
+    if format != "raw":
+        found = probe_open(descriptor, path)
+        if found.extents:
+            raise UsageError(f"{path!r} has its data in other files: {', '.join(found.extents)}")
+        if found.data_file is not None:
+            options["data-file"] = {"driver": "null-co", "size": found.virtual_size or 0}
+    return {**options, "file": {"driver": "file", "filename": same_file}}
 
 
 def _renamed(info: JsonObject, old: str, new: str) -> JsonObject:

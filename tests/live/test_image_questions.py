@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -350,3 +351,22 @@ def test_questions_run_no_more_at_once_than_there_are_processors(tmp_path: Path)
         most = max(most, running)
     assert running == 0
     assert 0 < most <= len(os.sched_getaffinity(0))
+
+
+def test_what_is_no_file_is_refused_before_qemu_looks(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, format in itertools.product(("fifo", "zero", "", "missing"), ("raw", "qcow2")):
+        path = tmp_path / name
+        image = Image(path, format="raw" if format == "raw" else "qcow2")
+        with pytest.raises(UsageError, match=rf"{path}'.*(neither a regular|No such file)"):
+            image.info(untrusted=True)
+
+
+def test_an_untrusted_image_is_called_by_its_name_in_errors(make_image: MakeImage) -> None:
+    path = make_image()
+    with path.open("r+b") as file:
+        file.seek(36)
+        file.write(b"\x7f\xff\xff\xff")  # entries of the first table
+    with pytest.raises(ToolError, match=rf"Could not open '{path}': Active L1 table"):
+        Image(path, format="qcow2").info(untrusted=True)

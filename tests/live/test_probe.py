@@ -151,8 +151,8 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         probe(tmp_path / "empty")
 
 
-def test_a_missing_file_is_the_systems_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
         probe(tmp_path / "nowhere")
 
 
