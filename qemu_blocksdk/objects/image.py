@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Self, cast
 
 from qemu_blocksdk.codec import Secret
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import ToolError, UsageError
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.beside import beside
 from qemu_blocksdk.tools.creation import (
@@ -21,6 +21,7 @@ from qemu_blocksdk.tools.creation import (
 )
 from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
+from qemu_blocksdk.tools.run import renamed
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.words import CacheMode, flags
@@ -244,4 +245,7 @@ class AsyncImage(EditableImage):
             yield str(self.path)
             return
         with beside(self.path, replace=replace) as draft:
-            yield str(draft)
+            try:
+                yield str(draft)
+            except ToolError as error:
+                raise renamed(error, str(draft), to=str(self.path)) from error

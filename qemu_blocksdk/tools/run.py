@@ -151,6 +151,14 @@ async def ask(
         )
 
 
+def renamed(error: ToolError, *names: str, to: str) -> ToolError:
+    """Return the error with the name that the caller knows, in place of the tool's."""
+    words = error.output
+    for name in names:
+        words = words.replace(name, to)
+    return ToolError(error.argv, exit_status=error.exit_status, output=words)
+
+
 @contextlib.contextmanager
 def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], list[int]]]:
     """Give the options that define the secrets, and the descriptors to pass on for them."""

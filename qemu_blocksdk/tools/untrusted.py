@@ -9,7 +9,7 @@ from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import ToolError, UsageError
 
 from .probe import opened, probe_open
-from .run import Limits, ask
+from .run import Limits, ask, renamed
 from .target import json_name
 
 
@@ -33,8 +33,7 @@ async def info(program: Sequence[str], path: str, format: str, *, timeout: float
                 limits=Limits(),
             )
         except ToolError as error:
-            words = error.output.replace(name, path).replace(same_file, path)
-            raise ToolError(error.argv, exit_status=error.exit_status, output=words) from error
+            raise renamed(error, name, same_file, to=path) from error
     finally:
         os.close(descriptor)
     return _renamed(done.json_object(), same_file, path)

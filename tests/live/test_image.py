@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qemu_blocksdk import Image, StorageDaemon
+from qemu_blocksdk import Image, NbdServer, QemuIo, StorageDaemon
 from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, Raw
 from qemu_blocksdk.errors import ToolError, UsageError
 from qemu_blocksdk.tools.creation import CreateQcow2, CreateRaw, CreateVmdk
@@ -187,7 +187,7 @@ def test_a_copy_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_no_space_is_told_and_leaves_nothing(full_disk: Path) -> None:
-    with pytest.raises(ToolError, match="No space left"):
+    with pytest.raises(ToolError, match=f"{full_disk}/disk.*No space left"):
         Image(full_disk / "disk", format="raw").create("8M", CreateRaw(preallocation="full"))
     assert list(full_disk.iterdir()) == []
 
@@ -275,3 +275,39 @@ def test_a_relative_name_is_that_of_the_folder_it_was_named_in(
     assert image.path == tmp_path / "disk"
     assert image.info().virtual_size == MIB
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_a_guest_wrote_into_a_raw_image_is_never_taken_for_a_format(tmp_path: Path) -> None:
+    # The header of a qcow2 image that names a backing file, which a guess would follow.
+    (tmp_path / "host").write_bytes(b"s" * MIB)
+    overlay = Image(tmp_path / "overlay", format="qcow2")
+    overlay.create(backing=Image(tmp_path / "host", format="raw"))
+    content = overlay.path.read_bytes().ljust(MIB, b"\0")
+    (tmp_path / "guest").write_bytes(content)
+    guest = Image(tmp_path / "guest", format="raw")
+    assert [link.format for link in guest.backing_chain()] == ["raw"]
+    copies = [Image(tmp_path / name, format="raw") for name in ("copy", "blocks")]
+    guest.convert(copies[0]).run()
+    guest.dd(copies[1])
+    assert [copy.path.read_bytes() for copy in copies] == [content, content]
+    for top in (Image(tmp_path / name, format="qcow2") for name in ("top", "difference", "moved")):
+        if top.path.name == "top":
+            top.create(backing=guest)
+        elif top.path.name == "difference":
+            guest.convert(top, backing=guest).run()
+        else:
+            top.create(MIB)
+            top.rebase(guest).run()
+        assert [link.format for link in top.backing_chain()] == ["qcow2", "raw"]
+    with pytest.raises(ToolError, match="Could not create snapshot"):
+        guest.create_snapshot("s")
+    with pytest.raises(ToolError, match="Can't store persistent bitmaps"):
+        guest.add_bitmap("b")
+    with pytest.raises(ToolError, match="does not have a backing file"):
+        guest.commit().run()
+    with QemuIo(guest, read_only=True) as io, NbdServer(guest, read_only=True) as server:
+        assert io.read_data(0, MIB) == content
+        with QemuIo(Image.at_uri(server.uri), read_only=True) as client:
+            assert client.read_data(0, MIB) == content
+    guest.resize("+1M")
+    assert guest.path.read_bytes() == content + bytes(MIB)
