@@ -50,24 +50,32 @@ class Completed(Value):
         return value
 
     def failure(self, what: str = "failed") -> ToolError:
-        """Return the error that tells of this end."""
+        """Return the error that tells of this end, in at most 64 Ki characters of the tool's."""
         words = self.stderr if self.stderr.strip() else self.stdout
+        words = words[:_CHUNK]
         return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
 
 
 class Limits(Value):
-    """What a tool may use: bytes of address space, seconds of processor time, threads.
+    """What a tool may use: bytes of memory and of output, seconds of processor time, threads.
 
     The kernel counts threads by user, and not those of root.
     """
 
     memory: int = 1 << 30
+    output: int = 64 << 20
     cpu_time: int = 10
     threads: int = 256
 
     def argv(self) -> list[str]:
         """Return the words to put before a command line (``prlimit`` of util-linux)."""
-        kinds = {"as": self.memory, "cpu": self.cpu_time, "nproc": self.threads, "core": 0}
+        kinds = {
+            "as": self.memory,
+            "fsize": self.output,
+            "cpu": self.cpu_time,
+            "nproc": self.threads,
+            "core": 0,
+        }
         return ["prlimit", *(f"--{kind}={limit}" for kind, limit in kinds.items())]
 
 
@@ -90,7 +98,8 @@ async def run(
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
     for an option that the tool does not have.
     """
-    with handed_over(secrets or {}) as (objects, fds), _Pipe(on_output) as stdout:
+    stdout = _Kept() if on_output is None else _Shown(on_output)
+    with contextlib.closing(stdout), handed_over(secrets or {}) as (objects, fds):
         words = [*command, *objects, *arguments]
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s", shlex.join(masked_words(words)))
@@ -196,38 +205,43 @@ def as_path(path: Path) -> pathlib.Path:
     return pathlib.Path(os.fsdecode(path))
 
 
-class _Pipe:
-    """The way from a child's stdout to us, read as it comes."""
+class _Kept:
+    """A child's stdout in memory, where nobody has to look before the end."""
 
-    def __init__(self, on_output: Callable[[bytes], None] | None) -> None:
+    def __init__(self) -> None:
+        self.child_end = os.memfd_create("stdout", os.MFD_CLOEXEC)
+
+    def read(self) -> bytes:
+        """Return all that the child printed, once it has ended."""
+        return os.pread(self.child_end, os.fstat(self.child_end).st_size, 0)
+
+    def close(self) -> None:
+        os.close(self.child_end)
+
+
+class _Shown:
+    """A child's stdout, shown as it comes."""
+
+    def __init__(self, on_output: Callable[[bytes], None]) -> None:
         self._on_output = on_output
-        self._data = bytearray()
         self._our_end, self.child_end = os.pipe()
         os.set_blocking(self._our_end, False)
         asyncio.get_running_loop().add_reader(self._our_end, self._receive)
 
     def _receive(self) -> bool:
-        """Take what is there; tell whether more may be."""
-        try:
-            data = os.read(self._our_end, _CHUNK)
-        except BlockingIOError:
-            return False
-        if self._on_output is None:
-            self._data += data
-        elif data:
-            self._on_output(data)
-        return bool(data)
+        """Show what is there; tell whether more may be."""
+        with contextlib.suppress(BlockingIOError):
+            self._on_output(os.read(self._our_end, _CHUNK))
+            return True
+        return False
 
     def read(self) -> bytes:
-        """Return all that the child printed, once it has ended."""
-        while self._receive():
+        """Show the rest, once the child has ended; nothing is kept."""
+        while self._receive():  # no end of file: our copy of the child's end is open
             pass
-        return bytes(self._data)
+        return b""
 
-    def __enter__(self) -> _Pipe:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._our_end)
         os.close(self._our_end)
         os.close(self.child_end)

@@ -203,6 +203,7 @@ def test_an_untrusted_image_is_looked_at_under_limits(tmp_path: Path) -> None:
     limits = {line[:25].strip(): line[26:].split() for line in seen.read_text().splitlines()}
     assert limits["Max address space"][0] == str(1 << 30)
     assert limits["Max cpu time"][0] == "10"
+    assert limits["Max file size"][0] == str(64 << 20)
     assert limits["Max processes"][0].isdigit()
 
 
@@ -351,6 +352,13 @@ def test_questions_run_no_more_at_once_than_there_are_processors(tmp_path: Path)
         most = max(most, running)
     assert running == 0
     assert 0 < most <= len(os.sched_getaffinity(0))
+
+
+def test_an_untrusted_image_cannot_flood_us(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    image = Image(tmp_path / "disk", format="raw", programs=fake_tool(tmp_path, "exec yes"))
+    with pytest.raises(ToolError, match=f"signal {signal.SIGXFSZ}|File too large"):
+        image.info(untrusted=True)
 
 
 def test_what_is_no_file_is_refused_before_qemu_looks(tmp_path: Path) -> None:
