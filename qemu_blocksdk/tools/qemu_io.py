@@ -1,52 +1,12 @@
-"""qemu-io: its commands, the lines that it takes, and its results as values. Nothing runs here."""
+"""qemu-io: the lines that it takes, and its results as values. Nothing runs here."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
-
-COMMANDS: Mapping[str, str] = MappingProxyType(
-    {
-        "abort": "raw",
-        "aio_flush": "aio_flush",
-        "aio_read": "aio_read",
-        "aio_write": "aio_write, aio_write_zeroes",
-        "alloc": "alloc",
-        "break": "break_at",
-        "close": "raw",
-        "discard": "discard",
-        "flush": "flush",
-        "help": "raw",
-        "info": "info",
-        "length": "length",
-        "map": "map",
-        "open": "raw",
-        "quit": "close",
-        "read": "read, read_data, assert_pattern",
-        "readv": "readv",
-        "remove_break": "remove_break",
-        "reopen": "reopen",
-        "resume": "resume",
-        "sigraise": "raw",
-        "sleep": "sleep",
-        "truncate": "truncate",
-        "wait_break": "wait_break",
-        "write": "write, write_zeroes",
-        "writev": "writev",
-        "zone_append": "raw",
-        "zone_close": "raw",
-        "zone_finish": "raw",
-        "zone_open": "raw",
-        "zone_report": "raw",
-        "zone_reset": "raw",
-    }
-)
-"""Every command of qemu-io, with the methods of ``QemuIo`` that stand for it."""
 
 MAX = (1 << 63) - 1
 """The largest offset that there is."""

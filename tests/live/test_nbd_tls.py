@@ -8,7 +8,7 @@ import pytest
 
 from qemu_blocksdk import Image, NbdServer, QemuIo
 from qemu_blocksdk.codec import Secret
-from qemu_blocksdk.errors import LaunchError, ToolError, Unsupported, UsageError
+from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.tools import NbdUri, TlsAnon, TlsPsk, TlsX509
 from tests.live.helpers import MakeImage, run
 
@@ -115,7 +115,7 @@ def test_clients_are_admitted_by_name(image: Image, certificates: Path, who: str
 
 
 def test_a_certificate_is_for_a_host_that_the_uri_may_name(
-    image: Image, certificates: Path, qemu_version: tuple[int, int]
+    image: Image, certificates: Path
 ) -> None:
     tls = TlsX509(directory=certificates, password=Secret("geheim"))
     client = TlsX509(directory=certificates)
@@ -123,11 +123,7 @@ def test_a_certificate_is_for_a_host_that_the_uri_may_name(
         with pytest.raises(ToolError, match="No hostname"):
             NbdServer.list_exports(server.uri, tls=client)
         named = NbdUri(address=server.uri.address, tls=True, tls_hostname="localhost")
-        if qemu_version < (9, 0):
-            with pytest.raises(Unsupported, match="--tls-hostname"):
-                NbdServer.list_exports(named, tls=client)
-        else:
-            assert NbdServer.list_exports(named, tls=client)[0].size == 1 << 20
+        assert NbdServer.list_exports(named, tls=client)[0].size == 1 << 20
 
 
 def test_credentials_that_are_not_there_are_told(image: Image, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, R
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import ToolError, UsageError
 from qemu_blocksdk.tools import Programs
-from qemu_blocksdk.tools.qemu_io import COMMANDS, IoExtent
+from qemu_blocksdk.tools.qemu_io import IoExtent
 from qemu_blocksdk.tools.words import CacheMode
 from tests.live.helpers import MakeImage, run, with_mark
 from tests.live.test_probe import luks
@@ -34,15 +33,6 @@ def raw_image(path: Path, content: bytes = bytes(MIB)) -> Image:
 def qcow2(make_image: MakeImage) -> Image:
     """An empty image of 16 MiB."""
     return Image(make_image(), format="qcow2")
-
-
-def test_the_table_has_every_command_of_this_qemu_io(qemu_version: tuple[int, int]) -> None:
-    printed = run("qemu-io", "-c", "help")
-    commands = set(re.findall(r"^(\w+) .*-- ", printed, re.MULTILINE))
-    assert len(commands) > 20
-    assert commands <= set(COMMANDS)
-    zones = {name for name in COMMANDS if name.startswith("zone_")}
-    assert set(COMMANDS) - commands == (zones if qemu_version < (8, 0) else set())
 
 
 # -- reading and writing --------------------------------------------------------------------

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qemu_blocksdk.aio import AsyncQemuIo
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools.qemu_io import (
-    COMMANDS,
     IoExtent,
     IoFailure,
     IoResult,
@@ -188,8 +186,3 @@ def test_a_word_that_would_be_more_than_one_is_refused(word: str) -> None:
 def test_a_line_that_is_no_single_command_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         checked(text)
-
-
-def test_every_method_that_the_table_names_is_there() -> None:
-    named = {name for where in COMMANDS.values() for name in where.split(", ")}
-    assert [name for name in named if not hasattr(AsyncQemuIo, name)] == []

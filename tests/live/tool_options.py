@@ -1,0 +1,54 @@
+"""The page of the tools' options, read."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from tests.live.helpers import ROOT
+
+_SPELLING = re.compile(r"`([^`]+)`(?: \((\d+)\.(\d+)\))?")
+_REFERENCE = re.compile(r"`([A-Z][^`]*)`")
+
+
+class Spelling(NamedTuple):
+    """An option or command as the tool takes it, and the first QEMU that does."""
+
+    text: str
+    since: tuple[int, int]
+
+
+class Row(NamedTuple):
+    """What has its place in the API, in several spellings, and where that is."""
+
+    spellings: tuple[Spelling, ...]
+    where: str
+
+    @property
+    def references(self) -> list[str]:
+        """The places in the API: ``Image.create(backing=)``."""
+        return _REFERENCE.findall(self.where)
+
+
+@cache
+def tables() -> dict[str, list[Row]]:
+    """The rows below each heading."""
+    found: dict[str, list[Row]] = {}
+    heading = ""
+    for line in (ROOT / "docs" / "tool-options.md").read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| `"):
+            _, left, right, _ = line.split("|")
+            spellings = [
+                Spelling(text, (int(major or 0), int(minor or 0)))
+                for text, major, minor in _SPELLING.findall(left)
+            ]
+            found.setdefault(heading, []).append(Row(tuple(spellings), right.strip()))
+    return found
+
+
+def spellings(heading: str) -> list[Spelling]:
+    """All spellings below a heading."""
+    return [spelling for row in tables()[heading] for spelling in row.spellings]
