@@ -996,7 +996,8 @@ class Image(Face):
 
         ``qemu-img rebase``: what differs between the old backing file and the new one is
         copied into the image. ``unsafe`` changes the name and format in the header only. To
-        ``compress`` what is copied takes QEMU 8.2.
+        ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
+        that a running QEMU has locked.
         """
         return cast("Operation[None]", Operation._of(portal.run(self._aio.rebase(None if backing is None else backing._aio, unsafe=unsafe, compress=compress, cache=cache, backing_cache=backing_cache, force_share=force_share))))
 
@@ -1124,7 +1125,8 @@ class Image(Face):
         zeros. ``replace`` allows an image of the target's name to be replaced.
 
         ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
-        saves writing zeros: cancelled, it leaves that half-written.
+        saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
+        ``options`` of it.
         """
         return cast("Operation[None]", Operation._of(portal.run(self._aio.convert(target._aio, options, append=[item._aio for item in append], backing=None if backing is None else backing._aio, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
 

@@ -120,7 +120,8 @@ class EditableImage(ReadableImage):
 
         ``qemu-img rebase``: what differs between the old backing file and the new one is
         copied into the image. ``unsafe`` changes the name and format in the header only. To
-        ``compress`` what is copied takes QEMU 8.2.
+        ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
+        that a running QEMU has locked.
         """
         words = flags(
             backing=("-b", "" if backing is None else backing._name_for_others()),

@@ -112,8 +112,11 @@ class AsyncImage(EditableImage):
         zeros. ``replace`` allows an image of the target's name to be replaced.
 
         ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
-        saves writing zeros: cancelled, it leaves that half-written.
+        saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
+        ``options`` of it.
         """
+        if in_place and options is not None:
+            raise UsageError(f"{target!r} is there, so it keeps the options that it has")
         sources = [self, *append]
         for opened in [*sources, *([] if backing is None else [backing])]:
             opened._assert_openable(may_guess=False)

@@ -78,7 +78,9 @@ class ReadableImage(NamedImage):
         """
         if untrusted:
             path, tool = str(self.path), self._programs.qemu_img
-            found = await untrusted_info(tool, path, self._format, timeout=timeout)
+            found = await untrusted_info(
+                *(tool, path, self._format), force_share=force_share, timeout=timeout
+            )
             return decode(BlockGraphInfo, found)
         done = await self._ask("info", _json(force_share), self._target.words(), timeout=timeout)
         return decode(BlockGraphInfo, done.json_object())

@@ -13,7 +13,9 @@ from .run import Limits, ask, renamed
 from .target import json_name
 
 
-async def info(program: Sequence[str], path: str, format: str, *, timeout: float) -> JsonObject:
+async def info(
+    program: Sequence[str], path: str, format: str, *, force_share: bool, timeout: float
+) -> JsonObject:
     """Return what ``qemu-img info`` tells of a file by itself, under :class:`Limits`.
 
     The format is the one given; a backing file is not opened, an external data file is
@@ -27,7 +29,7 @@ async def info(program: Sequence[str], path: str, format: str, *, timeout: float
         name = json_name(_options(descriptor, path, format, same_file))
         try:
             done = await ask(
-                *([*program, "info"], ["--output=json", name]),
+                *([*program, "info"], [*(["-U"] if force_share else []), "--output=json", name]),
                 timeout=timeout,
                 pass_fds=(descriptor,),
                 limits=Limits(),

@@ -155,6 +155,8 @@ def test_an_existing_target_is_written_in_place(make_image: MakeImage, tmp_path:
     source.convert(target, in_place=True, target_is_zero=True).run()
     assert target.path.stat().st_ino == before
     assert target.path.read_bytes() == b"\7" * MIB
+    with pytest.raises(UsageError, match="keeps the options"):
+        source.convert(target, CreateRaw(preallocation="full"), in_place=True)
 
 
 def test_bitmaps_go_along(make_image: MakeImage, tmp_path: Path) -> None:

@@ -107,6 +107,17 @@ def test_an_unsafe_rebase_changes_the_name_only(make_image: MakeImage, tmp_path:
     assert top.backing_chain()[1].filename == str(tmp_path / "moved")
 
 
+def test_a_locked_image_becomes_a_backing_file_when_forced(
+    make_image: MakeImage, daemon: StorageDaemon
+) -> None:
+    top, new = (Image(make_image(name), format="qcow2") for name in ("top", "new"))
+    daemon.add_node(new.options("new"))
+    with pytest.raises(ToolError, match="lock"):
+        top.rebase(new).run()
+    top.rebase(new, force_share=True).run()
+    assert top.info().backing_filename == str(new.path)
+
+
 def test_an_option_that_the_tool_lacks_is_told_by_name(
     make_image: MakeImage, qemu_version: tuple[int, int]
 ) -> None:

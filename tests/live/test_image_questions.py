@@ -71,6 +71,9 @@ def test_a_locked_image_is_read_when_forced(make_image: MakeImage, daemon: Stora
     with pytest.raises(ToolError, match="lock"):
         image.info()
     assert image.info(force_share=True).virtual_size == 16 * MIB
+    with pytest.raises(ToolError, match="lock"):
+        image.info(untrusted=True)
+    assert image.info(untrusted=True, force_share=True).virtual_size == 16 * MIB
     assert image.check(force_share=True).is_clean
     assert image.map(force_share=True)[0].length == 16 * MIB
     assert image.snapshots(force_share=True) == ()
