@@ -46,6 +46,20 @@ def test_progress_is_told_from_the_start_to_the_end(source: Path, tmp_path: Path
     assert copy.info().virtual_size == 64 * MIB
 
 
+def test_a_sparse_image_of_2_gib_is_watched_and_stays_sparse(tmp_path: Path) -> None:
+    source, copy = (Image(tmp_path / name, format="raw") for name in ("source", "copy"))
+    source.create("2G")
+    with source.path.open("r+b") as file:
+        for number in range(16):
+            file.seek(number << 27)
+            file.write(os.urandom(MIB))
+    seen = fractions(list(source.convert(copy, rate="64M").progress()))
+    assert len(seen) > 5
+    assert copy.path.stat().st_size == 2 << 30
+    assert copy.path.stat().st_blocks * 512 < 32 * MIB
+    assert source.compare(copy).run().is_equal
+
+
 def test_a_callback_sees_it_in_the_callers_thread(source: Path, tmp_path: Path) -> None:
     readings: list[ToolProgress] = []
     image = Image(source, format="raw")
