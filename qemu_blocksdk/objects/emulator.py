@@ -15,9 +15,9 @@ from qemu_blocksdk.tools.version import Version
 from .answers import Answers
 from .qemu import AsyncQemu
 
-versions = Answers[Version]()
-_accelerators = Answers[frozenset[str]]()
-_emulators = Answers["Emulator"]()
+versions: Answers[Version] = Answers()
+_accelerators: Answers[frozenset[str]] = Answers()
+_emulators: Answers[Emulator] = Answers()
 
 
 class Emulator(Value):

@@ -149,7 +149,12 @@ def _remove(uri: NbdUri) -> None:
 
 def _kill_all(word: str) -> None:
     """Kill every process that has the word on its command line, as a fork of one has."""
-    while pids := list(_with_word(word.encode())):
+    empty = 0
+    # A process that forks and ends while we look shows neither itself nor its child. qemu-nbd
+    # becomes a daemon by two forks, so it cannot pass three looks in a row that way.
+    while empty < 3:
+        pids = list(_with_word(word.encode()))
+        empty = 0 if pids else empty + 1
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

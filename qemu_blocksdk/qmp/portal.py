@@ -21,6 +21,8 @@ from .unwind import finish
 
 T = TypeVar("T")
 
+_NAP = 0.2
+
 _start_lock = threading.Lock()
 _background: _Background | None = None
 
@@ -130,7 +132,9 @@ class _Outcome(Generic[T]):
     def wait(self) -> T:
         try:
             self._loop.call_soon_threadsafe(self._start)
-            self._done.acquire()
+            # Ctrl-C just before Python blocks would be seen when it wakes, so it does now and then.
+            while not self._done.acquire(timeout=_NAP):
+                pass
             assert self._task is not None
             return self._task.result()
         except BaseException:
