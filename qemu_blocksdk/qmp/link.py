@@ -25,8 +25,8 @@ from . import portal
 
 _READ_SIZES = (1 << 18,)
 _AT_ONCE = (socket.MSG_DONTWAIT,)
-_SEAT_LIMIT = 3600.0
-"""Seconds that a thread reads for itself; a socket's own time limit ends at 24 days."""
+_SEAT_LIMIT = 1.0
+"""Seconds that a thread reads for itself: Ctrl-C just before it blocks is seen after that."""
 MAX_MESSAGE = 1 << 28
 """Longest line accepted, in bytes: a peer that never ends its line must not fill the memory."""
 
