@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import struct
 from pathlib import Path
@@ -324,8 +325,16 @@ def test_much_output_arrives_whole(tmp_path: Path) -> None:
     assert (len(entries), entries[-1].start) == (50_000, 49_999)
 
 
+def is_on_the_leash(mark: str) -> bool:
+    """Whether the tool runs and its stdin is told to signal it, which is so once it has begun."""
+    for pid in with_mark(mark):
+        found = re.search(r"flags:\s*(\d+)", Path(f"/proc/{pid}/fdinfo/0").read_text())
+        return found is not None and bool(int(found[1], 8) & os.O_ASYNC)
+    return False
+
+
 def test_a_tool_does_not_outlive_us(tmp_path: Path) -> None:
-    mark = f"mark-{tmp_path.name}"
+    mark = f"mark-{tmp_path}"
     script = f"""
 from qemu_blocksdk import Image
 from qemu_blocksdk.tools import Programs
@@ -335,7 +344,7 @@ Image("x", format="raw", programs=programs).info()
 """
     with Script(tmp_path, script) as running:
         running.line()
-        wait_until(lambda: bool(with_mark(mark)), what="the tool")
+        wait_until(lambda: is_on_the_leash(mark), what="the tool")
         running.kill()
         wait_until(lambda: not with_mark(mark), what="the end of the tool")
 
