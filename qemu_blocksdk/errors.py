@@ -28,7 +28,17 @@ __all__ = [
 
 
 class BlockSdkError(Exception):
-    """Root of every error that this package raises on purpose. They can be copied and pickled."""
+    """Root of every error that this package raises on purpose. They can be copied and pickled.
+
+    ``subject`` is the object whose verb it was, with its state (``backup job 'b0':
+    running``); empty where there is none.
+    """
+
+    subject: str = ""
+
+    def __str__(self) -> str:
+        sentence = super().__str__()
+        return f"{self.subject}: {sentence}" if self.subject else sentence
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own would call the class with the sentence alone.

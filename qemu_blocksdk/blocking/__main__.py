@@ -8,8 +8,8 @@ public methods. A method's body is one call into the background loop. Rules:
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
 - A base that is not called ``AsyncX`` has no twin: what it has is in its subclasses' twins.
 - A constructor with a docstring is for users and has a twin; others do not.
-- An argument or result of a type ``AsyncX`` is unwrapped or wrapped, a sequence as an
-  argument too.
+- An argument or result of a type ``AsyncX`` is unwrapped or wrapped; so is a ``Sequence`` as
+  an argument and a ``list`` as a result.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
-    *("objects/job.py", "objects/bitmap.py", "objects/node.py", "objects/export.py"),
-    *("objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
+    *("objects/live.py", "objects/job.py", "objects/bitmap.py", "objects/node.py"),
+    *("objects/export.py", "objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py", "objects/qemu.py"),
     *( "objects/daemon.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
@@ -332,6 +332,10 @@ class _Class:
         name, _, rest = hint.partition("[")
         if hint == "Self":
             return f"cls._of({value})"
+        if name == "list" and (item := rest.removesuffix("]")) in self._faces:
+            return f"[{_blocking(item)}._of(item) for item in {value}]"
+        if (item := hint.removesuffix(" | None")) != hint and item in self._faces:
+            return f"None if (found := {value}) is None else {_blocking(item)}._of(found)"
         if name in self._faces:
             face = f"{_blocking(name)}._of({value})"
             return f'cast("{_blocking(hint)}", {face})' if rest else face

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from qemu_blocksdk.qmp import AsyncQmp
 from qemu_blocksdk.wire import BlockDirtyBitmapAdd, BlockDirtyBitmapRemove
 
+from .live import Live
+
 if TYPE_CHECKING:
     from .node import AsyncNode
 
 
-class AsyncBitmap:
+class AsyncBitmap(Live):
     """A dirty bitmap of a node, by its name."""
 
     def __init__(self, qmp: AsyncQmp, node: AsyncNode, name: str) -> None:
@@ -42,7 +44,7 @@ class AsyncBitmap:
         the image when that is closed; a ``disabled`` one does not record. Raises
         CommandError when there is one of that name or the image cannot store it.
         """
-        await self._qmp.execute(
+        await self._execute(
             BlockDirtyBitmapAdd(
                 node=self._node.name,
                 name=self._name,
@@ -54,7 +56,7 @@ class AsyncBitmap:
 
     async def remove(self) -> None:
         """Delete the bitmap, also from the image (``block-dirty-bitmap-remove``)."""
-        await self._qmp.execute(BlockDirtyBitmapRemove(node=self._node.name, name=self._name))
+        await self._execute(BlockDirtyBitmapRemove(node=self._node.name, name=self._name))
 
     def __repr__(self) -> str:
         return f"<bitmap {self._name!r} of {self._node.name!r}>"

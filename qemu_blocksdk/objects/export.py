@@ -27,13 +27,14 @@ from qemu_blocksdk.wire import (
 )
 
 from .image import AsyncImage
+from .live import Live
 from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
 
 _ids = itertools.count()
 
 
-class AsyncExportServer(Resource):
+class AsyncExportServer(Live, Resource):
     """The NBD server of one QEMU; leaving the block stops it."""
 
     def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
@@ -76,21 +77,21 @@ class AsyncExportServer(Resource):
             description=description,
             bitmaps=bitmaps,
         )
-        await self._qmp.execute(BlockExportAdd(options=options))
+        await self._execute(BlockExportAdd(options=options))
         address = self._address if isinstance(self._address, tuple) else os.fspath(self._address)
         uri = NbdUri(address=address, export=name or node.name)
         return AsyncExport(self._qmp, export_id, uri)
 
     async def stop(self) -> None:
         """Stop the server and end its connections (``nbd-server-stop``)."""
-        await self._qmp.execute(NbdServerStop())
+        await self._execute(NbdServerStop())
 
     async def _leave(self, error: BaseException | None) -> None:
         with contextlib.suppress(BlockSdkError):
             await finish(self.stop())
 
 
-class AsyncExport(Resource):
+class AsyncExport(Live, Resource):
     """An export of a node; leaving the block removes it."""
 
     def __init__(self, qmp: AsyncQmp, export_id: str, uri: NbdUri) -> None:
@@ -125,7 +126,7 @@ class AsyncExport(Resource):
         CommandError, DeadlineExceeded.
         """
         async with self._qmp.events(BlockExportDeleted, id=self._id) as events:
-            await self._qmp.execute(BlockExportDel(id=self._id, mode=mode))
+            await self._execute(BlockExportDel(id=self._id, mode=mode))
             await events.get(timeout=timeout)
 
     async def _leave(self, error: BaseException | None) -> None:

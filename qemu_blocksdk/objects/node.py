@@ -16,9 +16,10 @@ from qemu_blocksdk.wire import (
 
 from .bitmap import AsyncBitmap
 from .job import AsyncJob, new_job_id
+from .live import Live
 
 
-class AsyncNode:
+class AsyncNode(Live):
     """A node of the block graph, by its name."""
 
     def __init__(self, qmp: AsyncQmp, name: str) -> None:
@@ -35,7 +36,7 @@ class AsyncNode:
 
         Raises GraphError when there is no such node.
         """
-        nodes = await self._qmp.execute(QueryNamedBlockNodes(flat=True))
+        nodes = await self._execute(QueryNamedBlockNodes(flat=True))
         for info in nodes:
             if info.node_name == self._name:
                 return info
@@ -48,7 +49,7 @@ class AsyncNode:
 
         Raises CommandError when it is in use.
         """
-        await self._qmp.execute(BlockdevDel(node_name=self._name))
+        await self._execute(BlockdevDel(node_name=self._name))
 
     def bitmap(self, name: str) -> AsyncBitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""

@@ -32,6 +32,7 @@ from qemu_blocksdk.wire import (
 )
 
 from .export import AsyncExportServer
+from .live import Live
 from .node import AsyncNode
 from .scratch import Scratch
 
@@ -39,7 +40,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu(Resource):
+class AsyncQemu(Live, Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -73,7 +74,7 @@ class AsyncQemu(Resource):
         self._home = portal.home
         self._is_launching = False
         self._process: AsyncProcess | None = None
-        self._qmp: AsyncQmp | None = None
+        self._session: AsyncQmp | None = None
         self._scratch: Scratch | None = None
 
     # -- life ---------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class AsyncQemu(Resource):
             with theirs:
                 argv += [*await self._arguments(theirs.fileno()), *self._args]
                 process = await AsyncProcess.spawn(argv, pass_fds=(theirs.fileno(),))
-            self._qmp = await AsyncQmp._connect(
+            self._session = await AsyncQmp._connect(
                 ours,
                 timeout=self._launch_timeout,
                 command_timeout=self._command_timeout,
@@ -144,19 +145,19 @@ class AsyncQemu(Resource):
 
     async def _stop(self, process: AsyncProcess, grace: float) -> int:
         try:
-            if self._qmp is not None and self._qmp.is_connected:
+            if self._session is not None and self._session.is_connected:
                 async with asyncio.timeout(grace):
                     # It may hang up instead of answering.
                     with contextlib.suppress(BlockSdkError):
-                        await self._qmp.execute_raw("quit", timeout=grace)
+                        await self._session.execute_raw("quit", timeout=grace)
                     await process.wait()
         except TimeoutError:
             pass
         status = process.exit_status
         if status is None:
             status = await process.end(grace=grace)
-        if self._qmp is not None:
-            await self._qmp.close()
+        if self._session is not None:
+            await self._session.close()
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None
@@ -182,12 +183,15 @@ class AsyncQemu(Resource):
             raise UsageError(f"{self._program} has not been launched")
         return self._process
 
+    def _connection(self) -> AsyncQmp:
+        return self.qmp
+
     @property
     def qmp(self) -> AsyncQmp:
         """The QMP connection. Raises UsageError before the launch."""
-        if self._qmp is None:
+        if self._session is None:
             raise UsageError(f"{self._program} has not been launched")
-        return self._qmp
+        return self._session
 
     async def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
@@ -197,7 +201,7 @@ class AsyncQemu(Resource):
         """
         data = base64.b64encode(secret.reveal()).decode()
         options = ObjectOptionsSecret(id=id, data=data, format="base64")
-        await self.qmp.execute(ObjectAdd(options=options))
+        await self._execute(ObjectAdd(options=options))
 
     # -- block layer --------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class AsyncQemu(Resource):
             raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
         if options.node_name is None:
             raise UsageError(f"{type(options).__name__}: the node to add needs a node_name")
-        await self.qmp.execute(BlockdevAdd(options=options))
+        await self._execute(BlockdevAdd(options=options))
         return self.node(options.node_name)
 
     def node(self, name: str) -> AsyncNode:
@@ -221,8 +225,8 @@ class AsyncQemu(Resource):
     async def graph(self) -> BlockGraph:
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
         return BlockGraph.from_replies(
-            await self.qmp.execute(XDebugQueryBlockGraph()),
-            await self.qmp.execute(QueryNamedBlockNodes(flat=True)),
+            await self._execute(XDebugQueryBlockGraph()),
+            await self._execute(QueryNamedBlockNodes(flat=True)),
         )
 
     async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncExportServer:

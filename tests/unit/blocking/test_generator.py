@@ -27,6 +27,10 @@ class AsyncNode:
 
     async def clone(self, target: AsyncNode, other: AsyncNode | None = None) -> AsyncNode: ...
 
+    async def children(self) -> list[AsyncNode]: ...
+
+    async def parent(self) -> AsyncNode | None: ...
+
     def plain(self) -> int: ...
 
     async def watch(self, interval: float) -> AsyncIterator[int]:
@@ -84,6 +88,16 @@ def test_async_arguments_are_unwrapped_and_results_wrapped() -> None:
     assert methods(NODE, "Node")["clone"] == (
         "return Node._of(portal.run("
         "self._aio.clone(target._aio, None if other is None else other._aio)))"
+    )
+
+
+def test_lists_and_absent_results_are_wrapped() -> None:
+    found = methods(NODE, "Node")
+    assert found["children"] == (
+        "return [Node._of(item) for item in portal.run(self._aio.children())]"
+    )
+    assert found["parent"] == (
+        "return None if (found := portal.run(self._aio.parent())) is None else Node._of(found)"
     )
 
 

@@ -1,0 +1,35 @@
+"""What the objects of a running QEMU share: commands about themselves."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from qemu_blocksdk.codec import Command
+from qemu_blocksdk.errors import BlockSdkError, ConnectionLost
+from qemu_blocksdk.qmp import AsyncQmp
+
+R = TypeVar("R")
+
+
+class Live:
+    """An object of a running QEMU. The errors of its verbs begin with its repr."""
+
+    _qmp: AsyncQmp
+
+    def _connection(self) -> AsyncQmp:
+        return self._qmp
+
+    async def _execute(self, command: Command[R], *, timeout: float | None = None) -> R:
+        """Do as :meth:`AsyncQmp.execute`; an error says whose verb it was."""
+        try:
+            return await self._connection().execute(command, timeout=timeout)
+        except BlockSdkError as error:
+            error.subject = subject(self)
+            if isinstance(error, ConnectionLost):
+                error.subject += f": {command._name}"
+            raise
+
+
+def subject(of: object) -> str:
+    """Return how errors name an object: its repr, for either face."""
+    return repr(of).removeprefix("<").removeprefix("Async").removesuffix(">")
