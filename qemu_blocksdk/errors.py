@@ -20,7 +20,9 @@ __all__ = [
     "GraphError",
     "JobCancelled",
     "JobFailed",
+    "JobStopped",
     "LaunchError",
+    "StateError",
     "ToolError",
     "Unsupported",
     "UsageError",
@@ -156,6 +158,20 @@ class JobCancelled(BlockSdkError):
         self.job_type = job_type
 
 
+class JobStopped(BlockSdkError):
+    """A job stands still since an I/O error, as it was told to (``on_error="stop"``).
+
+    ``operation`` is ``read`` or ``write``. The job is there: resume it when the cause is
+    mended, or cancel it.
+    """
+
+    def __init__(self, job_id: str, *, operation: str, job_type: str = "block") -> None:
+        super().__init__(f"{job_type} job {job_id!r} has stopped on a {operation} error")
+        self.job_id = job_id
+        self.operation = operation
+        self.job_type = job_type
+
+
 class GraphError(BlockSdkError):
     """The block graph is not as asked: ``looked_for``, ``found``, the ``path`` so far."""
 
@@ -178,6 +194,15 @@ class DeadlineExceeded(BlockSdkError, TimeoutError):
 
 class UsageError(BlockSdkError, ValueError):
     """Refused before anything ran: what was passed in cannot be right."""
+
+
+class StateError(UsageError):
+    """The state of an object forbids a ``verb``, and always will: nothing was sent."""
+
+    def __init__(self, subject: str, *, verb: str) -> None:
+        super().__init__(f"{verb} is not possible any more")
+        self.subject = subject
+        self.verb = verb
 
 
 def _with_process_end(what: str, exit_status: int | None, output: str) -> str:

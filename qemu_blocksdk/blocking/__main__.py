@@ -25,7 +25,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
-    *("objects/live.py", "objects/job.py", "objects/bitmap.py", "objects/node.py"),
+    *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
+    *("objects/bitmap.py", "objects/node.py"),
     *("objects/export.py", "objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py", "objects/qemu.py"),
     *( "objects/daemon.py", "objects/vm.py"),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
-    from qemu_blocksdk.jobs import JobProgress
+    from qemu_blocksdk.jobs import JobProgress, JobResult
     from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.qemu import Program
@@ -76,7 +76,12 @@ if TYPE_CHECKING:
         BlockDeviceInfo,
         BlockdevOnError,
         BlockdevOptions,
+        BlockJobError,
+        BlockJobInfo,
+        JobInfo,
         JobStatus,
+        JobType,
+        MirrorCopyMode,
         MirrorSyncMode,
         PreallocMode,
         SnapshotInfo,
@@ -104,6 +109,7 @@ __all__ = [
 
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
+F = TypeVar("F", bound=Event)
 R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -137,6 +143,13 @@ class EventStream(Face, Generic[E_co]):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
+
+    def also(self, *kinds: type[F], **match: object) -> EventStream[E_co | F]:
+        """Deliver events of these classes as well, selected by member as in ``qmp.events``.
+
+        Returns the stream itself. Raises UsageError for a member that an event lacks.
+        """
+        return cast("EventStream[E_co | F]", EventStream._of(portal.call(lambda: self._aio.also(*kinds, **match))))
 
     def get(self, *, timeout: float | None = None) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
@@ -358,8 +371,10 @@ class Process(Face):
 class Job(Face):
     """A background operation of QEMU, from its start to its dismissal.
 
-    Got from the verb that starts it (``node.backup(...)``). It is dismissed here when it
-    has concluded. As a context manager it is cancelled on leaving, unless it is over.
+    Got from the verb that starts it (``node.backup(...)``) or from
+    :meth:`Qemu.attach_job`. As a context manager it leaves no job behind: what is not
+    over is cancelled. A verb that comes when the job is gone raises StateError; one that
+    its state forbids CommandError.
     """
 
     @property
@@ -384,18 +399,15 @@ class Job(Face):
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
-    @classmethod
-    def start(cls, qmp: Qmp, command: Command[None], *, job_id: str, kind: str) -> Self:
-        """Send a command that starts a job with ``auto-dismiss`` off; return it in flight.
-
-        Raises as :meth:`Qmp.execute`; no job is left behind then.
-        """
-        return cls._of(portal.run(AsyncJob.start(qmp._aio, command, job_id=job_id, kind=kind)))
-
     @property
     def id(self) -> str:
         """The job's id in QEMU."""
         return self._aio.id
+
+    @property
+    def kind(self) -> JobType:
+        """What the job does: ``backup``, ``mirror``, ..."""
+        return self._aio.kind
 
     @property
     def status(self) -> JobStatus:
@@ -403,23 +415,89 @@ class Job(Face):
         return self._aio.status
 
     @property
+    def result(self) -> JobResult | None:
+        """How the job ended; None while it has not."""
+        return self._aio.result
+
+    @property
     def is_over(self) -> bool:
-        """Whether the job has ended, well or not."""
+        """Whether the job has ended, well or not, or QEMU has."""
         return self._aio.is_over
 
-    def wait(self, *, timeout: float | None = None) -> None:
-        """Wait for the end, ``timeout`` seconds at most; the job goes on if that runs out.
+    @property
+    def io_errors(self) -> int:
+        """How many I/O errors the job has met (``BLOCK_JOB_ERROR``), also those it ignored."""
+        return self._aio.io_errors
 
-        Raises JobFailed with QEMU's words, JobCancelled, ConnectionLost, DeadlineExceeded.
+    @property
+    def last_io_error(self) -> BlockJobError | None:
+        """The last of them: what it was doing, and what it did about it."""
+        return self._aio.last_io_error
+
+    def query_info(self) -> JobInfo:
+        """Ask for the job as it is now (``query-jobs``). Raises StateError when it is gone."""
+        return portal.run(self._aio.query_info())
+
+    def query_block_info(self) -> BlockJobInfo | None:
+        """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
+
+        None when it is gone or no block job, as those that create or amend images.
         """
-        return portal.run(self._aio.wait(timeout=timeout))
+        return portal.run(self._aio.query_block_info())
 
-    def run(self, *, timeout: float | None = None) -> None:
-        """Wait for the end; a job that does not end in time, or is interrupted, is cancelled.
+    @classmethod
+    def start(
+        cls,
+        qmp: Qmp,
+        command: Command[None],
+        *,
+        job_id: str,
+        kind: JobType,
+        auto_finalize: bool = True,
+        auto_dismiss: bool = True,
+    ) -> Self:
+        """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        Raises as :meth:`wait`.
+        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
+        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
+        until :meth:`dismiss`. Raises as :meth:`Qmp.execute`; no job is left behind then.
         """
-        return portal.run(self._aio.run(timeout=timeout))
+        return cls._of(portal.run(AsyncJob.start(qmp._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
+
+    @classmethod
+    def attach(cls, qmp: Qmp, job_id: str) -> Self:
+        """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
+        return cls._of(portal.run(AsyncJob.attach(qmp._aio, job_id)))
+
+    def wait(self, *, until: JobStatus | None = None, timeout: float | None = None) -> None:
+        """Wait until the job is over, or ``until`` it has come into a status.
+
+        ``timeout`` is in seconds; the job goes on when it runs out. Passing through the
+        status is enough. Raises JobFailed with QEMU's words or JobCancelled when the job
+        did not complete, JobStopped when it stands still on an I/O error, StateError when
+        the status cannot be reached any more, ConnectionLost, DeadlineExceeded.
+        """
+        return portal.run(self._aio.wait(until=until, timeout=timeout))
+
+    def run(
+        self,
+        *,
+        pre_finalize: Callable[[], object] | None = None,
+        cancel: bool = False,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> JobResult:
+        """Take the job through all its states, to its end and dismissal.
+
+        A job that becomes ready is completed. One that was started with
+        ``auto_finalize=False`` is finalized when it is pending, or cancelled with ``cancel``;
+        ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
+        raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
+        not end within ``timeout`` seconds, stops on an error, or is interrupted, is
+        cancelled. Raises JobStopped, ConnectionLost, DeadlineExceeded, and what
+        ``pre_finalize`` raises.
+        """
+        return self._aio.run_from_thread(pre_finalize=pre_finalize, cancel=cancel, timeout=timeout, check=check)
 
     def progress(self, *, interval: float = 0.1) -> Iterator[JobProgress]:
         """Yield the progress at once, every ``interval`` seconds, and when the job is over.
@@ -429,12 +507,50 @@ class Job(Face):
         """
         yield from portal.iterate(self._aio.progress(interval=interval))
 
-    def cancel(self, *, timeout: float | None = None) -> None:
-        """Cancel the job (``job-cancel``) and wait until it is gone, ``timeout`` seconds at most.
+    def pause(self, *, timeout: float | None = None) -> None:
+        """Pause the job (``job-pause``) and wait until it stands still.
 
-        A job that is over stays as it ended. Raises ConnectionLost, DeadlineExceeded.
+        Raises CommandError when it is paused already.
         """
-        return portal.run(self._aio.cancel(timeout=timeout))
+        return portal.run(self._aio.pause(timeout=timeout))
+
+    def resume(self, *, timeout: float | None = None) -> None:
+        """Let a paused job, or one that an error stopped, go on (``job-resume``)."""
+        return portal.run(self._aio.resume(timeout=timeout))
+
+    def set_speed(self, speed: int, *, timeout: float | None = None) -> None:
+        """Limit the job to ``speed`` bytes a second, 0 for no limit (``block-job-set-speed``)."""
+        return portal.run(self._aio.set_speed(speed, timeout=timeout))
+
+    def change(self, *, copy_mode: MirrorCopyMode, timeout: float | None = None) -> None:
+        """Change the copy mode of a mirror that runs (``block-job-change``, from QEMU 8.2)."""
+        return portal.run(self._aio.change(copy_mode=copy_mode, timeout=timeout))
+
+    def complete(self, *, timeout: float | None = None) -> None:
+        """Make a ready job finish (``job-complete``): a mirror switches over to its target.
+
+        So does the commit of an active layer to its base. Does not wait for the end.
+        """
+        return portal.run(self._aio.complete(timeout=timeout))
+
+    def finalize(self, *, timeout: float | None = None) -> None:
+        """Let a pending job take effect (``job-finalize``)."""
+        return portal.run(self._aio.finalize(timeout=timeout))
+
+    def dismiss(self, *, timeout: float | None = None) -> None:
+        """Remove a concluded job (``job-dismiss``); its :attr:`result` stays."""
+        return portal.run(self._aio.dismiss(timeout=timeout))
+
+    def cancel(self, *, force: bool = True, timeout: float | None = None) -> None:
+        """Cancel the job and wait until it is gone, ``timeout`` seconds at most.
+
+        With ``force`` (``job-cancel``) the job ends as cancelled, and its target is not to be
+        used. Without (``block-job-cancel``) that is so as well, except for a mirror or commit
+        that is ready: this ends as *completed*, without switching over, and its target is
+        a copy of that moment. :attr:`result` tells which it was. A job that is over stays
+        as it ended. Raises ConnectionLost, DeadlineExceeded.
+        """
+        return portal.run(self._aio.cancel(force=force, timeout=timeout))
 
 
 class Bitmap(Face):
@@ -1276,6 +1392,18 @@ class Qemu(Face):
     def graph(self) -> BlockGraph:
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
         return portal.run(self._aio.graph())
+
+    def attach_job(self, job_id: str) -> Job:
+        """Return the object of a job that somebody else started, watched from now on.
+
+        It is neither finalized nor dismissed here unless that is asked for; an ``with``
+        block or :meth:`Job.run` takes it over. Raises StateError when there is none.
+        """
+        return Job._of(portal.run(self._aio.attach_job(job_id)))
+
+    def query_jobs(self) -> list[Job]:
+        """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
+        return [Job._of(item) for item in portal.run(self._aio.query_jobs())]
 
     def start_nbd_server(self, address: NbdAddress | None = None) -> ExportServer:
         """Start QEMU's NBD server; without an address on a unix socket that is ours.

@@ -1,31 +1,52 @@
-"""A job in flight: subscribed to before it starts, watched until it is gone."""
+"""A job in flight: subscribed to before it starts, waited for and steered until it is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Self
 
-from qemu_blocksdk.codec import Command
+from qemu_blocksdk.codec import Command, Unknown
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
     DeadlineExceeded,
     JobCancelled,
     JobFailed,
+    StateError,
 )
-from qemu_blocksdk.jobs import JobProgress
-from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp, finish
+from qemu_blocksdk.jobs import JobProgress, JobResult, JobVerb, can_become
+from qemu_blocksdk.jobs.state import PAUSED
+from qemu_blocksdk.qmp import AsyncQmp, finish, portal
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.wire import JobCancel, JobDismiss, JobInfo, JobStatus, JobStatusChange, QueryJobs
+from qemu_blocksdk.wire import (
+    BlockJobCancel,
+    BlockJobChange,
+    BlockJobChangeOptionsMirror,
+    BlockJobSetSpeed,
+    JobCancel,
+    JobComplete,
+    JobDismiss,
+    JobFinalize,
+    JobInfo,
+    JobPause,
+    JobResume,
+    JobStatus,
+    JobType,
+    MirrorCopyMode,
+)
+
+from .live import subject
+from .watched_job import WatchedJob
 
 _ids = itertools.count()
 _PATIENCE = 10.0
-_CANCELLED = "Operation canceled"  # strerror(ECANCELED) of QEMU, which sets no locale
 
 
 def new_job_id(kind: str) -> str:
@@ -33,108 +54,168 @@ def new_job_id(kind: str) -> str:
     return f"{kind}-{os.getpid():x}-{next(_ids)}"
 
 
-class AsyncJob(Resource):
+class AsyncJob(WatchedJob, Resource):
     """A background operation of QEMU, from its start to its dismissal.
 
-    Got from the verb that starts it (``node.backup(...)``). It is dismissed here when it
-    has concluded. As a context manager it is cancelled on leaving, unless it is over.
+    Got from the verb that starts it (``node.backup(...)``) or from
+    :meth:`AsyncQemu.attach_job`. As a context manager it leaves no job behind: what is not
+    over is cancelled. A verb that comes when the job is gone raises StateError; one that
+    its state forbids CommandError.
     """
 
-    def __init__(self, qmp: AsyncQmp, job_id: str, kind: str) -> None:
-        self._qmp = qmp
-        self._id = job_id
-        self._kind = kind
-        self._status: JobStatus = "undefined"
-        self._started = time.monotonic()
-        self._last: JobInfo | None = None
-        self._end: asyncio.Task[None] | None = None
-
     @classmethod
-    async def start(cls, qmp: AsyncQmp, command: Command[None], *, job_id: str, kind: str) -> Self:
-        """Send a command that starts a job with ``auto-dismiss`` off; return it in flight.
+    async def start(
+        cls,
+        qmp: AsyncQmp,
+        command: Command[None],
+        *,
+        job_id: str,
+        kind: JobType,
+        auto_finalize: bool = True,
+        auto_dismiss: bool = True,
+    ) -> Self:
+        """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        Raises as :meth:`AsyncQmp.execute`; no job is left behind then.
+        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
+        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
+        until :meth:`dismiss`. Raises as :meth:`AsyncQmp.execute`; no job is left behind then.
         """
-        self = cls(qmp, job_id, kind)
-        events = qmp.events(JobStatusChange, id=job_id)
-        try:
+        self = cls(qmp, job_id, kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)
+        async with self._starting():
             await qmp.execute(command)
+        return self
+
+    @contextlib.asynccontextmanager
+    async def _starting(self) -> AsyncGenerator[None]:
+        """Watch the job that the block starts, unless it raises."""
+        try:
+            yield
         except (asyncio.CancelledError, DeadlineExceeded):
             # Given up while it was on its way: the job may exist.
-            self._watch(events)
+            self._watch()
             await self._unwind()
             raise
         except BaseException:
-            events.close()
+            self._events.close()
             raise
-        self._watch(events)
+        self._watch()
+
+    @classmethod
+    async def attach(cls, qmp: AsyncQmp, job_id: str) -> Self:
+        """Watch a job that somebody else started; see :meth:`AsyncQemu.attach_job`."""
+        self = cls(qmp, job_id, "backup", auto_finalize=True, auto_dismiss=False)
+        try:
+            info = await self._query()
+            if info is None:
+                raise StateError(f"job {job_id!r}", verb="attach")
+            self._kind = info.type
+            block_job = await self.query_block_info()
+            if block_job is not None and not isinstance(block_job, Unknown):
+                self._auto_finalize = block_job.auto_finalize
+            self._on_status(info.status)
+        except BaseException:
+            self._events.close()
+            raise
+        self._watch()
         return self
 
-    def _watch(self, events: AsyncEventStream[JobStatusChange]) -> None:
-        self._end = asyncio.create_task(self._follow(events))
-        self._end.add_done_callback(lambda end: end.cancelled() or end.exception())
+    # -- waiting --------------------------------------------------------------------------
 
-    async def _follow(self, events: AsyncEventStream[JobStatusChange]) -> None:
-        """Read the job's events until it has concluded; dismiss it, and raise if it failed."""
-        failed = False
-        async with events:
-            async for event in events:
-                self._status = event.status
-                failed = failed or event.status == "aborting"
-                if event.status in ("concluded", "null"):
-                    break
-        error = "it was dismissed by another client" if failed else None
-        # The event says that it is over, only the query says how it ended.
-        info = await self._query()
-        if info is not None:
-            error = info.error
-            with contextlib.suppress(CommandError):  # dismissed by another client
-                await self._qmp.execute(JobDismiss(id=self._id))
-        self._status = "null"
-        if error is not None:
-            if error == _CANCELLED:
-                raise JobCancelled(self._id, job_type=self._kind)
-            raise JobFailed(self._id, error=error, job_type=self._kind)
+    async def wait(self, *, until: JobStatus | None = None, timeout: float | None = None) -> None:
+        """Wait until the job is over, or ``until`` it has come into a status.
 
-    async def _query(self) -> JobInfo | None:
-        jobs = await self._qmp.execute(QueryJobs())
-        info = next((job for job in jobs if job.id == self._id), None)
-        self._last = info or self._last
-        return info
-
-    @property
-    def id(self) -> str:
-        """The job's id in QEMU."""
-        return self._id
-
-    @property
-    def status(self) -> JobStatus:
-        """The status that the last event told; ``null`` when the job is gone."""
-        return self._status
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the job has ended, well or not."""
-        return self._end is not None and self._end.done()
-
-    async def wait(self, *, timeout: float | None = None) -> None:
-        """Wait for the end, ``timeout`` seconds at most; the job goes on if that runs out.
-
-        Raises JobFailed with QEMU's words, JobCancelled, ConnectionLost, DeadlineExceeded.
+        ``timeout`` is in seconds; the job goes on when it runs out. Passing through the
+        status is enough. Raises JobFailed with QEMU's words or JobCancelled when the job
+        did not complete, JobStopped when it stands still on an I/O error, StateError when
+        the status cannot be reached any more, ConnectionLost, DeadlineExceeded.
         """
-        assert self._end is not None
-        await asyncio.wait((self._end,), timeout=timeout)
-        if not self._end.done():
-            raise DeadlineExceeded(f"the end of job {self._id!r}", seconds=timeout or 0.0)
-        self._end.result()
+        seen = self._visits[until] if until is not None else 0
+        what = "the end" if until is None else f"status {until!r}"
+        async with within(timeout, f"{what} of {subject(self)}"):
+            while not self._has_come(until, seen):
+                self._assert_goes_on()
+                await self._news()
 
-    async def run(self, *, timeout: float | None = None) -> None:
-        """Wait for the end; a job that does not end in time, or is interrupted, is cancelled.
+    def _has_come(self, until: JobStatus | None, seen: int) -> bool:
+        if until is None:
+            if self._result is not None:
+                self._result.check()
+            return self._result is not None
+        if self._status == until or self._visits[until] > seen:
+            return True
+        if can_become(self._status, until):
+            return False
+        if not seen:
+            if self._result is not None:
+                self._result.check()
+            raise StateError(subject(self), verb=f"becoming {until}")
+        return True
 
-        Raises as :meth:`wait`.
+    async def run(
+        self,
+        *,
+        pre_finalize: Callable[[], object] | None = None,
+        cancel: bool = False,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> JobResult:
+        """Take the job through all its states, to its end and dismissal.
+
+        A job that becomes ready is completed. One that was started with
+        ``auto_finalize=False`` is finalized when it is pending, or cancelled with ``cancel``;
+        ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
+        raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
+        not end within ``timeout`` seconds, stops on an error, or is interrupted, is
+        cancelled. Raises JobStopped, ConnectionLost, DeadlineExceeded, and what
+        ``pre_finalize`` raises.
         """
-        async with self:
-            await self.wait(timeout=timeout)
+        async with self, within(timeout, f"the end of {subject(self)}"):
+            if await self._comes_to_pending() and pre_finalize is not None:
+                waited = pre_finalize()
+                if inspect.isawaitable(waited):
+                    await waited
+            if self._status == "pending":
+                await (self.cancel() if cancel else self.finalize())
+            with contextlib.suppress(JobFailed, JobCancelled):
+                await self.wait()
+        assert self._result is not None
+        if check and not (cancel and self._result.outcome == "cancelled"):
+            self._result.check()
+        return self._result
+
+    def run_from_thread(
+        self,
+        *,
+        pre_finalize: Callable[[], object] | None = None,
+        cancel: bool = False,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> JobResult:
+        """Do as :meth:`run` for a blocking caller, who is called back in his own thread."""
+        if pre_finalize is not None:
+            begin = time.monotonic()
+            try:
+                if portal.run(self._comes_to_pending(timeout=timeout)):
+                    pre_finalize()
+            except BaseException:
+                portal.run(self._unwind())
+                raise
+            if timeout is not None:
+                timeout = max(0.0, begin + timeout - time.monotonic())
+        return portal.run(self.run(cancel=cancel, timeout=timeout, check=check))
+
+    async def _comes_to_pending(self, *, timeout: float | None = None) -> bool:
+        """Complete the job if it becomes ready; tell whether it waits to be finalized."""
+        completed = False
+        async with within(timeout, f"the end of {subject(self)}"):
+            while self._result is None and (self._auto_finalize or self._status != "pending"):
+                if self._status == "ready" and not completed:
+                    completed = True
+                    await self.complete()
+                else:
+                    self._assert_goes_on()
+                    await self._news()
+        return self._result is None
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[JobProgress]:
         """Yield the progress at once, every ``interval`` seconds, and when the job is over.
@@ -142,13 +223,17 @@ class AsyncJob(Resource):
         QEMU has no event for progress, so this asks (``query-jobs``). Raises as
         :meth:`wait` when the job did not complete.
         """
-        assert self._end is not None
-        while not self._end.done():
+        while not self.is_over:
             info = await self._query()
             if info is None:
                 break
             yield self._reading(info)
-            await asyncio.wait((self._end,), timeout=interval)
+            pause = asyncio.get_running_loop().time() + interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(pause):
+                    while not self.is_over:
+                        self._assert_goes_on()
+                        await self._news()
         await self.wait()
         if self._last is not None:
             yield self._reading(self._last)
@@ -162,31 +247,102 @@ class AsyncJob(Resource):
             elapsed=time.monotonic() - self._started,
         )
 
-    async def cancel(self, *, timeout: float | None = None) -> None:
-        """Cancel the job (``job-cancel``) and wait until it is gone, ``timeout`` seconds at most.
+    # -- verbs ----------------------------------------------------------------------------
 
-        A job that is over stays as it ended. Raises ConnectionLost, DeadlineExceeded.
+    async def _verb(self, verb: JobVerb, command: Command[None], timeout: float | None) -> None:
+        # Another job may have the id by now.
+        if self._status == "null":
+            raise StateError(subject(self), verb=verb)
+        await self._execute(command, timeout=timeout)
+
+    async def pause(self, *, timeout: float | None = None) -> None:
+        """Pause the job (``job-pause``) and wait until it stands still.
+
+        Raises CommandError when it is paused already.
         """
-        assert self._end is not None
-        if self.is_over:
+        async with within(timeout, f"the pause of {subject(self)}"):
+            await self._verb("pause", JobPause(id=self._id), None)
+            while self._status not in PAUSED and self._result is None:
+                self._assert_goes_on()
+                await self._news()
+
+    async def resume(self, *, timeout: float | None = None) -> None:
+        """Let a paused job, or one that an error stopped, go on (``job-resume``)."""
+        await self._verb("resume", JobResume(id=self._id), timeout)
+        self._is_stopped = False
+
+    async def set_speed(self, speed: int, *, timeout: float | None = None) -> None:
+        """Limit the job to ``speed`` bytes a second, 0 for no limit (``block-job-set-speed``)."""
+        command = BlockJobSetSpeed(device=self._id, speed=speed)
+        await self._verb("set-speed", command, timeout)
+
+    async def change(self, *, copy_mode: MirrorCopyMode, timeout: float | None = None) -> None:
+        """Change the copy mode of a mirror that runs (``block-job-change``, from QEMU 8.2)."""
+        options = BlockJobChangeOptionsMirror(id=self._id, copy_mode=copy_mode)
+        await self._verb("change", BlockJobChange(options=options), timeout)
+
+    async def complete(self, *, timeout: float | None = None) -> None:
+        """Make a ready job finish (``job-complete``): a mirror switches over to its target.
+
+        So does the commit of an active layer to its base. Does not wait for the end.
+        """
+        await self._verb("complete", JobComplete(id=self._id), timeout)
+
+    async def finalize(self, *, timeout: float | None = None) -> None:
+        """Let a pending job take effect (``job-finalize``)."""
+        await self._verb("finalize", JobFinalize(id=self._id), timeout)
+
+    async def dismiss(self, *, timeout: float | None = None) -> None:
+        """Remove a concluded job (``job-dismiss``); its :attr:`result` stays."""
+        await self._verb("dismiss", JobDismiss(id=self._id), timeout)
+        self._status = "null"
+
+    async def cancel(self, *, force: bool = True, timeout: float | None = None) -> None:
+        """Cancel the job and wait until it is gone, ``timeout`` seconds at most.
+
+        With ``force`` (``job-cancel``) the job ends as cancelled, and its target is not to be
+        used. Without (``block-job-cancel``) that is so as well, except for a mirror or commit
+        that is ready: this ends as *completed*, without switching over, and its target is
+        a copy of that moment. :attr:`result` tells which it was. A job that is over stays
+        as it ended. Raises ConnectionLost, DeadlineExceeded.
+        """
+        if self._result is not None:
             return
-        try:
-            await self._qmp.execute(JobCancel(id=self._id), timeout=timeout)
-        except CommandError:
-            # Not there (never started, or gone), or just concluding.
-            if await self._query() is None:
-                self._end.cancel()
-                return
-        with contextlib.suppress(JobFailed, JobCancelled):
-            await self.wait(timeout=timeout)
+        command = JobCancel(id=self._id) if force else BlockJobCancel(device=self._id)
+        async with within(timeout, f"the end of {subject(self)}"):
+            try:
+                await self._execute(command)
+            except CommandError:
+                info = await self._query()
+                if info is None and not self._visits:
+                    self._never_began()
+                    return
+                if info is not None and can_become(info.status, "aborting"):
+                    raise
+                # It is just about to conclude.
+            self._is_stopped = False
+            with contextlib.suppress(JobFailed, JobCancelled):
+                while not force and not self._auto_finalize and self._result is None:
+                    if self._status == "pending":
+                        return
+                    self._assert_goes_on()
+                    await self._news()
+                await self.wait()
 
     async def _unwind(self) -> None:
         """Leave no job behind, and do not wait for ever for a QEMU that hangs."""
         with contextlib.suppress(BlockSdkError):
-            await finish(self.cancel(timeout=_PATIENCE))
+            await finish(self._remove())
+
+    async def _remove(self) -> None:
+        async with within(_PATIENCE, f"the end of {subject(self)}"):
+            await self.cancel()
+            if self._status == "concluded":
+                await self._dismiss()
 
     async def _leave(self, error: BaseException | None) -> None:
         await self._unwind()
 
     def __repr__(self) -> str:
-        return f"<{self._kind} job {self._id!r}: {self._status}>"
+        state = self._status if self._result is None else self._result.outcome
+        return f"<{self._kind} job {self._id!r}: {state}>"

@@ -16,6 +16,7 @@ from qemu_blocksdk.errors import (
     BlockSdkError,
     ConnectionLost,
     LaunchError,
+    StateError,
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph
@@ -27,11 +28,13 @@ from qemu_blocksdk.wire import (
     BlockdevOptions,
     ObjectAdd,
     ObjectOptionsSecret,
+    QueryJobs,
     QueryNamedBlockNodes,
     XDebugQueryBlockGraph,
 )
 
 from .export import AsyncExportServer
+from .job import AsyncJob
 from .live import Live
 from .node import AsyncNode
 from .scratch import Scratch
@@ -228,6 +231,22 @@ class AsyncQemu(Live, Resource):
             await self._execute(XDebugQueryBlockGraph()),
             await self._execute(QueryNamedBlockNodes(flat=True)),
         )
+
+    async def attach_job(self, job_id: str) -> AsyncJob:
+        """Return the object of a job that somebody else started, watched from now on.
+
+        It is neither finalized nor dismissed here unless that is asked for; an ``async with``
+        block or :meth:`AsyncJob.run` takes it over. Raises StateError when there is none.
+        """
+        return await AsyncJob.attach(self.qmp, job_id)
+
+    async def query_jobs(self) -> list[AsyncJob]:
+        """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
+        jobs: list[AsyncJob] = []
+        for info in await self._execute(QueryJobs()):
+            with contextlib.suppress(StateError):  # gone meanwhile
+                jobs.append(await self.attach_job(info.id))
+        return jobs
 
     async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncExportServer:
         """Start QEMU's NBD server; without an address on a unix socket that is ours.

@@ -12,8 +12,11 @@ from qemu_blocksdk.errors import DeadlineExceeded
 @contextlib.asynccontextmanager
 async def within(seconds: float | None, waited_for: str) -> AsyncGenerator[None]:
     """Raise DeadlineExceeded when the block takes longer (None: it may)."""
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with limit:
             yield
     except TimeoutError:
+        if not limit.expired():
+            raise  # somebody else's
         raise DeadlineExceeded(waited_for, seconds=seconds or 0.0) from None

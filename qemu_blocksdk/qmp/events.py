@@ -20,6 +20,7 @@ from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded
 from .resource import Resource
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
+F = TypeVar("F", bound=Event)
 
 _Key = tuple[str | None, tuple[str, object] | None]
 """Event name (None: every event) and the member that identifies its subject, if asked for."""
@@ -65,12 +66,13 @@ class Register:
                 for member in _IDENTITY
                 if isinstance(data.get(member), str)
             ]
-        readers = [stream for key in keys for stream in self._streams.get(key, ())]
+        # Each once, also where two of its subscriptions fit.
+        readers = dict.fromkeys(stream for key in keys for stream in self._streams.get(key, ()))
         if not readers:
             return
         event = decode_event(event_class(name), message)
         for stream in readers:
-            stream._deliver(event, data if isinstance(data, dict) else {})
+            stream._deliver(name, event, data if isinstance(data, dict) else {})
 
     def finish(self) -> None:
         """Tell every stream that nothing more comes."""
@@ -99,26 +101,45 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self._finished = False
         self._queue: deque[Event] = deque()
         self._arrived = asyncio.Event()
-        self._match = {name.rstrip("_").replace("_", "-"): value for name, value in match.items()}
+        self._wanted: list[tuple[frozenset[str], dict[str, object]]] = []
+        self._keys: list[_Key] = []
+        self._subscribe(kinds, match)
+
+    def also(self, *kinds: type[F], **match: object) -> AsyncEventStream[E_co | F]:
+        """Deliver events of these classes as well, selected by member as in ``qmp.events``.
+
+        Returns the stream itself. Raises UsageError for a member that an event lacks.
+        """
+        self._subscribe(kinds, match)
+        return cast("AsyncEventStream[E_co | F]", self)
+
+    def _subscribe(self, kinds: tuple[type[Event], ...], match: Mapping[str, object]) -> None:
         for kind in kinds:
             for name in match:
                 if name not in kind.__annotations__:
                     raise UsageError(f"event {kind._name} has no member {name!r}")
+        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in match.items()}
+        self._wanted.append((frozenset(kind._name for kind in kinds), wanted))
         identity = next(
             (
                 (name, value)
-                for name, value in self._match.items()
+                for name, value in wanted.items()
                 if name in _IDENTITY and isinstance(value, str)
             ),
             None,
         )
-        self._keys: list[_Key] = [(kind._name, identity) for kind in kinds] or [(None, None)]
-        register.add(cast("AsyncEventStream[Event]", self), self._keys)
+        keys: list[_Key] = [(kind._name, identity) for kind in kinds] or [(None, None)]
+        self._keys += keys
+        self._register.add(cast("AsyncEventStream[Event]", self), keys)
 
-    def _deliver(self, event: Event, data: Mapping[str, object]) -> None:
-        if all(data.get(name) == value for name, value in self._match.items()):
-            self._queue.append(event)
-            self._arrived.set()
+    def _deliver(self, name: str, event: Event, data: Mapping[str, object]) -> None:
+        for names, wanted in self._wanted:
+            if (not names or name in names) and all(
+                data.get(member) == value for member, value in wanted.items()
+            ):
+                self._queue.append(event)
+                self._arrived.set()
+                return
 
     def _finish(self) -> None:
         self._finished = True
@@ -167,9 +188,11 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self.close()
 
     def __repr__(self) -> str:
-        names = "|".join(name or "any" for name, _ in self._keys)
-        match = ", ".join(f"{name}={value!r}" for name, value in self._match.items())
-        return f"<events {names}{': ' if match else ''}{match}>"
+        parts: list[str] = []
+        for names, wanted in self._wanted:
+            match = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+            parts.append(("|".join(sorted(names)) or "any") + (f": {match}" if match else ""))
+        return f"<events {'; '.join(parts)}>"
 
 
 @functools.cache

@@ -1,0 +1,213 @@
+"""What is known of a job: one task reads its events and is the only one to change it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import time
+from collections import Counter
+
+from qemu_blocksdk.codec import Unknown
+from qemu_blocksdk.errors import BlockSdkError, CommandError, JobStopped, StateError
+from qemu_blocksdk.jobs import JobOutcome, JobResult
+from qemu_blocksdk.jobs.state import OVER, PAUSED
+from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
+from qemu_blocksdk.wire import (
+    BlockJobCompleted,
+    BlockJobError,
+    BlockJobInfo,
+    JobDismiss,
+    JobInfo,
+    JobStatus,
+    JobStatusChange,
+    JobType,
+    QueryBlockJobs,
+    QueryJobs,
+)
+
+from .live import Live, subject
+
+_TELLING = ("backup", "commit", "mirror", "stream")
+_CANCELLED = "Operation canceled"  # strerror(ECANCELED) of QEMU, which sets no locale
+
+
+class WatchedJob(Live):
+    """A job's state, outcome and I/O errors; who waits for a change of them is woken."""
+
+    def __init__(
+        self, qmp: AsyncQmp, job_id: str, kind: JobType, *, auto_finalize: bool, auto_dismiss: bool
+    ) -> None:
+        self._qmp = qmp
+        self._id = job_id
+        self._kind: JobType = kind
+        self._auto_finalize = auto_finalize
+        self._auto_dismiss = auto_dismiss
+        self._status: JobStatus = "undefined"
+        self._visits = Counter[JobStatus]()
+        self._started = time.monotonic()
+        self._last: JobInfo | None = None
+        self._io_errors = 0
+        self._io_error: BlockJobError | None = None
+        self._is_stopped = False
+        self._result: JobResult | None = None
+        self._lost: BlockSdkError | None = None
+        self._waiting = list[asyncio.Future[None]]()
+        self._task: asyncio.Task[None] | None = None
+        self._events: AsyncEventStream[JobStatusChange | BlockJobError | BlockJobCompleted]
+        self._events = (
+            qmp.events(JobStatusChange, id=job_id)
+            .also(BlockJobError, device=job_id)
+            .also(BlockJobCompleted, device=job_id)
+        )
+
+    # -- what is known --------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The job's id in QEMU."""
+        return self._id
+
+    @property
+    def kind(self) -> JobType:
+        """What the job does: ``backup``, ``mirror``, ..."""
+        return self._kind
+
+    @property
+    def status(self) -> JobStatus:
+        """The status that the last event told; ``null`` when the job is gone."""
+        return self._status
+
+    @property
+    def result(self) -> JobResult | None:
+        """How the job ended; None while it has not."""
+        return self._result
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended, well or not, or QEMU has."""
+        return self._result is not None or self._lost is not None
+
+    @property
+    def io_errors(self) -> int:
+        """How many I/O errors the job has met (``BLOCK_JOB_ERROR``), also those it ignored."""
+        return self._io_errors
+
+    @property
+    def last_io_error(self) -> BlockJobError | None:
+        """The last of them: what it was doing, and what it did about it."""
+        return self._io_error
+
+    async def query_info(self) -> JobInfo:
+        """Ask for the job as it is now (``query-jobs``). Raises StateError when it is gone."""
+        info = None if self._status == "null" else await self._query()
+        if info is None:
+            raise StateError(subject(self), verb="query-jobs")
+        return info
+
+    async def query_block_info(self) -> BlockJobInfo | None:
+        """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
+
+        None when it is gone or no block job, as those that create or amend images.
+        """
+        for info in await self._execute(QueryBlockJobs()):
+            if not isinstance(info, Unknown) and info.device == self._id:
+                return info
+        return None
+
+    async def _query(self) -> JobInfo | None:
+        jobs = await self._execute(QueryJobs())
+        info = next((job for job in jobs if job.id == self._id), None)
+        self._last = info or self._last
+        return info
+
+    # -- the task that watches ------------------------------------------------------------
+
+    def _watch(self) -> None:
+        self._task = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        told: str | None = None
+        try:
+            async with self._events:
+                if self._status == "concluded":  # before anybody listened
+                    await self._conclude(told)
+                while self._status != "null":
+                    event = await self._events.get()
+                    if isinstance(event, JobStatusChange):
+                        self._on_status(event.status)
+                        if event.status in OVER and self._result is None:
+                            await self._conclude(told)
+                    elif isinstance(event, BlockJobCompleted):
+                        told = event.error
+                    else:
+                        self._on_io_error(event)
+                    self._wake()
+        except BlockSdkError as error:
+            self._lost = error
+        finally:
+            self._wake()
+
+    def _on_status(self, status: JobStatus) -> None:
+        self._status = status
+        self._visits[status] += 1
+        self._is_stopped = self._is_stopped and status in PAUSED
+
+    def _on_io_error(self, error: BlockJobError) -> None:
+        self._io_errors += 1
+        self._io_error = error
+        self._is_stopped = error.action == "stop"
+
+    async def _conclude(self, told: str | None) -> None:
+        """Learn how the job ended: an event says that it is over, only the query how."""
+        info = await self._query() if self._status == "concluded" else None
+        error = info.error if info is not None else told
+        if info is None and error is None and self._visits["aborting"]:
+            # Another client was faster. Failed block jobs tell the error in an event.
+            error = _CANCELLED if self._kind in _TELLING else "another client dismissed it"
+        if info is None:
+            self._status = "null"
+        elif self._auto_dismiss:
+            await self._dismiss()
+        outcome: JobOutcome = "completed"
+        if error is not None:
+            outcome = "cancelled" if error == _CANCELLED else "failed"
+        self._result = JobResult(
+            job_id=self._id,
+            job_type=self._kind,
+            outcome=outcome,
+            error=error if outcome == "failed" else None,
+        )
+
+    async def _dismiss(self) -> None:
+        with contextlib.suppress(CommandError):  # somebody else was faster
+            await self._execute(JobDismiss(id=self._id))
+        self._status = "null"
+
+    def _never_began(self) -> None:
+        """Stop to watch for a job whose start was given up before QEMU had done it."""
+        assert self._task is not None
+        self._task.cancel()
+        self._status = "null"
+        self._result = JobResult(job_id=self._id, job_type=self._kind, outcome="cancelled")
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    async def _news(self) -> None:
+        """Wait until the task has changed something."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _assert_goes_on(self) -> None:
+        """Raise why there is nothing to wait for: QEMU has ended, the job stands still."""
+        if self._lost is not None:
+            raise copy.copy(self._lost)
+        if self._is_stopped and self._status in PAUSED:
+            assert self._io_error is not None
+            operation = self._io_error.operation
+            raise JobStopped(self._id, operation=operation, job_type=self._kind)
