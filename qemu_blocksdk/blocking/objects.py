@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
+    from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import ImageFormat, Programs
@@ -77,7 +78,6 @@ if TYPE_CHECKING:
         BlockdevOnError,
         BlockdevOptions,
         BlockJobError,
-        BlockJobInfo,
         JobInfo,
         JobStatus,
         JobType,
@@ -438,7 +438,7 @@ class Job(Face):
         """Ask for the job as it is now (``query-jobs``). Raises StateError when it is gone."""
         return portal.run(self._aio.query_info())
 
-    def query_block_info(self) -> BlockJobInfo | None:
+    def query_block_info(self) -> BlockJob | None:
         """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
 
         None when it is gone or no block job, as those that create or amend images.

@@ -8,7 +8,6 @@ import copy
 import time
 from collections import Counter
 
-from qemu_blocksdk.codec import Unknown
 from qemu_blocksdk.errors import BlockSdkError, CommandError, JobStopped, StateError
 from qemu_blocksdk.jobs import JobOutcome, JobResult
 from qemu_blocksdk.jobs.state import OVER, PAUSED
@@ -16,7 +15,10 @@ from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
 from qemu_blocksdk.wire import (
     BlockJobCompleted,
     BlockJobError,
-    BlockJobInfo,
+    BlockJobInfoBackup,
+    BlockJobInfoCommit,
+    BlockJobInfoMirror,
+    BlockJobInfoStream,
     JobDismiss,
     JobInfo,
     JobStatus,
@@ -27,6 +29,9 @@ from qemu_blocksdk.wire import (
 )
 
 from .live import Live, subject
+
+BlockJob = BlockJobInfoBackup | BlockJobInfoCommit | BlockJobInfoMirror | BlockJobInfoStream
+"""What QEMU tells of a block job."""
 
 _TELLING = ("backup", "commit", "mirror", "stream")
 _CANCELLED = "Operation canceled"  # strerror(ECANCELED) of QEMU, which sets no locale
@@ -105,13 +110,13 @@ class WatchedJob(Live):
             raise StateError(subject(self), verb="query-jobs")
         return info
 
-    async def query_block_info(self) -> BlockJobInfo | None:
+    async def query_block_info(self) -> BlockJob | None:
         """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
 
         None when it is gone or no block job, as those that create or amend images.
         """
         for info in await self._execute(QueryBlockJobs()):
-            if not isinstance(info, Unknown) and info.device == self._id:
+            if isinstance(info, BlockJob) and info.device == self._id:
                 return info
         return None
 
@@ -133,6 +138,7 @@ class WatchedJob(Live):
                 if self._status == "concluded":  # before anybody listened
                     await self._conclude(told)
                 while self._status != "null":
+                    self._wake()
                     event = await self._events.get()
                     if isinstance(event, JobStatusChange):
                         self._on_status(event.status)
@@ -142,7 +148,6 @@ class WatchedJob(Live):
                         told = event.error
                     else:
                         self._on_io_error(event)
-                    self._wake()
         except BlockSdkError as error:
             self._lost = error
         finally:
