@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Qmp,
         StorageDaemon,
         Toolchain,
+        Transaction,
     )
     from .codec import Secret
 
@@ -49,6 +50,7 @@ __all__ = [
     "Secret",
     "StorageDaemon",
     "Toolchain",
+    "Transaction",
 ]
 
 

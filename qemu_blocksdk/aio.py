@@ -13,6 +13,7 @@ from .objects import (
     AsyncQemuIo,
     AsyncStorageDaemon,
     AsyncToolchain,
+    AsyncTransaction,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
@@ -33,5 +34,6 @@ __all__ = [
     "AsyncQmp",
     "AsyncStorageDaemon",
     "AsyncToolchain",
+    "AsyncTransaction",
     "AsyncVM",
 ]

@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
-    *("objects/bitmap.py", "objects/node.py"),
+    *("objects/bitmap.py", "objects/node.py", "objects/transaction.py"),
     *("objects/export.py", "objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py", "objects/qemu.py"),
     *( "objects/daemon.py", "objects/vm.py"),

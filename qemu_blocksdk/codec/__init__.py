@@ -22,7 +22,7 @@ from .struct import (
     Unstable,
     UnstableCommand,
 )
-from .value import Value
+from .value import Value, evolved
 
 __all__ = [
     "NULL",
@@ -43,6 +43,7 @@ __all__ = [
     "decode_event",
     "decode_reply",
     "encode",
+    "evolved",
     "masked",
     "masked_words",
     "redact",

@@ -13,6 +13,7 @@ from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
 from .toolchain import AsyncToolchain
+from .transaction import AsyncTransaction
 from .vm import Accelerator, AsyncVM
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "AsyncQemuIo",
     "AsyncStorageDaemon",
     "AsyncToolchain",
+    "AsyncTransaction",
     "AsyncVM",
     "Emulator",
 ]
