@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .blocking.objects import (
         VM,
+        Backup,
         Bitmap,
         EventStream,
         Export,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VM",
+    "Backup",
     "Bitmap",
     "EventStream",
     "Export",

@@ -17,8 +17,10 @@ from .objects import (
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
+from .recipes import AsyncBackup
 
 __all__ = [
+    "AsyncBackup",
     "AsyncBitmap",
     "AsyncEventStream",
     "AsyncExport",

@@ -32,6 +32,7 @@ SOURCES = (
     *( "objects/daemon.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
+    "recipes/backup.py",
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

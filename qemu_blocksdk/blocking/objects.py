@@ -24,6 +24,7 @@ from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
+from qemu_blocksdk.recipes.backup import AsyncBackup
 
 from .face import Face
 
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VM",
+    "Backup",
     "Bitmap",
     "EventStream",
     "Export",
@@ -2131,3 +2133,52 @@ class NbdServer(Face):
         Unsupported, DeadlineExceeded.
         """
         return portal.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))
+
+
+class Backup(Face):
+    """Backups of disks of one QEMU, all of one moment, into new images.
+
+    Each disk has two bitmaps: ``NAME`` marks what changed since its last full or incremental
+    backup, ``NAME-full`` since its last full one. They are changed for all disks or for none,
+    and only when the images are complete; an image appears under its name when it is whole.
+    """
+
+    @property
+    def _aio(self) -> AsyncBackup:
+        return cast("AsyncBackup", self._reach())
+
+    def __init__(self, qemu: Qemu, *, bitmap: str = "backup", persistent: bool = True) -> None:
+        """Describe a backup of no disk yet.
+
+        ``persistent`` stores the bitmaps in the disks' images, which then have to be qcow2.
+        """
+
+        self._hold(portal.call(lambda: AsyncBackup(qemu._aio, bitmap=bitmap, persistent=persistent)))
+
+    def add_disk(self, node: Node, target: Image, *, base: Image | None = None) -> None:
+        """Add a disk, the image to make, and the backup that a smaller one builds on.
+
+        The ``base`` of an incremental backup is the last full or incremental one, that of a
+        differential one the last full one.
+        """
+        return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio))
+
+    def full(self) -> Operation[None]:
+        """Start to back up all content; from now on the bitmaps mark what changes.
+
+        What this and the others raise when they are waited for: JobFailed, UsageError for an
+        image that is there already or is not of that format, CommandError, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.full())))
+
+    def incremental(self) -> Operation[None]:
+        """Start to back up what changed since the last full or incremental backup.
+
+        The targets have to be qcow2. Raises GraphError, when it is waited for, where there is
+        no bitmap of it, UsageError where the bitmap is of no use.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.incremental())))
+
+    def differential(self) -> Operation[None]:
+        """Start to back up what changed since the last full backup; see :meth:`incremental`."""
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
