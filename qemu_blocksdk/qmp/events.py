@@ -156,6 +156,8 @@ class AsyncEventStream(Resource, Generic[E_co]):
             raise ConnectionLost("no more events: stream or connection was closed") from None
 
     async def _next(self, timeout: float | None = None) -> E_co:
+        if self._queue:
+            return cast("E_co", self._queue.popleft())
         try:
             async with asyncio.timeout(timeout):
                 while not self._queue:
