@@ -13,15 +13,17 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 from qemu_blocksdk.aio import AsyncQmp
 from qemu_blocksdk.wire import JobStatusChange
 
 from .core import Bench, Contestant, Row
+from .peers import Message
 
 _EACH = 100
 """Events of one job."""
-_GREETING = {
+_GREETING: Message = {
     "QMP": {
         "version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""},
         "capabilities": [],
@@ -52,9 +54,8 @@ def _events(jobs: int) -> bytes:
 def _serve(sock: socket.socket, jobs: int, go: threading.Event) -> None:
     sock.sendall(_line(_GREETING))
     reader = sock.makefile("rb")
-    request = json.loads(reader.readline())
-    reply = {"return": {}} | ({"id": request["id"]} if "id" in request else {})
-    sock.sendall(_line(reply))
+    request = cast("Message", json.loads(reader.readline()))
+    sock.sendall(_line({**{key: request[key] for key in request if key == "id"}, "return": {}}))
     go.wait()
     sock.sendall(_events(jobs))
     reader.read()  # until we hang up
