@@ -17,7 +17,7 @@ from .objects import (
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
-from .recipes import AsyncBackup
+from .recipes import AsyncBackup, AsyncPointInTime
 
 __all__ = [
     "AsyncBackup",
@@ -31,6 +31,7 @@ __all__ = [
     "AsyncNbdServer",
     "AsyncNode",
     "AsyncOperation",
+    "AsyncPointInTime",
     "AsyncProcess",
     "AsyncQemuIo",
     "AsyncQmp",

@@ -25,6 +25,7 @@ from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
 from qemu_blocksdk.recipes.backup import AsyncBackup
+from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
 
 from .face import Face
 
@@ -106,6 +107,7 @@ __all__ = [
     "NbdServer",
     "Node",
     "Operation",
+    "PointInTime",
     "Process",
     "Qemu",
     "QemuIo",
@@ -2182,3 +2184,64 @@ class Backup(Face):
     def differential(self) -> Operation[None]:
         """Start to back up what changed since the last full backup; see :meth:`incremental`."""
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
+
+
+class PointInTime(Face):
+    """The content of a node at the moment that the block is entered; gone with the block.
+
+    What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
+    which the reader sees what was (``snapshot-access``). Everybody who writes has to do so
+    through :attr:`front`: a guest's ``device`` is moved there and back, an export has to
+    be of it. QEMU refuses to begin while somebody else writes to the node.
+    """
+
+    @property
+    def _aio(self) -> AsyncPointInTime:
+        return cast("AsyncPointInTime", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    def __init__(
+        self,
+        qemu: Qemu,
+        node: Node,
+        *,
+        device: str | None = None,
+        server: ExportServer | None = None,
+        scratch_folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Describe it; nothing has been done yet.
+
+        ``device`` is the id or QOM path of the guest's device on the node. Without a
+        ``server`` that runs already, one is started on a unix socket. ``scratch_folder`` has
+        to have room for what is overwritten; by default the one for temporary files. When it
+        has none, the reader gets errors, the writers do not.
+        """
+
+        self._hold(portal.call(lambda: AsyncPointInTime(qemu._aio, node._aio, device=device, server=None if server is None else server._aio, scratch_folder=scratch_folder)))
+
+    @property
+    def front(self) -> Node:
+        """The node to write to. Raises UsageError outside the block."""
+        return Node._of(self._aio.front)
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where the content is read. Raises UsageError outside the block."""
+        return self._aio.uri

@@ -27,6 +27,7 @@ from qemu_blocksdk.objects import (
     AsyncTransaction,
 )
 from qemu_blocksdk.objects.job import new_job_id
+from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.tools import ImageFormat
@@ -78,7 +79,7 @@ class AsyncBackup:
         What this and the others raise when they are waited for: JobFailed, UsageError for an
         image that is there already or is not of that format, CommandError, ConnectionLost.
         """
-        return AsyncOperation(f"the full {self!r}", self._full)
+        return AsyncOperation(f"the full {subject(self)}", self._full)
 
     def incremental(self) -> AsyncOperation[None]:
         """Start to back up what changed since the last full or incremental backup.
@@ -86,11 +87,11 @@ class AsyncBackup:
         The targets have to be qcow2. Raises GraphError, when it is waited for, where there is
         no bitmap of it, UsageError where the bitmap is of no use.
         """
-        return AsyncOperation(f"the incremental {self!r}", self._incremental)
+        return AsyncOperation(f"the incremental {subject(self)}", self._incremental)
 
     def differential(self) -> AsyncOperation[None]:
         """Start to back up what changed since the last full backup; see :meth:`incremental`."""
-        return AsyncOperation(f"the differential {self!r}", self._differential)
+        return AsyncOperation(f"the differential {subject(self)}", self._differential)
 
     def __repr__(self) -> str:
         return f"<backup of {', '.join(disk.node.name for disk in self._disks) or 'nothing'}>"
@@ -113,12 +114,12 @@ class AsyncBackup:
     async def _assert_usable(self, name: str) -> None:
         for disk in self._disks:
             if disk.base is None:
-                raise UsageError(f"{self!r}: {disk.node!r} has no base to build on")
+                raise UsageError(f"{subject(self)}: {subject(disk.node)} has no base to build on")
             if disk.target.format != "qcow2":
-                raise UsageError(f"{disk.target!r} cannot build on another image: use qcow2")
+                raise UsageError(f"{subject(disk.target)} cannot build on another image: use qcow2")
             obstacle = await disk.node.bitmap(name).query_obstacle()
             if obstacle is not None:
-                raise UsageError(f"{disk.node.bitmap(name)!r} is of no use: {obstacle}")
+                raise UsageError(f"{subject(disk.node.bitmap(name))} is of no use: {obstacle}")
 
     # -- images -----------------------------------------------------------------------------
 
