@@ -17,11 +17,12 @@ from .objects import (
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
-from .recipes import AsyncBackup, AsyncPointInTime
+from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime
 
 __all__ = [
     "AsyncBackup",
     "AsyncBitmap",
+    "AsyncDisk",
     "AsyncEventStream",
     "AsyncExport",
     "AsyncExportServer",

@@ -32,7 +32,7 @@ SOURCES = (
     *( "objects/daemon.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
-    *("recipes/backup.py", "recipes/point_in_time.py"),
+    *("recipes/backup.py", "recipes/disk.py", "recipes/point_in_time.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

@@ -25,6 +25,7 @@ from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
 from qemu_blocksdk.recipes.backup import AsyncBackup
+from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
 
 from .face import Face
@@ -98,6 +99,7 @@ __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Disk",
     "EventStream",
     "Export",
     "ExportServer",
@@ -458,7 +460,7 @@ class Job(Face):
     @classmethod
     def start(
         cls,
-        qmp: Qmp,
+        owner: Node | Qemu,
         command: Command[None],
         *,
         job_id: str,
@@ -468,11 +470,12 @@ class Job(Face):
     ) -> Self:
         """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
-        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
-        until :meth:`dismiss`. Raises as :meth:`Qmp.execute`; no job is left behind then.
+        Errors name the ``owner``. The flags are those of every verb that starts a job.
+        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
+        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
+        :meth:`Qmp.execute`; no job is left behind then.
         """
-        return cls._of(portal.run(AsyncJob.start(qmp._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
+        return cls._of(portal.run(AsyncJob.start(owner._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
 
     @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
@@ -720,6 +723,22 @@ class Node(Face):
         is the job's to tell.
         """
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
+
+    def query_child(self, name: str) -> Node:
+        """TEMPORARY."""
+        return Node._of(portal.run(self._aio.query_child(name)))
+
+    def mirror(self, target: Node, *, sync: MirrorSyncMode = "full") -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync)))
+
+    def commit(self, *, base: Node) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.commit(base=base._aio)))
+
+    def stream(self) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.stream()))
 
 
 class Transaction(Face):
@@ -2184,6 +2203,46 @@ class Backup(Face):
     def differential(self) -> Operation[None]:
         """Start to back up what changed since the last full backup; see :meth:`incremental`."""
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
+
+
+class Disk(Face):
+    """A disk, by the node that its users are on: a guest's device, an export."""
+
+    @property
+    def _aio(self) -> AsyncDisk:
+        return cast("AsyncDisk", self._reach())
+
+    def __init__(self, qemu: Qemu, node: Node) -> None:
+        """Name a disk; QEMU is not asked."""
+
+        self._hold(portal.call(lambda: AsyncDisk(qemu._aio, node._aio)))
+
+    @property
+    def node(self) -> Node:
+        """The node that the users of the disk are on now."""
+        return Node._of(self._aio.node)
+
+    def move(self, target: Image, options: CreationOptions | None = None) -> Operation[None]:
+        """Start to mirror the disk into a new image, and to switch its users over.
+
+        The old node is removed; what backs it, if it was inside it, as well. The new image
+        holds all content and has its name from the start, because QEMU keeps names; when
+        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
+        CommandError, UsageError for an image that is there, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options))))
+
+    def commit(self, base: Node | None = None) -> Operation[None]:
+        """Start to write the active layer into its backing file, and to switch over to that.
+
+        With ``base``, into an image further down the chain. The layers above it are removed
+        from QEMU; their images stay, and are of no more use.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.commit(None if base is None else base._aio))))
+
+    def flatten(self) -> Operation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none."""
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten())))
 
 
 class PointInTime(Face):
