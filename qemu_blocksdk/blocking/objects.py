@@ -736,9 +736,9 @@ class Node(Face):
         """TEMPORARY."""
         return Job._of(portal.run(self._aio.commit(base=base._aio)))
 
-    def stream(self) -> Job:
+    def stream(self, *, auto_finalize: bool = True) -> Job:
         """TEMPORARY."""
-        return Job._of(portal.run(self._aio.stream()))
+        return Job._of(portal.run(self._aio.stream(auto_finalize=auto_finalize)))
 
 
 class Transaction(Face):
@@ -2240,9 +2240,14 @@ class Disk(Face):
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.commit(None if base is None else base._aio))))
 
-    def flatten(self) -> Operation[None]:
-        """Start to copy what the backing files hold into the active layer, which then has none."""
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten())))
+    def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none.
+
+        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
+        storage daemon does that for a client of its NBD server only: tell the ``server``
+        if there is one already.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
 
 
 class PointInTime(Face):

@@ -144,16 +144,19 @@ class AsyncNode(Live):
             kind="commit",
         )
 
-    async def stream(self) -> AsyncJob:
+    async def stream(self, *, auto_finalize: bool = True) -> AsyncJob:
         """TEMPORARY."""
         from qemu_blocksdk.wire import BlockStream
 
         job_id = new_job_id("stream")
         return await AsyncJob.start(
             self,
-            BlockStream(job_id=job_id, device=self._name, auto_dismiss=False),
+            BlockStream(
+                job_id=job_id, device=self._name, auto_dismiss=False, auto_finalize=auto_finalize
+            ),
             job_id=job_id,
             kind="stream",
+            auto_finalize=auto_finalize,
         )
 
     def __repr__(self) -> str:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from qemu_blocksdk.objects import AsyncImage, AsyncJob, AsyncNode, AsyncOperation, AsyncQemu
+from contextlib import AsyncExitStack
+
+from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.objects import (
+    AsyncExportServer,
+    AsyncImage,
+    AsyncJob,
+    AsyncNode,
+    AsyncOperation,
+    AsyncQemu,
+)
 from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.tools import CreationOptions
+from qemu_blocksdk.tools.nbd_flush import nbd_flush
+from qemu_blocksdk.wire import HumanMonitorCommand
 
 from .jobs import Tell, drive_all
 from .lent import given_back
@@ -52,9 +64,16 @@ class AsyncDisk:
             f"the commit of {subject(self)}", lambda tell: self._commit(base, tell)
         )
 
-    def flatten(self) -> AsyncOperation[None]:
-        """Start to copy what the backing files hold into the active layer, which then has none."""
-        return AsyncOperation(f"the flattening of {subject(self)}", self._flatten)
+    def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none.
+
+        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
+        storage daemon does that for a client of its NBD server only: tell the ``server``
+        if there is one already.
+        """
+        return AsyncOperation(
+            f"the flattening of {subject(self)}", lambda tell: self._flatten(server, tell)
+        )
 
     def __repr__(self) -> str:
         return f"<disk {self._node.name!r}>"
@@ -82,8 +101,23 @@ class AsyncDisk:
         below = base or await self._node.query_child("backing")
         await self._switch(await self._node.commit(base=below), below, tell)
 
-    async def _flatten(self, tell: Tell) -> None:
-        await drive_all([await self._node.stream()], AsyncJob.run, tell)
+    async def _flatten(self, server: AsyncExportServer | None, tell: Tell) -> None:
+        # QEMU 7.2 and 10.0: the new header is in the file before the tables that it needs are.
+        job = await self._node.stream(auto_finalize=False)
+        await drive_all([job], lambda job: job.run(pre_finalize=lambda: self._flush(server)), tell)
+
+    async def _flush(self, server: AsyncExportServer | None) -> None:
+        try:
+            command = HumanMonitorCommand(command_line=f"qemu-io {self._node.name} flush")
+            await self._qemu.qmp.execute(command)
+        except Unsupported:
+            async with AsyncExitStack() as stack:
+                if server is None:
+                    server = await self._qemu.start_nbd_server()
+                    await stack.enter_async_context(server)
+                export = await server.export(self._node, name=new_job_id("flush"))
+                await stack.enter_async_context(export)
+                await nbd_flush(export.uri)
 
     async def _switch(self, job: AsyncJob, new: AsyncNode, tell: Tell) -> None:
         """Bring a job to where it is ready, and then the users to the other node."""

@@ -35,8 +35,9 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
     except BaseException as error:
         for job in jobs:
             await job._unwind()
-        if isinstance(error, BaseExceptionGroup):
-            raise error.exceptions[0] from error
+        first: BaseException | None = getattr(error, "exceptions", (None,))[0]
+        if first is not None:
+            raise first from error
         raise
     finally:
         for task in reports:
