@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EventStream,
         Export,
         ExportServer,
+        FileExport,
         Image,
         Job,
         NbdDaemon,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         StorageDaemon,
         Toolchain,
         Transaction,
+        UriExport,
     )
     from .codec import Secret
 
@@ -41,6 +43,7 @@ __all__ = [
     "EventStream",
     "Export",
     "ExportServer",
+    "FileExport",
     "Image",
     "Job",
     "NbdDaemon",
@@ -55,6 +58,7 @@ __all__ = [
     "StorageDaemon",
     "Toolchain",
     "Transaction",
+    "UriExport",
 ]
 
 

@@ -4,6 +4,7 @@ from .objects import (
     AsyncBitmap,
     AsyncExport,
     AsyncExportServer,
+    AsyncFileExport,
     AsyncImage,
     AsyncJob,
     AsyncNbdDaemon,
@@ -14,6 +15,7 @@ from .objects import (
     AsyncStorageDaemon,
     AsyncToolchain,
     AsyncTransaction,
+    AsyncUriExport,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
@@ -25,6 +27,7 @@ __all__ = [
     "AsyncEventStream",
     "AsyncExport",
     "AsyncExportServer",
+    "AsyncFileExport",
     "AsyncImage",
     "AsyncJob",
     "AsyncNbdDaemon",
@@ -38,5 +41,6 @@ __all__ = [
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncTransaction",
+    "AsyncUriExport",
     "AsyncVM",
 ]
