@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EventStream,
         Export,
         ExportServer,
+        FileExport,
         Image,
         Job,
         NbdDaemon,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         StorageDaemon,
         Toolchain,
         Transaction,
+        UriExport,
     )
     from .codec import Secret
 
@@ -43,6 +45,7 @@ __all__ = [
     "EventStream",
     "Export",
     "ExportServer",
+    "FileExport",
     "Image",
     "Job",
     "NbdDaemon",
@@ -57,6 +60,7 @@ __all__ = [
     "StorageDaemon",
     "Toolchain",
     "Transaction",
+    "UriExport",
 ]
 
 

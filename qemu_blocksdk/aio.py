@@ -4,6 +4,7 @@ from .objects import (
     AsyncBitmap,
     AsyncExport,
     AsyncExportServer,
+    AsyncFileExport,
     AsyncImage,
     AsyncJob,
     AsyncNbdDaemon,
@@ -14,6 +15,7 @@ from .objects import (
     AsyncStorageDaemon,
     AsyncToolchain,
     AsyncTransaction,
+    AsyncUriExport,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
@@ -26,6 +28,7 @@ __all__ = [
     "AsyncEventStream",
     "AsyncExport",
     "AsyncExportServer",
+    "AsyncFileExport",
     "AsyncImage",
     "AsyncJob",
     "AsyncNbdDaemon",
@@ -39,5 +42,6 @@ __all__ = [
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncTransaction",
+    "AsyncUriExport",
     "AsyncVM",
 ]

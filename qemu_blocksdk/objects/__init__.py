@@ -3,7 +3,8 @@
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .emulator import Emulator
-from .export import AsyncExport, AsyncExportServer
+from .export import AsyncExport, AsyncFileExport, AsyncUriExport, ExportOptions
+from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
 from .job import AsyncJob
 from .nbd_daemon import AsyncNbdDaemon
@@ -21,6 +22,7 @@ __all__ = [
     "AsyncBitmap",
     "AsyncExport",
     "AsyncExportServer",
+    "AsyncFileExport",
     "AsyncImage",
     "AsyncJob",
     "AsyncNbdDaemon",
@@ -32,6 +34,9 @@ __all__ = [
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncTransaction",
+    "AsyncUriExport",
     "AsyncVM",
     "Emulator",
+    "ExportOptions",
+    "ExportServerOptions",
 ]

@@ -44,15 +44,14 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         if isinstance(address, str):
-            listener = cls(_listening(address, socket.AF_UNIX), address)
+            listener = cls(_bound(address, socket.AF_UNIX), address)
         else:
-            host, port = address
-            family, *_, place = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-            sock = _listening(place, family)
-            listener = cls(sock, (host, sock.getsockname()[1]))
+            sock = await reserved(address)
+            listener = cls(sock, (address[0], sock.getsockname()[1]))
         with contextlib.ExitStack() as undo:
             undo.callback(listener.remove)
             undo.enter_context(listener)
+            listener.sock.listen(socket.SOMAXCONN)
             await loop.sock_connect(listener._client, listener.sock.getsockname())
             await loop.sock_sendall(listener._client, _GOOD_BYE)
             undo.pop_all()
@@ -79,12 +78,22 @@ class Listener:
         self._client.close()
 
 
-def _listening(place: object, family: int) -> socket.socket:
+async def reserved(address: tuple[str, int]) -> socket.socket:
+    """Return a socket at a TCP address that does not listen; port 0 becomes a free one.
+
+    Until it is closed the port is given to nobody who asks for a free one; who names it and
+    sets SO_REUSEADDR, as QEMU does, may listen there. Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    family, *_, place = (await loop.getaddrinfo(*address, type=socket.SOCK_STREAM))[0]
+    return _bound(place, family)
+
+
+def _bound(place: object, family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(cast("str", place))  # whatever is an address in the family
-        sock.listen(socket.SOMAXCONN)
     except OSError:
         sock.close()
         raise

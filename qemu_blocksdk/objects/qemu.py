@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
 import shutil
@@ -22,22 +21,19 @@ from qemu_blocksdk.errors import (
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncProcess, AsyncQmp, ServerKind, finish, portal
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
     ObjectAdd,
-    ObjectOptionsSecret,
     QueryJobs,
     QueryNamedBlockNodes,
     XDebugQueryBlockGraph,
 )
 
-from .export import AsyncExportServer
+from .exporting import Exporting
 from .job import AsyncJob
-from .live import Live
 from .node import AsyncNode
-from .scratch import Scratch
+from .secret import secret_options
 from .transaction import AsyncTransaction
 
 if TYPE_CHECKING:
@@ -47,7 +43,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu(Live, Resource):
+class AsyncQemu(Exporting, Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -82,7 +78,6 @@ class AsyncQemu(Live, Resource):
         self._is_launching = False
         self._process: AsyncProcess | None = None
         self._session: AsyncQmp | None = None
-        self._scratch: Scratch | None = None
 
     # -- life ---------------------------------------------------------------------------
 
@@ -165,9 +160,7 @@ class AsyncQemu(Live, Resource):
             status = await process.end(grace=grace)
         if self._session is not None:
             await self._session.close()
-        if self._scratch is not None:
-            self._scratch.remove()
-            self._scratch = None
+        await self._traces.remove_all()
         return status
 
     async def _enter(self) -> None:
@@ -206,9 +199,7 @@ class AsyncQemu(Live, Resource):
         ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
         CommandError when the id is taken.
         """
-        data = base64.b64encode(secret.reveal()).decode()
-        options = ObjectOptionsSecret(id=id, data=data, format="base64")
-        await self._execute(ObjectAdd(options=options))
+        await self._execute(ObjectAdd(options=secret_options(secret, id=id)))
 
     # -- block layer --------------------------------------------------------------------
 
@@ -266,16 +257,6 @@ class AsyncQemu(Live, Resource):
             with contextlib.suppress(StateError):  # gone meanwhile
                 jobs.append(await self.attach_job(info.id))
         return jobs
-
-    async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncExportServer:
-        """Start QEMU's NBD server; without an address on a unix socket that is ours.
-
-        Raises CommandError when one runs already or the address is taken.
-        """
-        if address is None:
-            self._scratch = self._scratch or Scratch()
-            address = self._scratch.path / "nbd.sock"
-        return await AsyncExportServer.start(self.qmp, address)
 
     def __repr__(self) -> str:
         state = f"pid {self.process.pid}" if self.is_running else "not running"

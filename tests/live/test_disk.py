@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk import Disk, Export, Image, Node, StorageDaemon
+from qemu_blocksdk import Disk, Image, Node, StorageDaemon, UriExport
 from qemu_blocksdk.blockdev import (
     Blkdebug,
     BlkdebugInjectErrorOptions,
@@ -38,8 +38,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @contextmanager
-def _in_use(daemon: StorageDaemon, node: Node) -> Generator[Export]:
-    """Export a node as the disk of somebody."""
+def _in_use(daemon: StorageDaemon, node: Node) -> Generator[UriExport]:
+    """UriExport a node as the disk of somebody."""
     with daemon.start_nbd_server() as server, server.export(node, writable=True) as export:
         yield export
 
