@@ -2,16 +2,21 @@
 
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
+from .device import AsyncDevice
+from .devices import VirtioDisk
 from .emulator import Emulator
 from .export import AsyncExport, AsyncExportServer
 from .image import AsyncImage
+from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
+from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
+from .throttle_group import AsyncThrottleGroup
 from .toolchain import AsyncToolchain
 from .transaction import AsyncTransaction
 from .vm import Accelerator, AsyncVM
@@ -19,10 +24,13 @@ from .vm import Accelerator, AsyncVM
 __all__ = [
     "Accelerator",
     "AsyncBitmap",
+    "AsyncDevice",
     "AsyncExport",
     "AsyncExportServer",
     "AsyncImage",
+    "AsyncIoThread",
     "AsyncJob",
+    "AsyncMigration",
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
@@ -30,8 +38,11 @@ __all__ = [
     "AsyncQemu",
     "AsyncQemuIo",
     "AsyncStorageDaemon",
+    "AsyncThrottleGroup",
     "AsyncToolchain",
     "AsyncTransaction",
     "AsyncVM",
     "Emulator",
+    "IoThreadParameters",
+    "VirtioDisk",
 ]

@@ -35,10 +35,10 @@ from qemu_blocksdk.wire import (
 
 from .export import AsyncExportServer
 from .job import AsyncJob
-from .live import Live
 from .node import AsyncNode
 from .scratch import Scratch
 from .transaction import AsyncTransaction
+from .user_objects import UserObjects
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
@@ -47,7 +47,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu(Live, Resource):
+class AsyncQemu(UserObjects, Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
