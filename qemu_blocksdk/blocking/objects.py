@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
+from qemu_blocksdk.objects.device import AsyncDevice
 from qemu_blocksdk.objects.export import AsyncExport, AsyncFileExport, AsyncUriExport
 from qemu_blocksdk.objects.export_server import AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
+from qemu_blocksdk.objects.iothread import AsyncIoThread
 from qemu_blocksdk.objects.job import AsyncJob
+from qemu_blocksdk.objects.migration import AsyncMigration
 from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
 from qemu_blocksdk.objects.nbd_server import AsyncNbdServer
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
+from qemu_blocksdk.objects.throttle_group import AsyncThrottleGroup
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.transaction import AsyncTransaction
 from qemu_blocksdk.objects.vm import AsyncVM
@@ -42,10 +46,12 @@ if TYPE_CHECKING:
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
-    from qemu_blocksdk.jobs import JobProgress, JobResult
+    from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
+    from qemu_blocksdk.objects.devices import VirtioDisk
     from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
+    from qemu_blocksdk.objects.iothread import IoThreadParameters
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.toolchain import DriverProgram
@@ -83,36 +89,55 @@ if TYPE_CHECKING:
         BlockdevAioOptions,
         BlockdevDiscardOptions,
         BlockDeviceInfo,
+        BlockDeviceStats,
         BlockdevOnError,
         BlockdevOptions,
         BlockDirtyBitmapOrStr,
         BlockDirtyInfo,
         BlockExportInfo,
         BlockExportType,
+        BlockInfo,
         BlockJobError,
         FuseExportAllowOther,
+        IOThreadInfo,
         JobInfo,
         JobStatus,
         JobType,
+        MigrateSetParameters,
+        MigrationAddress,
+        MigrationCapability,
+        MigrationInfo,
+        MigrationParameters,
+        MigrationStatus,
         MirrorCopyMode,
         MirrorSyncMode,
         NewImageMode,
+        PanicAction,
         PreallocMode,
+        RebootAction,
+        RunState,
+        ShutdownAction,
         SnapshotInfo,
+        StatusInfo,
+        ThrottleLimits,
         TransactionAction,
+        WatchdogAction,
     )
 
 __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Device",
     "Disk",
     "EventStream",
     "Export",
     "ExportServer",
     "FileExport",
     "Image",
+    "IoThread",
     "Job",
+    "Migration",
     "NbdDaemon",
     "NbdServer",
     "Node",
@@ -123,6 +148,7 @@ __all__ = [
     "QemuIo",
     "Qmp",
     "StorageDaemon",
+    "ThrottleGroup",
     "Toolchain",
     "Transaction",
     "UriExport",
@@ -575,6 +601,284 @@ class Job(Face):
         return portal.run(self._aio.cancel(force=force, timeout=timeout))
 
 
+class Device(Face):
+    """A device of the guest, by its id; leaving the block removes it.
+
+    Got from ``vm.add_device()``, ``vm.plug()`` or ``vm.device()``. A verb that comes when it
+    was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncDevice:
+        return cast("AsyncDevice", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self, *, timeout: float = 10.0) -> None:
+        """Unplug the device (``device_del``) and wait until it is gone (``DEVICE_DELETED``).
+
+        A SCSI disk goes at once; for a PCI device the guest has to agree, which one without
+        an operating system does not. Raises DeadlineExceeded when it has not done so within
+        ``timeout`` seconds (it may still do so later), UnplugRefused when it said no,
+        CommandError when the device cannot be unplugged, is being so, or is not there.
+        """
+        return portal.run(self._aio.remove(timeout=timeout))
+
+    def query_block(self) -> BlockInfo:
+        """Return what QEMU knows of the disk and what is in it (``query-block``).
+
+        Raises GraphError when the device is no disk or is not there.
+        """
+        return portal.run(self._aio.query_block())
+
+    def query_stats(self) -> BlockDeviceStats:
+        """Return what the guest has read and written (``query-blockstats``).
+
+        Raises as :meth:`query_block`.
+        """
+        return portal.run(self._aio.query_stats())
+
+    def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
+        """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
+
+        ``bps_*`` are bytes a second, ``iops_*`` requests a second, ``*_length`` seconds. Disks
+        of one ``group``, by default the device's own, share its limits, the last set. Raises
+        CommandError for limits that contradict each other, and as :meth:`query_block`.
+        """
+        return portal.run(self._aio.set_io_throttle(limits, group=group))
+
+    def query_io_throttle(self) -> ThrottleLimits:
+        """Return the disk's limits (``query-block``), 0 for none. Raises as :meth:`query_block`."""
+        return portal.run(self._aio.query_io_throttle())
+
+
+class ThrottleGroup(Face):
+    """A throttle group, which :class:`~qemu_blocksdk.blockdev.Throttle` nodes name.
+
+    Got from ``qemu.add_throttle_group()`` or ``qemu.throttle_group()``; leaving the block
+    removes it. A verb that comes when it was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncThrottleGroup:
+        return cast("AsyncThrottleGroup", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self) -> None:
+        """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
+        return portal.run(self._aio.remove())
+
+    def query_limits(self) -> ThrottleLimits:
+        """Return the limits (``qom-get``), 0 for none."""
+        return portal.run(self._aio.query_limits())
+
+    def set_limits(self, limits: ThrottleLimits) -> None:
+        """Change limits (``qom-set``); those that are absent stay, 0 takes one away.
+
+        ``bps_*`` are bytes a second, ``iops_*`` requests a second, ``*_length`` seconds.
+        Raises CommandError for limits that contradict each other.
+        """
+        return portal.run(self._aio.set_limits(limits))
+
+
+class IoThread(Face):
+    """An I/O thread, which devices and exports name and nodes are moved into.
+
+    Got from ``qemu.add_iothread()`` or ``qemu.iothread()``; leaving the block removes it. A
+    verb that comes when it was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncIoThread:
+        return cast("AsyncIoThread", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self) -> None:
+        """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
+        return portal.run(self._aio.remove())
+
+    def query_info(self) -> IOThreadInfo:
+        """Return what QEMU knows of it, as its thread's id (``query-iothreads``).
+
+        Raises GraphError when it is not there, Unsupported in a storage daemon.
+        """
+        return portal.run(self._aio.query_info())
+
+    def query_parameters(self) -> IoThreadParameters:
+        """Return the parameters (``qom-get``). Raises CommandError when it is not there."""
+        return portal.run(self._aio.query_parameters())
+
+    def set_parameters(self, parameters: IoThreadParameters) -> None:
+        """Change parameters (``qom-set``), one after the other; those that are absent stay.
+
+        Raises CommandError for a value out of range; those before it are set then.
+        """
+        return portal.run(self._aio.set_parameters(parameters))
+
+
+class Migration(Face):
+    """The migration of a VM's guest to another QEMU, or from another.
+
+    Got from ``vm.migrate()``, ``vm.migrate_incoming()`` or ``vm.attach_migration()``. As a
+    context manager it is cancelled on leaving, unless it is over; what is cancelled or
+    failed, the source goes on. A destination only ceases to watch.
+    """
+
+    @property
+    def _aio(self) -> AsyncMigration:
+        return cast("AsyncMigration", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def is_incoming(self) -> bool:
+        """Whether the guest comes from another QEMU, not goes to one."""
+        return self._aio.is_incoming
+
+    @property
+    def status(self) -> MigrationStatus:
+        """The status that the last event told; ``none`` before the first."""
+        return self._aio.status
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the migration has ended, well or not, or QEMU has."""
+        return self._aio.is_over
+
+    def query_info(self) -> MigrationInfo:
+        """Ask how far it is, and how long it took: milliseconds, bytes (``query-migrate``)."""
+        return portal.run(self._aio.query_info())
+
+    def wait(self, *, until: MigrationStatus | None = None, timeout: float | None = None) -> None:
+        """Wait until the migration is completed, or ``until`` it has been in a status.
+
+        ``timeout`` is in seconds; the migration goes on when it runs out. The run state may
+        change a moment later (:meth:`VM.wait_run_state`). Raises MigrationFailed with
+        QEMU's words, MigrationCancelled, StateError when the status was never come to,
+        DeadlineExceeded, ConnectionLost (which is how a destination fails, as a rule).
+        """
+        return portal.run(self._aio.wait(until=until, timeout=timeout))
+
+    def run(self, *, timeout: float | None = None) -> MigrationInfo:
+        """Wait for the end; what does not end in time, or is interrupted, is cancelled.
+
+        Returns as :meth:`query_info`, raises as :meth:`wait`.
+        """
+        return portal.run(self._aio.run(timeout=timeout))
+
+    def progress(self, *, interval: float = 0.1) -> Iterator[MigrationProgress]:
+        """Yield the progress at once, every ``interval`` seconds, and when it is over.
+
+        QEMU has no event for progress, so this asks. Raises as :meth:`wait`.
+        """
+        yield from portal.iterate(self._aio.progress(interval=interval))
+
+    def continue_(self) -> None:
+        """Let the guest switch over (``migrate-continue``).
+
+        For a migration that is in ``pre-switchover``, as the capability
+        ``pause-before-switchover`` has it. Raises CommandError for another.
+        """
+        return portal.run(self._aio.continue_())
+
+    def start_postcopy(self) -> None:
+        """Let the guest run at the destination already (``migrate-start-postcopy``).
+
+        Memory follows as it is used; neither side is the guest by itself until the end. Both
+        sides need the capability ``postcopy-ram``. Raises CommandError without.
+        """
+        return portal.run(self._aio.start_postcopy())
+
+    def cancel(self, *, timeout: float | None = None) -> None:
+        """Cancel the migration (``migrate_cancel``) and wait for its end, however it ends.
+
+        One that is over stays as it ended. Raises UsageError at a destination, StateError
+        when postcopy has begun, which would kill the guest; DeadlineExceeded, ConnectionLost.
+        """
+        return portal.run(self._aio.cancel(timeout=timeout))
+
+
 class Bitmap(Face):
     """A dirty bitmap of a node, by its name."""
 
@@ -748,6 +1052,14 @@ class Node(Face):
     def stream(self, *, auto_finalize: bool = True) -> Job:
         """TEMPORARY."""
         return Job._of(portal.run(self._aio.stream(auto_finalize=auto_finalize)))
+
+    def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
+        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
+
+        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
+        then. Raises CommandError when a device or export uses it, unless with ``force``.
+        """
+        return portal.run(self._aio.set_iothread(None if iothread is None else iothread._aio, force=force))
 
 
 class Transaction(Face):
@@ -1583,6 +1895,34 @@ class Qemu(Face):
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
 
+    def add_throttle_group(
+        self,
+        id: str,
+        *,
+        limits: ThrottleLimits | None = None,
+    ) -> ThrottleGroup:
+        """Add a throttle group (``object-add``); what ``limits`` leave out is not limited.
+
+        See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
+        the id is taken, or the limits contradict each other.
+        """
+        return ThrottleGroup._of(portal.run(self._aio.add_throttle_group(id, limits=limits)))
+
+    def throttle_group(self, id: str) -> ThrottleGroup:
+        """Return the object of a throttle group that QEMU has; QEMU is not asked."""
+        return ThrottleGroup._of(portal.call(lambda: self._aio.throttle_group(id)))
+
+    def add_iothread(self, id: str, *, parameters: IoThreadParameters | None = None) -> IoThread:
+        """Add an I/O thread (``object-add``).
+
+        Raises CommandError when the id is taken, or a parameter out of range.
+        """
+        return IoThread._of(portal.run(self._aio.add_iothread(id, parameters=parameters)))
+
+    def iothread(self, id: str) -> IoThread:
+        """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
+        return IoThread._of(portal.call(lambda: self._aio.iothread(id)))
+
     def start_nbd_server(
         self,
         address: NbdAddress | None = None,
@@ -1781,6 +2121,175 @@ class VM(Qemu):
     @property
     def _aio(self) -> AsyncVM:
         return cast("AsyncVM", self._reach())
+
+    def query_status(self) -> StatusInfo:
+        """Return whether the guest runs, and its run state (``query-status``)."""
+        return portal.run(self._aio.query_status())
+
+    def wait_run_state(self, state: RunState, *, timeout: float | None = None) -> None:
+        """Wait until the guest is in a run state, ``timeout`` seconds at most.
+
+        Raises DeadlineExceeded, ConnectionLost (a guest that powers off ends QEMU, unless
+        :meth:`set_action` says otherwise).
+        """
+        return portal.run(self._aio.wait_run_state(state, timeout=timeout))
+
+    def pause(self) -> None:
+        """Pause the guest (``stop``). One that waits for a migration stays so after that."""
+        return portal.run(self._aio.pause())
+
+    def cont(self) -> None:
+        """Let the guest run (``cont``). Raises CommandError when it has to be reset first."""
+        return portal.run(self._aio.cont())
+
+    def reset(self, *, timeout: float = 10.0) -> None:
+        """Reset the machine (``system_reset``) and wait until that is done.
+
+        With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
+        """
+        return portal.run(self._aio.reset(timeout=timeout))
+
+    def powerdown(self) -> None:
+        """Press the power button (``system_powerdown``); what follows is the guest's to do."""
+        return portal.run(self._aio.powerdown())
+
+    def wakeup(self) -> None:
+        """Wake a suspended guest (``system_wakeup``). Raises CommandError for another."""
+        return portal.run(self._aio.wakeup())
+
+    def set_action(
+        self,
+        *,
+        reboot: RebootAction | None = None,
+        shutdown: ShutdownAction | None = None,
+        panic: PanicAction | None = None,
+        watchdog: WatchdogAction | None = None,
+    ) -> None:
+        """Say what follows what the guest does (``set-action``); the others stay as they are."""
+        return portal.run(self._aio.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
+
+    def query_migration_capabilities(self) -> dict[MigrationCapability, bool]:
+        """Return which capabilities there are and are on (``query-migrate-capabilities``)."""
+        return portal.run(self._aio.query_migration_capabilities())
+
+    def set_migration_capabilities(self, capabilities: Mapping[MigrationCapability, bool]) -> None:
+        """Switch capabilities on or off (``migrate-set-capabilities``); the others stay.
+
+        Both sides need the same, as a rule. Raises CommandError for those that exclude each
+        other, and while a migration is in flight.
+        """
+        return portal.run(self._aio.set_migration_capabilities(capabilities))
+
+    def query_migration_parameters(self) -> MigrationParameters:
+        """Return the parameters (``query-migrate-parameters``)."""
+        return portal.run(self._aio.query_migration_parameters())
+
+    def set_migration_parameters(self, parameters: MigrateSetParameters) -> None:
+        """Change parameters (``migrate-set-parameters``), also in flight; the others stay.
+
+        ``max_bandwidth`` is in bytes a second, ``downtime_limit`` in milliseconds;
+        ``block_bitmap_mapping`` says which bitmaps of which nodes travel, with the capability
+        ``dirty-bitmaps``. Raises CommandError for a value out of range.
+        """
+        return portal.run(self._aio.set_migration_parameters(parameters))
+
+    def migrate(self, target: str | MigrationAddress) -> Migration:
+        """Start to migrate the guest to a QEMU that waits for it (``migrate``).
+
+        ``target`` is a URI in QEMU's words (``unix:PATH``, ``tcp:HOST:PORT``), or an address
+        as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
+        cannot be migrated; what goes wrong later is the migration's to tell.
+        """
+        return Migration._of(portal.run(self._aio.migrate(target)))
+
+    def migrate_incoming(
+        self,
+        source: str | MigrationAddress,
+        *,
+        exit_on_error: bool | None = None,
+    ) -> Migration:
+        """Wait for the guest at an address (``migrate-incoming``), as :meth:`migrate` has it.
+
+        For a VM that was launched with ``-incoming defer``. QEMU ends when that fails, unless
+        ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
+        or the VM is not waiting for a guest.
+        """
+        return Migration._of(portal.run(self._aio.migrate_incoming(source, exit_on_error=exit_on_error)))
+
+    def attach_migration(self) -> Migration:
+        """Return the migration of the VM, of either direction, that others have started.
+
+        It may be over, or still to come. Raises CommandError for one that goes out already
+        and whose events are not on (:meth:`set_migration_capabilities`).
+        """
+        return Migration._of(portal.run(self._aio.attach_migration()))
+
+    def wait_migration(
+        self,
+        run_state: RunState | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Wait until the VM's migration, in either direction, is completed.
+
+        Then also until the guest is in ``run_state``, which may come later. One that is
+        completed by now will do. ``timeout`` is in seconds. Raises as
+        :meth:`Migration.wait` and :meth:`attach_migration`.
+        """
+        return portal.run(self._aio.wait_migration(run_state, timeout=timeout))
+
+    def add_device(
+        self,
+        driver: str,
+        *,
+        id: str | None = None,
+        bus: str | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Plug a device (``device_add``); ``properties`` are the driver's, under QEMU's names.
+
+        Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
+        there is no such driver, bus or property.
+        """
+        return Device._of(portal.run(self._aio.add_device(driver, id=id, bus=bus, properties=properties)))
+
+    def device(self, id: str) -> Device:
+        """Return the object of a device that the guest has; QEMU is not asked."""
+        return Device._of(portal.call(lambda: self._aio.device(id)))
+
+    def query_devices(self) -> dict[str, str]:
+        """Return the driver of each device that has an id, by the id (``qom-list``)."""
+        return portal.run(self._aio.query_devices())
+
+    def query_virtio_driver(self, disk: VirtioDisk) -> str:
+        """Return the driver that this kind of machine has for it: ``virtio-scsi-pci``, ...
+
+        Asks for the types that the binary has (``qom-list-types``). Raises Unsupported when
+        there is none.
+        """
+        return portal.run(self._aio.query_virtio_driver(disk))
+
+    def plug(
+        self,
+        node: Node,
+        *,
+        device: VirtioDisk = "virtio-blk",
+        id: str | None = None,
+        bus: str | None = None,
+        serial: str | None = None,
+        share_rw: bool = False,
+        iothread: IoThread | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Give the guest a disk whose content is ``node`` (``device_add``).
+
+        It is read-only where the node is. With ``share_rw`` others may write to the node
+        too. A ``virtio-scsi`` disk comes on ``bus``, else on a controller that the guest has
+        (with that ``iothread``, if given), else on a new one, which stays. Raises as
+        :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
+        the bus has its own.
+        """
+        return Device._of(portal.run(self._aio.plug(node._aio, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._aio, properties=properties)))
 
     def __init__(
         self,

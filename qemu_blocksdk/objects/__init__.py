@@ -2,17 +2,22 @@
 
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
+from .device import AsyncDevice
+from .devices import VirtioDisk
 from .emulator import Emulator
 from .export import AsyncExport, AsyncFileExport, AsyncUriExport, ExportOptions
 from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
+from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
+from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
+from .throttle_group import AsyncThrottleGroup
 from .toolchain import AsyncToolchain
 from .transaction import AsyncTransaction
 from .vm import Accelerator, AsyncVM
@@ -20,11 +25,14 @@ from .vm import Accelerator, AsyncVM
 __all__ = [
     "Accelerator",
     "AsyncBitmap",
+    "AsyncDevice",
     "AsyncExport",
     "AsyncExportServer",
     "AsyncFileExport",
     "AsyncImage",
+    "AsyncIoThread",
     "AsyncJob",
+    "AsyncMigration",
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
@@ -32,6 +40,7 @@ __all__ = [
     "AsyncQemu",
     "AsyncQemuIo",
     "AsyncStorageDaemon",
+    "AsyncThrottleGroup",
     "AsyncToolchain",
     "AsyncTransaction",
     "AsyncUriExport",
@@ -39,4 +48,6 @@ __all__ = [
     "Emulator",
     "ExportOptions",
     "ExportServerOptions",
+    "IoThreadParameters",
+    "VirtioDisk",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.qmp import AsyncQmp
 from qemu_blocksdk.wire import (
@@ -12,9 +13,11 @@ from qemu_blocksdk.wire import (
     BlockdevOnError,
     MirrorSyncMode,
     QueryNamedBlockNodes,
+    XBlockdevSetIothread,
 )
 
 from .bitmap import AsyncBitmap
+from .iothread import AsyncIoThread
 from .job import AsyncJob, new_job_id
 from .live import Live
 
@@ -158,6 +161,16 @@ class AsyncNode(Live):
             kind="stream",
             auto_finalize=auto_finalize,
         )
+
+    async def set_iothread(self, iothread: AsyncIoThread | None, *, force: bool = False) -> None:
+        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
+
+        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
+        then. Raises CommandError when a device or export uses it, unless with ``force``.
+        """
+        name = NULL if iothread is None else iothread.id
+        command = XBlockdevSetIothread(node_name=self._name, iothread=name, force=force)
+        await self._execute(command)
 
     def __repr__(self) -> str:
         return f"<node {self._name!r}>"

@@ -35,6 +35,7 @@ from .job import AsyncJob
 from .node import AsyncNode
 from .secret import secret_options
 from .transaction import AsyncTransaction
+from .user_objects import UserObjects
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
@@ -43,7 +44,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu(Exporting, Resource):
+class AsyncQemu(Exporting, UserObjects, Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends

@@ -8,13 +8,15 @@ from typing import ClassVar, Literal
 from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import ServerKind
 
+from .devices import Devices
 from .emulator import monitor, query_accelerators
+from .migratable import Migratable
 from .qemu import AsyncQemu, Program
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
-class AsyncVM(AsyncQemu):
+class AsyncVM(Devices, Migratable, AsyncQemu):
     """A ``qemu-system-*`` of one's own, without display and default devices."""
 
     _kind: ClassVar[ServerKind] = "system"

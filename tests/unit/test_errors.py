@@ -18,16 +18,22 @@ from qemu_blocksdk.errors import (
     JobFailed,
     JobStopped,
     LaunchError,
+    MigrationCancelled,
+    MigrationFailed,
     StateError,
     ToolError,
     TransactionFailed,
+    UnplugRefused,
     Unsupported,
     UsageError,
 )
 
+_REFUSAL = CommandError("GenericError", "no", command="stop", arguments={"a": 1})
+
 ONE_OF_EACH: list[BlockSdkError] = [
     BlockSdkError("something"),
-    CommandError("GenericError", "no", command="stop", arguments={"a": 1}),
+    _REFUSAL,
+    TransactionFailed(_REFUSAL, [1], "action 1, blockdev-backup"),
     Unsupported("command 'x'", available_in=["system-10.0"]),
     ConnectionLost("gone", exit_status=-9, output="a\nb"),
     LaunchError("cannot", argv=["qemu", "-x"], exit_status=1, output="bad"),
@@ -41,6 +47,9 @@ ONE_OF_EACH: list[BlockSdkError] = [
     ),
     JobStopped("job0", operation="write"),
     StateError("job 'a': completed", verb="pause"),
+    MigrationFailed(error="Broken pipe"),
+    MigrationCancelled(),
+    UnplugRefused("disk0"),
     GraphError("node 'a'", found="no nodes", path="/backing"),
     DeadlineExceeded("the reply", seconds=2.5),
     UsageError("no"),
