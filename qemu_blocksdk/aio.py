@@ -23,7 +23,7 @@ from .objects import (
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
-from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime
+from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime, AsyncStorageMigration
 
 __all__ = [
     "AsyncBackup",
@@ -47,6 +47,7 @@ __all__ = [
     "AsyncQemuIo",
     "AsyncQmp",
     "AsyncStorageDaemon",
+    "AsyncStorageMigration",
     "AsyncThrottleGroup",
     "AsyncToolchain",
     "AsyncTransaction",

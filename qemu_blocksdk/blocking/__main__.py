@@ -38,6 +38,7 @@ SOURCES = (
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
     *("recipes/backup.py", "recipes/disk.py", "recipes/point_in_time.py"),
+    "recipes/storage_migration.py",
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

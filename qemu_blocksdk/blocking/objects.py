@@ -32,6 +32,7 @@ from qemu_blocksdk.qmp.process import AsyncProcess
 from qemu_blocksdk.recipes.backup import AsyncBackup
 from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
+from qemu_blocksdk.recipes.storage_migration import AsyncStorageMigration
 
 from .face import Face
 
@@ -148,6 +149,7 @@ __all__ = [
     "QemuIo",
     "Qmp",
     "StorageDaemon",
+    "StorageMigration",
     "ThrottleGroup",
     "Toolchain",
     "Transaction",
@@ -2960,3 +2962,35 @@ class PointInTime(Face):
     def uri(self) -> NbdUri:
         """Where the content is read. Raises UsageError outside the block."""
         return self._aio.uri
+
+
+class StorageMigration(Face):
+    """The move of a VM's guest to another VM on this machine, with its disks and their bitmaps.
+
+    Each disk is mirrored over NBD until it is in step; then the guest moves, and while it
+    stands still the mirrors end. So it finds at the target what it left at the source.
+    Whatever fails before that is undone, and the guest goes on at the source.
+    """
+
+    @property
+    def _aio(self) -> AsyncStorageMigration:
+        return cast("AsyncStorageMigration", self._reach())
+
+    def __init__(self, source: VM, target: VM) -> None:
+        """Describe the move of no disk yet.
+
+        The ``target`` has been launched for it (``-incoming defer``), with the same devices.
+        """
+
+        self._hold(portal.call(lambda: AsyncStorageMigration(source._aio, target._aio)))
+
+    def add_disk(self, source: Node, target: Node) -> None:
+        """Add a disk: its node at the source, and an empty one of that size at the target."""
+        return portal.call(lambda: self._aio.add_disk(source._aio, target._aio))
+
+    def start(self) -> Operation[None]:
+        """Start to move; in the end the guest is in the state at the target that it had before.
+
+        Raises, when it is waited for, MigrationFailed, JobFailed, CommandError, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.start())))

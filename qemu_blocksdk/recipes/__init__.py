@@ -3,5 +3,6 @@
 from .backup import AsyncBackup
 from .disk import AsyncDisk
 from .point_in_time import AsyncPointInTime
+from .storage_migration import AsyncStorageMigration
 
-__all__ = ["AsyncBackup", "AsyncDisk", "AsyncPointInTime"]
+__all__ = ["AsyncBackup", "AsyncDisk", "AsyncPointInTime", "AsyncStorageMigration"]
