@@ -14,6 +14,9 @@ from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
+from .node_info import NodeEvent
+from .node_io import AsyncNodeIo
+from .node_jobs import JobOptions
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
@@ -36,6 +39,7 @@ __all__ = [
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
+    "AsyncNodeIo",
     "AsyncOperation",
     "AsyncQemu",
     "AsyncQemuIo",
@@ -49,5 +53,7 @@ __all__ = [
     "ExportOptions",
     "ExportServerOptions",
     "IoThreadParameters",
+    "JobOptions",
+    "NodeEvent",
     "VirtioDisk",
 ]

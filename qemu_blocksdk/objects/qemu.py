@@ -8,9 +8,10 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
-from qemu_blocksdk.codec import Secret, Struct
+from qemu_blocksdk.blockdev.layers import name_of
+from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import (
     BlockSdkError,
     ConnectionLost,
@@ -27,12 +28,14 @@ from qemu_blocksdk.wire import (
     ObjectAdd,
     QueryJobs,
     QueryNamedBlockNodes,
-    XDebugQueryBlockGraph,
 )
 
+from .chain import Chains
 from .exporting import Exporting
 from .job import AsyncJob
 from .node import AsyncNode
+from .node_info import query_graph
+from .nodes import Nodes
 from .secret import secret_options
 from .transaction import AsyncTransaction
 from .user_objects import UserObjects
@@ -44,7 +47,7 @@ Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""
 
 
-class AsyncQemu(Exporting, UserObjects, Resource):
+class AsyncQemu(Nodes, Exporting, UserObjects, Resource):
     """A QEMU process that this object starts, and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -210,12 +213,10 @@ class AsyncQemu(Exporting, UserObjects, Resource):
         The options need a ``node_name``. Raises UsageError without one, CommandError
         when QEMU refuses (no such file, locked, not that format).
         """
-        if not isinstance(cast("object", options), Struct):
-            raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
-        if options.node_name is None:
-            raise UsageError(f"{type(options).__name__}: the node to add needs a node_name")
+        name = name_of(options)
         await self._execute(BlockdevAdd(options=options))
-        return self.node(options.node_name)
+        await Chains.of(self.qmp).forget(self, name)
+        return self.node(name)
 
     def node(self, name: str) -> AsyncNode:
         """Return the object of a node that QEMU has; QEMU is not asked."""
@@ -223,10 +224,7 @@ class AsyncQemu(Exporting, UserObjects, Resource):
 
     async def graph(self) -> BlockGraph:
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
-        return BlockGraph.from_replies(
-            await self._execute(XDebugQueryBlockGraph()),
-            await self._execute(QueryNamedBlockNodes(flat=True)),
-        )
+        return await query_graph(self)
 
     async def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
         """Return the dirty bitmaps of each node that has some, by its name."""

@@ -12,11 +12,12 @@ from .devices import Devices
 from .emulator import monitor, query_accelerators
 from .migratable import Migratable
 from .qemu import AsyncQemu, Program
+from .vm_snapshots import VmSnapshots
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
-class AsyncVM(Devices, Migratable, AsyncQemu):
+class AsyncVM(Devices, Migratable, VmSnapshots, AsyncQemu):
     """A ``qemu-system-*`` of one's own, without display and default devices."""
 
     _kind: ClassVar[ServerKind] = "system"
