@@ -674,6 +674,23 @@ class Device(Face):
         """
         return portal.run(self._aio.query_stats())
 
+    def set_latency_histogram(
+        self,
+        boundaries: Sequence[int] | None = None,
+        *,
+        boundaries_read: Sequence[int] | None = None,
+        boundaries_write: Sequence[int] | None = None,
+        boundaries_flush: Sequence[int] | None = None,
+        boundaries_zap: Sequence[int] | None = None,
+    ) -> None:
+        """Count the disk's requests by how long they take (``block-latency-histogram-set``).
+
+        ``boundaries``, rising and in nanoseconds, are for all kinds of requests that have none
+        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1); with none at all,
+        no more is counted. :meth:`query_stats` has the counts, which begin anew.
+        """
+        return portal.run(self._aio.set_latency_histogram(boundaries, boundaries_read=boundaries_read, boundaries_write=boundaries_write, boundaries_flush=boundaries_flush, boundaries_zap=boundaries_zap))
+
     def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
         """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
 
@@ -1093,10 +1110,6 @@ class NodeIo(Face):
     def length(self) -> int:
         """Return the length in bytes."""
         return portal.run(self._aio.length())
-
-    def info(self) -> IoInfo:
-        """Return what the driver tells of the image."""
-        return portal.run(self._aio.info())
 
 
 class Node(Face):
@@ -2510,7 +2523,7 @@ class VM(Qemu):
         nodes: Sequence[Node],
         job_id: str | None = None,
     ) -> Job:
-        """Start to delete a snapshot from the nodes that have it (``snapshot-delete``)."""
+        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
         return Job._of(portal.run(self._aio.delete_snapshot(tag, nodes=[item._aio for item in nodes], job_id=job_id)))
 
     def query_status(self) -> StatusInfo:
@@ -2895,10 +2908,6 @@ class QemuIo(Face):
         """Return the length in bytes."""
         return portal.run(self._aio.length())
 
-    def info(self) -> IoInfo:
-        """Return what the driver tells of the image."""
-        return portal.run(self._aio.info())
-
     def __init__(
         self,
         image: Image,
@@ -2990,6 +2999,10 @@ class QemuIo(Face):
     def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
         """Make the image ``size`` bytes long."""
         return portal.run(self._aio.truncate(size, preallocation=preallocation))
+
+    def info(self) -> IoInfo:
+        """Return what the driver tells of the image."""
+        return portal.run(self._aio.info())
 
     def reopen(
         self,

@@ -6,7 +6,7 @@ import os
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import qemu_io_answers as answers
-from qemu_blocksdk.tools.qemu_io import MAX, IoExtent, IoInfo, IoResult, line, request
+from qemu_blocksdk.tools.qemu_io import MAX, IoExtent, IoResult, line, request
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
 from qemu_blocksdk.tools.run import as_file
 
@@ -134,7 +134,3 @@ class IoRequests:
         start = await self._running.told("length", answers.at_least)
         _, rest = await self._running.told(line("alloc", start, MAX), answers.allocation)
         return start + rest
-
-    async def info(self) -> IoInfo:
-        """Return what the driver tells of the image."""
-        return await self._running.told("info", answers.image_info)

@@ -76,7 +76,7 @@ class NodeJobs(NodeGraph):
         only what it marks. The target has to be as large as the node. ``discard_source``, from
         QEMU 9.1, is for a node that keeps old data for somebody else.
         """
-        on_wire = _on_wire(job, "backup")
+        on_wire = _on_wire("backup", **job)
         command = wire.BlockdevBackup(
             device=self._name,
             target=target.name,
@@ -111,7 +111,7 @@ class NodeJobs(NodeGraph):
         of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
         and ``buf_size`` are in bytes.
         """
-        on_wire = _on_wire(job, "mirror")
+        on_wire = _on_wire("mirror", **job)
         command = wire.BlockdevMirror(
             device=self._name,
             target=target.name,
@@ -143,7 +143,7 @@ class NodeJobs(NodeGraph):
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
         as its name.
         """
-        on_wire = _on_wire(job, "commit")
+        on_wire = _on_wire("commit", **job)
         command = wire.BlockCommit(
             device=self._name,
             top_node=None if top is None else top.name,
@@ -170,7 +170,7 @@ class NodeJobs(NodeGraph):
         Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
         default of all. ``backing_file`` is written into the image as the name of the base.
         """
-        on_wire = _on_wire(job, "stream")
+        on_wire = _on_wire("stream", **job)
         command = wire.BlockStream(
             device=self._name,
             base_node=None if base is None else base.name,
@@ -212,12 +212,20 @@ class NodeJobs(NodeGraph):
         )
 
 
-def _on_wire(job: JobOptions, kind: JobType) -> _OnWire:
+def _on_wire(
+    kind: JobType,
+    *,
+    job_id: str | None = None,
+    speed: int | None = None,
+    auto_finalize: bool = True,
+    auto_dismiss: bool = True,
+    filter_node_name: str | None = None,
+) -> _OnWire:
+    del auto_dismiss  # the job object dismisses it, when it knows how it ended
     return {
-        "job_id": job.get("job_id") or new_job_id(kind),
-        "speed": job.get("speed"),
-        "auto_finalize": job.get("auto_finalize", True),
-        # The job object dismisses it, when it knows how it ended.
+        "job_id": job_id or new_job_id(kind),
+        "speed": speed,
+        "auto_finalize": auto_finalize,
         "auto_dismiss": False,
-        "filter_node_name": job.get("filter_node_name"),
+        "filter_node_name": filter_node_name,
     }

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.tools.qemu_io import IoFailure, IoResult, checked, line, request
+from qemu_blocksdk.tools import qemu_io_answers as answers
+from qemu_blocksdk.tools.qemu_io import IoFailure, IoInfo, IoResult, checked, line, request
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
 from qemu_blocksdk.tools.qemu_io_session import IoSession
 from qemu_blocksdk.tools.run import Completed, handed_over, run
@@ -164,6 +165,10 @@ class AsyncQemuIo(IoRequests, Resource):
     async def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
         """Make the image ``size`` bytes long."""
         await self._running.done(line("truncate", size, m=preallocation))
+
+    async def info(self) -> IoInfo:
+        """Return what the driver tells of the image."""
+        return await self._running.told("info", answers.image_info)
 
     async def reopen(
         self,

@@ -61,7 +61,7 @@ class VmSnapshots(Live):
     async def delete_snapshot(
         self, tag: str, *, nodes: Sequence[AsyncNode], job_id: str | None = None
     ) -> AsyncJob:
-        """Start to delete a snapshot from the nodes that have it (``snapshot-delete``)."""
+        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
         job_id = job_id or new_job_id("snapshot-delete")
         command = wire.SnapshotDelete(job_id=job_id, tag=tag, devices=[node.name for node in nodes])
         return await self._start("snapshot-delete", command, job_id)

@@ -18,7 +18,6 @@ from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
-from qemu_blocksdk.wire import HumanMonitorCommand
 
 from .jobs import Tell, drive_all
 from .lent import given_back
@@ -108,8 +107,7 @@ class AsyncDisk:
 
     async def _flush(self, server: AsyncExportServer | None) -> None:
         try:
-            command = HumanMonitorCommand(command_line=f"qemu-io {self._node.name} flush")
-            await self._qemu.qmp.execute(command)
+            await self._node.io.flush()
         except Unsupported:
             async with AsyncExitStack() as stack:
                 if server is None:
