@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qemu_blocksdk import Node, StorageDaemon
+from qemu_blocksdk import Node
 from qemu_blocksdk.blockdev import File, Qcow2
+from qemu_blocksdk.blocking.objects import Qemu
 from tests.live.helpers import MakeImage
 
 
@@ -26,11 +27,11 @@ def chain_options(paths: list[Path]) -> Qcow2:
     return options
 
 
-def opened(qemu: StorageDaemon, path: Path, name: str | None = None) -> Node:
+def opened(qemu: Qemu, path: Path, name: str | None = None) -> Node:
     """Open an image; its file has no name of its own."""
     return qemu.add_node(Qcow2(node_name=name or path.stem, file=File(filename=str(path))))
 
 
-def names(qemu: StorageDaemon) -> set[str]:
+def names(qemu: Qemu) -> set[str]:
     """The names of all nodes that are there."""
     return {node.name for node in qemu.graph().nodes if node.type == "block-driver"}

@@ -118,7 +118,7 @@ def test_no_verb_of_a_node_that_is_gone_succeeds(
 ) -> None:
     other = daemon.add_node(NullCo(node_name="other", size=1 << 20))
     node.delete()
-    with pytest.raises((CommandError, GraphError), match="'n'|device=n|named 'n'"):
+    with pytest.raises((CommandError, GraphError), match=r"'n'|device=n|named 'n'"):
         _VERBS[verb](node, other)
     assert daemon.query_jobs() == []
     assert not Path("never").exists()
@@ -130,7 +130,9 @@ def test_every_verb_tells_that_the_connection_is_lost(verb: int) -> None:
         node, other = (daemon.add_node(NullCo(node_name=name, size=1 << 20)) for name in "no")
         daemon.process.send_signal(signal.SIGKILL)
         daemon.qmp.wait_lost(timeout=5)
-        with pytest.raises(ConnectionLost, match=r"^(node|bitmap 'b' of) 'n': [a-z_-]+: .*killed by signal 9"):
+        with pytest.raises(
+            ConnectionLost, match=r"^(node|bitmap 'b' of) 'n': [a-z_-]+: .*killed by signal 9"
+        ):
             _VERBS[verb](node, other)
 
 
@@ -296,12 +298,8 @@ def test_the_name_of_a_backing_file_is_rewritten(
     top.change_backing_file(paths[0])
     assert top.query_child("backing").name == "mid"
     top.delete()
-    assert f'"backing-filename": "{moved}"' in run(
-        "qemu-img", "info", "--output=json", paths[1]
-    )
-    assert f'"backing-filename": "{paths[0]}"' in run(
-        "qemu-img", "info", "--output=json", paths[2]
-    )
+    assert f'"backing-filename": "{moved}"' in run("qemu-img", "info", "--output=json", paths[1])
+    assert f'"backing-filename": "{paths[0]}"' in run("qemu-img", "info", "--output=json", paths[2])
 
 
 def test_a_node_without_backing_file_cannot_name_one(node: Node) -> None:

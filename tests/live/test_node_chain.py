@@ -137,7 +137,9 @@ def test_a_chain_in_use_is_not_deleted_and_can_be_later(
 ) -> None:
     node = daemon.add_chain(chain_options(chain_of(make_image)))
     user = daemon.add_node(_over(daemon, "top"))
-    with pytest.raises(CommandError, match=r"^node 'top': blockdev-del: Block device top is in use"):
+    with pytest.raises(
+        CommandError, match=r"^node 'top': blockdev-del: Block device top is in use"
+    ):
         node.delete()
     assert names(daemon) == ALL | {"over-top"}
     user.delete()
@@ -290,7 +292,7 @@ def test_a_lost_connection_forgets_the_chain(make_image: MakeImage) -> None:
         node = daemon.add_chain(options)
         daemon.process.send_signal(signal.SIGKILL)
         daemon.qmp.wait_lost(timeout=5)
-        with pytest.raises(ConnectionLost, match="^node 'top': blockdev-del: "):
+        with pytest.raises(ConnectionLost, match=r"^node 'top': blockdev-del: "):
             node.delete()
         with pytest.raises(ConnectionLost):
             daemon.add_chain(options)
