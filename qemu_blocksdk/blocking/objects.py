@@ -686,8 +686,9 @@ class Device(Face):
         """Count the disk's requests by how long they take (``block-latency-histogram-set``).
 
         ``boundaries``, rising and in nanoseconds, are for all kinds of requests that have none
-        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1); with none at all,
-        no more is counted. :meth:`query_stats` has the counts, which begin anew.
+        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1 and never alone);
+        with none at all, no more is counted. :meth:`query_stats` has the counts, which begin
+        anew.
         """
         return portal.run(self._aio.set_latency_histogram(boundaries, boundaries_read=boundaries_read, boundaries_write=boundaries_write, boundaries_flush=boundaries_flush, boundaries_zap=boundaries_zap))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qemu_blocksdk.codec import decode, encode
-from qemu_blocksdk.errors import GraphError, UnplugRefused
+from qemu_blocksdk.errors import GraphError, UnplugRefused, UsageError
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.wire import (
     BlockDeviceStats,
@@ -91,9 +91,14 @@ class AsyncDevice(Added):
         """Count the disk's requests by how long they take (``block-latency-histogram-set``).
 
         ``boundaries``, rising and in nanoseconds, are for all kinds of requests that have none
-        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1); with none at all,
-        no more is counted. :meth:`query_stats` has the counts, which begin anew.
+        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1 and never alone);
+        with none at all, no more is counted. :meth:`query_stats` has the counts, which begin
+        anew.
         """
+        # QEMU 10.0: takes boundaries_zap alone for none at all, so we refuse it.
+        rest = (boundaries, boundaries_read, boundaries_write, boundaries_flush)
+        if boundaries_zap is not None and rest == (None, None, None, None):
+            raise UsageError("boundaries_zap needs boundaries of other requests beside it")
         command = BlockLatencyHistogramSet(
             id=await self._disk(),
             boundaries=boundaries,

@@ -329,7 +329,11 @@ def test_latencies_are_counted_of_disks_only_and_of_zones_from_8_1(
     disk = vm.plug(vm.node("a"), id="disk")
     if qemu_version < (8, 1):
         with pytest.raises(Unsupported, match="boundaries-zap"):
-            disk.set_latency_histogram(boundaries_zap=[1])
+            disk.set_latency_histogram([2], boundaries_zap=[1])
     else:
+        disk.set_latency_histogram([2], boundaries_zap=[1])
+        counted = disk.query_stats().zone_append_latency_histogram
+        assert counted is not None
+        assert counted.boundaries == (1,)
+    with pytest.raises(UsageError, match="boundaries_zap needs boundaries"):
         disk.set_latency_histogram(boundaries_zap=[1])
-        assert disk.query_stats().zone_append_latency_histogram is not None
