@@ -988,16 +988,18 @@ class ExportServer(Face):
         ``allocation_depth`` the context ``qemu:allocation-depth``; a bitmap that is a name is
         looked for in the node and its backing chain. Without an ``id`` QEMU gets a new one. The
         rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError for a name
-        or id that is taken, a bitmap that is missing or disabled against ``writable``.
+        or id that is taken, and for a bitmap that is missing, busy, or that records on a
+        writable node which is not exported as ``writable``.
         """
         return UriExport._of(portal.run(self._aio.export(node._aio, name=name, description=description, bitmaps=[item._aio if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
 
-    def stop(self) -> None:
+    def stop(self, *, timeout: float = 10.0) -> None:
         """Stop the server and end its connections and exports (``nbd-server-stop``).
 
-        Raises StateError when that was done, CommandError when somebody else has done it.
+        ``timeout`` is in seconds. Raises StateError when that was done, CommandError when
+        somebody else has done it, DeadlineExceeded.
         """
-        return portal.run(self._aio.stop())
+        return portal.run(self._aio.stop(timeout=timeout))
 
 
 class Operation(Face, Generic[T_co]):

@@ -32,6 +32,8 @@ from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
 from .traces import Traces
 
+_PATIENCE = 10.0
+
 
 class ExportOptions(TypedDict, total=False):
     """What can be said of an export of every kind.
@@ -150,7 +152,7 @@ class AsyncExport(Live, Resource):
             await finish(self._remove())
 
     async def _remove(self) -> None:
-        await self.delete(mode="hard")
+        await self.delete(mode="hard", timeout=_PATIENCE)
 
     def _words(self) -> str:
         """What tells it from others, for people."""
