@@ -32,7 +32,6 @@ from qemu_blocksdk.wire import (
     ObjectDel,
     ObjectOptions,
     ObjectOptionsAuthzList,
-    ObjectOptionsAuthzListfile,
     ObjectOptionsAuthzPam,
     ObjectOptionsAuthzSimple,
     SocketAddressLegacy,
@@ -52,12 +51,9 @@ from .traces import Traces
 
 _PATIENCE = 10.0
 
-Authorization = (
-    ObjectOptionsAuthzList
-    | ObjectOptionsAuthzListfile
-    | ObjectOptionsAuthzPam
-    | ObjectOptionsAuthzSimple
-)
+# QEMU 7.2: authz-listfile is in its schema, but is called authz-list-file inside, so that none
+# can be made (nor by 10.0), and it is not here.
+Authorization = ObjectOptionsAuthzList | ObjectOptionsAuthzPam | ObjectOptionsAuthzSimple
 
 
 class ExportServerOptions(TypedDict, total=False):
@@ -155,7 +151,7 @@ class AsyncExportServer(Live, Resource):
             )
         self._runs, self._is_tls = True, tls is not None
         if isinstance(self._address, str):
-            self._traces.note(self._address)
+            self._traces.note_socket(self._address)
 
     @property
     def address(self) -> str | tuple[str, int]:
@@ -179,8 +175,8 @@ class AsyncExportServer(Live, Resource):
         ``allocation_depth`` the context ``qemu:allocation-depth``; a bitmap that is a name is
         looked for in the node and its backing chain. Without an ``id`` QEMU gets a new one. The
         rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError for a name
-        or id that is taken, and for a bitmap that is missing, busy, or that records on a
-        writable node which is not exported as ``writable``.
+        or id that is taken, for a bitmap that is missing or busy, and for one, given as a name,
+        that records while the export is not ``writable`` and the node is.
         """
         self._assert_runs("block-export-add")
         wire = BlockExportOptionsNbd(

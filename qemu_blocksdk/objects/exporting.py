@@ -61,10 +61,11 @@ class Exporting(Live):
     ) -> AsyncFileExport:
         """Mount a node as a raw image over a regular file (``block-export-add``, FUSE).
 
-        Writes beyond its end enlarge the node where it is ``growable`` (False). Other users may
-        open it with ``allow_other`` (``auto``: where the system lets them). The rest is in
-        :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError when there is no such
-        file, an export is mounted there or the machine does not let QEMU mount; Unsupported.
+        Writes beyond its end enlarge the node, to a multiple of 512 bytes, where it is
+        ``growable`` (False). Other users may open it with ``allow_other`` (``auto``: where the
+        system lets them). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
+        CommandError when there is no such file, an export is mounted there or the machine does
+        not let QEMU mount; Unsupported.
         """
         wire = BlockExportOptionsFuse(
             id=_new_id(id),
