@@ -10,11 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from qemu_blocksdk.codec import Secret, Value
+from qemu_blocksdk.codec import Secret, Value, keyval
 from qemu_blocksdk.errors import UsageError
 
 from .run import as_file
-from .words import doubled
 
 CREDENTIALS = "blocksdk-tls"
 """The id of the credentials that are defined here."""
@@ -79,8 +78,8 @@ def tls_object(credentials: TlsCredentials, *, endpoint: Literal["server", "clie
                 "verify-peer": "on" if credentials.verify_peer else "off",
                 "passwordid": None if credentials.password is None else _KEY,
             }
-    given = [f"{name}={doubled(value)}" for name, value in members.items() if value is not None]
-    return ["--object", ",".join([kind, f"id={CREDENTIALS}", *given])]
+    given = {name: value for name, value in members.items() if value is not None}
+    return ["--object", f"{kind},{keyval({'id': CREDENTIALS, **given})}"]
 
 
 def tls_words(
