@@ -24,14 +24,17 @@ from . import (
     imports,
     job,
     launch,
+    many,
     memory,
     qemu_io,
+    sorting,
 )
 from .core import Bench, Result, Row, contestants_of, interleave, result, select
 from .report import table, write_json
 
 BENCHES = (
     *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
+    *(many.BENCH, sorting.BENCH),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
 )
 

@@ -89,6 +89,7 @@ BENCH = Bench(
             "job",
             ours="Node.backup",
             peer="raw socket",
+            target=1.4,
             note=f"node.backup(target).wait() of 4 MiB, null-co, {_NOTE}",
         ),
         Row(

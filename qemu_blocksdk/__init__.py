@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .blocking.objects import (
         VM,
+        Backup,
         Bitmap,
         EventStream,
         Export,
@@ -23,39 +24,53 @@ if TYPE_CHECKING:
         NbdServer,
         Node,
         Operation,
+        PointInTime,
         Process,
         QemuIo,
         Qmp,
         StorageDaemon,
         Toolchain,
+        Transaction,
     )
     from .codec import Secret
+    from .objects.launch import Chardev, Console, Drive, InheritedFd
 
 __all__ = [
     "VM",
+    "Backup",
     "Bitmap",
+    "Chardev",
+    "Console",
+    "Drive",
     "EventStream",
     "Export",
     "ExportServer",
     "Image",
+    "InheritedFd",
     "Job",
     "NbdDaemon",
     "NbdServer",
     "Node",
     "Operation",
+    "PointInTime",
     "Process",
     "QemuIo",
     "Qmp",
     "Secret",
     "StorageDaemon",
     "Toolchain",
+    "Transaction",
 ]
+
+_HOMES = {"Secret": ".codec"} | dict.fromkeys(
+    ("Chardev", "Console", "Drive", "InheritedFd"), ".objects.launch"
+)
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = ".codec" if name == "Secret" else ".blocking.objects"
+    home = _HOMES.get(name, ".blocking.objects")
     return getattr(importlib.import_module(home, __name__), name)
 
 

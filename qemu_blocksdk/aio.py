@@ -13,11 +13,14 @@ from .objects import (
     AsyncQemuIo,
     AsyncStorageDaemon,
     AsyncToolchain,
+    AsyncTransaction,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
+from .recipes import AsyncBackup, AsyncPointInTime
 
 __all__ = [
+    "AsyncBackup",
     "AsyncBitmap",
     "AsyncEventStream",
     "AsyncExport",
@@ -28,10 +31,12 @@ __all__ = [
     "AsyncNbdServer",
     "AsyncNode",
     "AsyncOperation",
+    "AsyncPointInTime",
     "AsyncProcess",
     "AsyncQemuIo",
     "AsyncQmp",
     "AsyncStorageDaemon",
     "AsyncToolchain",
+    "AsyncTransaction",
     "AsyncVM",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "LaunchError",
     "StateError",
     "ToolError",
+    "TransactionFailed",
     "Unsupported",
     "UsageError",
 ]
@@ -71,6 +72,25 @@ class CommandError(BlockSdkError):
         self.desc = desc
         self.command = command
         self.arguments = arguments
+
+
+class TransactionFailed(CommandError):
+    """QEMU refused a transaction, of which thus nothing has happened.
+
+    ``suspects`` are the numbers, from 0, of the actions that have the names which QEMU's
+    words have; QEMU does not say more. Empty where it names none.
+    """
+
+    def __init__(self, refusal: CommandError, suspects: Sequence[int], kinds: str) -> None:
+        super().__init__(
+            refusal.error_class,
+            refusal.desc,
+            command=refusal.command,
+            arguments=refusal.arguments,
+        )
+        self.suspects: tuple[int, ...] = tuple(suspects)
+        if suspects:
+            self.args = (f"{self.args[0]} ({kinds})",)
 
 
 class Unsupported(BlockSdkError):

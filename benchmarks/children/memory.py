@@ -20,7 +20,7 @@ from qemu_blocksdk.wire import Cont, QueryJobs, Resume, Stop, StopEvent
 _IN_FLIGHT = 5
 
 
-def _resident() -> float:
+def resident() -> float:
     """KiB of memory that the process holds."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -32,10 +32,10 @@ def commands(count: int) -> float:
     with StorageDaemon() as daemon:
         for _ in range(count // 10):
             daemon.qmp.execute(QueryJobs())
-        before = _resident()
+        before = resident()
         for _ in range(count):
             daemon.qmp.execute(QueryJobs())
-        return _resident() - before
+        return resident() - before
 
 
 async def _receive(vm: AsyncVM, count: int) -> None:
@@ -53,9 +53,9 @@ async def _receive(vm: AsyncVM, count: int) -> None:
 async def _events(count: int) -> float:
     async with AsyncVM(machine="none") as vm:
         await _receive(vm, count // 10)
-        before = _resident()
+        before = resident()
         await _receive(vm, count)
-        return _resident() - before
+        return resident() - before
 
 
 def events(count: int) -> float:

@@ -27,12 +27,13 @@ PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
-    *("objects/bitmap.py", "objects/node.py"),
+    *("objects/bitmap.py", "objects/node.py", "objects/transaction.py"),
     *("objects/export.py", "objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py", "objects/life.py", "objects/qemu.py"),
     *("objects/daemon.py", "objects/monitor.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
+    *("recipes/backup.py", "recipes/point_in_time.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\

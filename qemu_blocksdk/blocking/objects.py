@@ -18,11 +18,14 @@ from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
+from qemu_blocksdk.objects.transaction import AsyncTransaction
 from qemu_blocksdk.objects.vm import AsyncVM
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
+from qemu_blocksdk.recipes.backup import AsyncBackup
+from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
 
 from .face import Face
 
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
+    from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import ImageFormat, Programs
@@ -78,6 +82,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.version import Version
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
+        ActionCompletionMode,
         AddfdInfo,
         BitmapSyncMode,
         BlkdebugEvent,
@@ -86,9 +91,9 @@ if TYPE_CHECKING:
         BlockDeviceInfo,
         BlockdevOnError,
         BlockdevOptions,
+        BlockDirtyInfo,
         BlockExportOptions,
         BlockJobError,
-        BlockJobInfo,
         DeviceAdd,
         FdsetInfo,
         JobInfo,
@@ -97,13 +102,16 @@ if TYPE_CHECKING:
         MirrorCopyMode,
         MirrorSyncMode,
         NbdServerStart,
+        NewImageMode,
         ObjectOptions,
         PreallocMode,
         SnapshotInfo,
+        TransactionAction,
     )
 
 __all__ = [
     "VM",
+    "Backup",
     "Bitmap",
     "EventStream",
     "Export",
@@ -114,12 +122,14 @@ __all__ = [
     "NbdServer",
     "Node",
     "Operation",
+    "PointInTime",
     "Process",
     "Qemu",
     "QemuIo",
     "Qmp",
     "StorageDaemon",
     "Toolchain",
+    "Transaction",
 ]
 
 E = TypeVar("E", bound=Event)
@@ -470,7 +480,7 @@ class Job(Face):
         """Ask for the job as it is now (``query-jobs``). Raises StateError when it is gone."""
         return portal.run(self._aio.query_info())
 
-    def query_block_info(self) -> BlockJobInfo | None:
+    def query_block_info(self) -> BlockJob | None:
         """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
 
         None when it is gone or no block job, as those that create or amend images.
@@ -602,6 +612,42 @@ class Bitmap(Face):
         """The node that the bitmap belongs to."""
         return Node._of(self._aio.node)
 
+    def query_info(self, *, recording: bool | None = None) -> BlockDirtyInfo:
+        """Return what QEMU knows of the bitmap: ``count`` dirty bytes, ``granularity``...
+
+        Of those that do, or do not, record, if that is asked for. Raises GraphError when the
+        node is not there or has no such bitmap.
+        """
+        return portal.run(self._aio.query_info(recording=recording))
+
+    def query_matches(
+        self,
+        *,
+        count: int | None = None,
+        granularity: int | None = None,
+        recording: bool | None = None,
+        busy: bool | None = None,
+        persistent: bool | None = None,
+        inconsistent: bool | None = None,
+    ) -> bool:
+        """Tell whether the bitmap is as said; what is not said may be anything.
+
+        ``count`` and ``granularity`` are in bytes. Raises GraphError when it is not there.
+        """
+        return portal.run(self._aio.query_matches(count=count, granularity=granularity, recording=recording, busy=busy, persistent=persistent, inconsistent=inconsistent))
+
+    def query_obstacle(self) -> str | None:
+        """Say why QEMU would start no job with the bitmap; None where nothing is in the way.
+
+        It may be in use by another operation, or unusable since its image was not closed.
+        A bitmap that is disabled, or whose image is read-only, is no obstacle to reading it.
+        """
+        return portal.run(self._aio.query_obstacle())
+
+    def query_sha256(self) -> str:
+        """Return the SHA-256 of the bitmap's bits (``x-debug-block-dirty-bitmap-sha256``)."""
+        return portal.run(self._aio.query_sha256())
+
     def add(
         self,
         *,
@@ -618,8 +664,30 @@ class Bitmap(Face):
         return portal.run(self._aio.add(granularity=granularity, persistent=persistent, disabled=disabled))
 
     def remove(self) -> None:
-        """Delete the bitmap, also from the image (``block-dirty-bitmap-remove``)."""
+        """Delete the bitmap, also from the image (``block-dirty-bitmap-remove``).
+
+        This and all that changes it raise CommandError when it is busy or not there.
+        """
         return portal.run(self._aio.remove())
+
+    def clear(self) -> None:
+        """Forget what was written (``block-dirty-bitmap-clear``)."""
+        return portal.run(self._aio.clear())
+
+    def enable(self) -> None:
+        """Begin to record (``block-dirty-bitmap-enable``)."""
+        return portal.run(self._aio.enable())
+
+    def disable(self) -> None:
+        """Stop to record (``block-dirty-bitmap-disable``)."""
+        return portal.run(self._aio.disable())
+
+    def merge(self, sources: Sequence[Bitmap]) -> None:
+        """Add what other bitmaps, also of other nodes, have marked (``block-dirty-bitmap-merge``).
+
+        All or none is merged. The nodes have to be of one size.
+        """
+        return portal.run(self._aio.merge([item._aio for item in sources]))
 
 
 class Node(Face):
@@ -684,6 +752,111 @@ class Node(Face):
         is the job's to tell.
         """
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
+
+
+class Transaction(Face):
+    """Actions that are collected and then carried out together (``transaction``).
+
+    Got from :meth:`Qemu.transaction`. Each verb adds an action, :meth:`commit` carries
+    them out, once.
+    """
+
+    @property
+    def _aio(self) -> AsyncTransaction:
+        return cast("AsyncTransaction", self._reach())
+
+    @property
+    def actions(self) -> Sequence[TransactionAction]:
+        """The actions so far, in order."""
+        return self._aio.actions
+
+    def add(self, action: TransactionAction) -> None:
+        """Add an action as QMP has it; the job of one that starts a job is ours to dismiss."""
+        return portal.call(lambda: self._aio.add(action))
+
+    def add_bitmap(
+        self,
+        bitmap: Bitmap,
+        *,
+        granularity: int | None = None,
+        persistent: bool = False,
+        disabled: bool = False,
+    ) -> None:
+        """Create a bitmap; see :meth:`Bitmap.add`."""
+        return portal.call(lambda: self._aio.add_bitmap(bitmap._aio, granularity=granularity, persistent=persistent, disabled=disabled))
+
+    def remove_bitmap(self, bitmap: Bitmap) -> None:
+        """Delete a bitmap."""
+        return portal.call(lambda: self._aio.remove_bitmap(bitmap._aio))
+
+    def clear_bitmap(self, bitmap: Bitmap) -> None:
+        """Forget what a bitmap has marked."""
+        return portal.call(lambda: self._aio.clear_bitmap(bitmap._aio))
+
+    def enable_bitmap(self, bitmap: Bitmap) -> None:
+        """Let a bitmap record."""
+        return portal.call(lambda: self._aio.enable_bitmap(bitmap._aio))
+
+    def disable_bitmap(self, bitmap: Bitmap) -> None:
+        """Let a bitmap record no longer."""
+        return portal.call(lambda: self._aio.disable_bitmap(bitmap._aio))
+
+    def merge_bitmaps(self, target: Bitmap, sources: Sequence[Bitmap]) -> None:
+        """Add to a bitmap what others have marked; see :meth:`Bitmap.merge`."""
+        return portal.call(lambda: self._aio.merge_bitmaps(target._aio, [item._aio for item in sources]))
+
+    def backup(
+        self,
+        source: Node,
+        target: Node,
+        *,
+        sync: MirrorSyncMode = "full",
+        bitmap: Bitmap | None = None,
+        bitmap_mode: BitmapSyncMode | None = None,
+        speed: int | None = None,
+        compress: bool | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        auto_finalize: bool | None = None,
+        auto_dismiss: bool | None = None,
+        job_id: str | None = None,
+    ) -> None:
+        """Start a backup, see :meth:`Node.backup`; :meth:`commit` returns its job."""
+        return portal.call(lambda: self._aio.backup(source._aio, target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss, job_id=job_id))
+
+    def snapshot(self, node: Node, overlay: Node) -> None:
+        """Put an overlay on a node; see :meth:`Node.snapshot`."""
+        return portal.call(lambda: self._aio.snapshot(node._aio, overlay._aio))
+
+    def snapshot_sync(
+        self,
+        node: Node,
+        snapshot_file: str,
+        *,
+        snapshot_node_name: str | None = None,
+        format: str | None = None,
+        mode: NewImageMode | None = None,
+    ) -> None:
+        """Put an overlay on a node that QEMU creates; see :meth:`Node.snapshot_sync`."""
+        return portal.call(lambda: self._aio.snapshot_sync(node._aio, snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode))
+
+    def snapshot_internal(self, node: Node, name: str) -> None:
+        """Make a snapshot inside a node's image; see :meth:`Node.snapshot_internal`."""
+        return portal.call(lambda: self._aio.snapshot_internal(node._aio, name))
+
+    def abort(self) -> None:
+        """Let the transaction fail, after all actions before have been tried."""
+        return portal.call(lambda: self._aio.abort())
+
+    def commit(self, *, timeout: float | None = None) -> list[Job]:
+        """Carry out the actions, all or none; return the jobs that they started, in order.
+
+        With completion mode ``grouped`` the jobs complete together, or all fail or are
+        cancelled with the first that does. Raises TransactionFailed when QEMU refuses,
+        StateError the second time, GraphError for a bitmap to enable that is not there, else as
+        :meth:`Qmp.execute`; nothing has happened and no job is left behind then.
+        """
+        return [Job._of(item) for item in portal.run(self._aio.commit(timeout=timeout))]
 
 
 class ExportServer(Face):
@@ -1469,6 +1642,14 @@ class Qemu(Face):
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
         return portal.run(self._aio.graph())
 
+    def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
+        """Return the dirty bitmaps of each node that has some, by its name."""
+        return portal.run(self._aio.query_bitmaps())
+
+    def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
+        """Return an empty transaction; with ``grouped``, its jobs complete together."""
+        return Transaction._of(portal.call(lambda: self._aio.transaction(completion_mode=completion_mode)))
+
     def attach_job(self, job_id: str) -> Job:
         """Return the object of a job that somebody else started, watched from now on.
 
@@ -2163,3 +2344,113 @@ class NbdServer(Face):
         Unsupported, DeadlineExceeded.
         """
         return portal.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))
+
+
+class Backup(Face):
+    """Backups of disks of one QEMU, all of one moment, into new images.
+
+    Each disk has two bitmaps: ``NAME`` marks what changed since its last full or incremental
+    backup, ``NAME-full`` since its last full one. They are changed for all disks or for none,
+    and only when the images are complete; an image appears under its name when it is whole.
+    """
+
+    @property
+    def _aio(self) -> AsyncBackup:
+        return cast("AsyncBackup", self._reach())
+
+    def __init__(self, qemu: Qemu, *, bitmap: str = "backup", persistent: bool = True) -> None:
+        """Describe a backup of no disk yet.
+
+        ``persistent`` stores the bitmaps in the disks' images, which then have to be qcow2.
+        """
+
+        self._hold(portal.call(lambda: AsyncBackup(qemu._aio, bitmap=bitmap, persistent=persistent)))
+
+    def add_disk(self, node: Node, target: Image, *, base: Image | None = None) -> None:
+        """Add a disk, the image to make, and the backup that a smaller one builds on.
+
+        The ``base`` of an incremental backup is the last full or incremental one, that of a
+        differential one the last full one.
+        """
+        return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio))
+
+    def full(self) -> Operation[None]:
+        """Start to back up all content; from now on the bitmaps mark what changes.
+
+        What this and the others raise when they are waited for: JobFailed, UsageError for an
+        image that is there already or is not of that format, CommandError, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.full())))
+
+    def incremental(self) -> Operation[None]:
+        """Start to back up what changed since the last full or incremental backup.
+
+        The targets have to be qcow2. Raises GraphError, when it is waited for, where there is
+        no bitmap of it, UsageError where the bitmap is of no use.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.incremental())))
+
+    def differential(self) -> Operation[None]:
+        """Start to back up what changed since the last full backup; see :meth:`incremental`."""
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
+
+
+class PointInTime(Face):
+    """The content of a node at the moment that the block is entered; gone with the block.
+
+    What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
+    which the reader sees what was (``snapshot-access``). Everybody who writes has to do so
+    through :attr:`front`: a guest's ``device`` is moved there and back, an export has to
+    be of it. QEMU refuses to begin while somebody else writes to the node.
+    """
+
+    @property
+    def _aio(self) -> AsyncPointInTime:
+        return cast("AsyncPointInTime", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    def __init__(
+        self,
+        qemu: Qemu,
+        node: Node,
+        *,
+        device: str | None = None,
+        server: ExportServer | None = None,
+        scratch_folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Describe it; nothing has been done yet.
+
+        ``device`` is the id or QOM path of the guest's device on the node. Without a
+        ``server`` that runs already, one is started on a unix socket. ``scratch_folder`` has
+        to have room for what is overwritten; by default the one for temporary files. When it
+        has none, the reader gets errors, the writers do not.
+        """
+
+        self._hold(portal.call(lambda: AsyncPointInTime(qemu._aio, node._aio, device=device, server=None if server is None else server._aio, scratch_folder=scratch_folder)))
+
+    @property
+    def front(self) -> Node:
+        """The node to write to. Raises UsageError outside the block."""
+        return Node._of(self._aio.front)
+
+    @property
+    def uri(self) -> NbdUri:
+        """Where the content is read. Raises UsageError outside the block."""
+        return self._aio.uri

@@ -23,7 +23,7 @@ from .struct import (
     Unstable,
     UnstableCommand,
 )
-from .value import Value
+from .value import Value, evolved
 
 __all__ = [
     "NULL",
@@ -46,6 +46,7 @@ __all__ = [
     "dotted",
     "doubled",
     "encode",
+    "evolved",
     "keyval",
     "masked",
     "masked_words",

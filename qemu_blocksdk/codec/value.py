@@ -9,8 +9,8 @@ is done on first use. To type checkers it is dataclass-like from the start.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
 
 from typing_extensions import dataclass_transform
 
@@ -19,6 +19,7 @@ from .masks import is_secret, masked
 if TYPE_CHECKING:
     from attrs import Attribute
 
+V = TypeVar("V", bound="Value")
 _defining = threading.RLock()
 
 
@@ -84,6 +85,13 @@ class Value(metaclass=_ValueType):
             if value is not None and not name.startswith("_")
         )
         return f"{type(self).__name__}({members})"
+
+
+def evolved(value: V, **changes: object) -> V:
+    """Return a copy in which some members are others."""
+    make = cast("Callable[..., V]", type(value))
+    members = {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
+    return make(**{**members, **changes})
 
 
 def _content(value: Value) -> dict[str, object]:

@@ -39,7 +39,7 @@ ALLOWED: Mapping[JobVerb, frozenset[JobStatus]] = {
     "pause": _AT_WORK,
     "resume": _AT_WORK,
     "set-speed": _AT_WORK,
-    "complete": frozenset({"ready"}),
+    "complete": frozenset({"ready", "standby"}),
     "finalize": frozenset({"pending"}),
     "dismiss": frozenset({"concluded"}),
     "change": frozenset({"running", "paused", "ready", "standby"}),
@@ -56,7 +56,7 @@ OVER: frozenset[JobStatus] = frozenset({"concluded", "null"})
 def can_become(status: JobStatus, later: JobStatus) -> bool:
     """Whether a job in one status may still come into another, however many steps away."""
     reached: set[JobStatus] = set()
-    ahead = set(FOLLOWS.get(status, ()))
+    ahead: set[JobStatus] = set(FOLLOWS.get(status, ()))
     while ahead - reached:
         reached |= ahead
         ahead = {after for each in ahead for after in FOLLOWS[each]}

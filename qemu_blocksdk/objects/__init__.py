@@ -6,6 +6,7 @@ from .emulator import Emulator
 from .export import AsyncExport, AsyncExportServer
 from .image import AsyncImage
 from .job import AsyncJob
+from .launch import Chardev, Console, Drive, InheritedFd, QemuOptions
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
@@ -13,6 +14,7 @@ from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
 from .toolchain import AsyncToolchain
+from .transaction import AsyncTransaction
 from .vm import Accelerator, AsyncVM
 
 __all__ = [
@@ -30,6 +32,12 @@ __all__ = [
     "AsyncQemuIo",
     "AsyncStorageDaemon",
     "AsyncToolchain",
+    "AsyncTransaction",
     "AsyncVM",
+    "Chardev",
+    "Console",
+    "Drive",
     "Emulator",
+    "InheritedFd",
+    "QemuOptions",
 ]

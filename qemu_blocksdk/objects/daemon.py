@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from qemu_blocksdk.qmp import ServerKind
-from qemu_blocksdk.wire import BlockExportOptions, NbdServerStart
 
 from .launch import Handover, Program, QemuOptions, json_words, nbd_server_words
 from .qemu import AsyncQemu
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import BlockExportOptions, NbdServerStart
 
 
 class AsyncStorageDaemon(AsyncQemu):

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Self
 
-from qemu_blocksdk.codec import Command, Unknown
+from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
@@ -21,7 +21,7 @@ from qemu_blocksdk.errors import (
     StateError,
 )
 from qemu_blocksdk.jobs import JobProgress, JobResult, JobVerb, can_become
-from qemu_blocksdk.jobs.state import PAUSED
+from qemu_blocksdk.jobs.state import OVER, PAUSED
 from qemu_blocksdk.qmp import AsyncQmp, finish, portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
@@ -110,7 +110,7 @@ class AsyncJob(WatchedJob, Resource):
                 raise StateError(f"job {job_id!r}", verb="attach")
             self._kind = info.type
             block_job = await self.query_block_info()
-            if block_job is not None and not isinstance(block_job, Unknown):
+            if block_job is not None:
                 self._auto_finalize = block_job.auto_finalize
             self._on_status(info.status)
         except BaseException:
@@ -143,7 +143,7 @@ class AsyncJob(WatchedJob, Resource):
             return self._result is not None
         if self._status == until or self._visits[until] > seen:
             return True
-        if can_become(self._status, until):
+        if can_become(self._status, until) or (self._status in OVER and self._result is None):
             return False
         if not seen:
             if self._result is not None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, Self, TypedDict, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypedDict, cast
 
 from qemu_blocksdk.codec import JsonObject, Secret, Struct, Unknown, Value, encode, keyval, redact
 from qemu_blocksdk.errors import LaunchError, UsageError
@@ -19,9 +19,11 @@ from qemu_blocksdk.qmp.address import words as address_words
 from qemu_blocksdk.tools.run import handed_over
 from qemu_blocksdk.tools.target import json_word
 from qemu_blocksdk.tools.words import AioMode, CacheMode
-from qemu_blocksdk.wire import BlockdevOptions, NbdServerStart, ObjectOptions
 
 from .listener import ListeningSocket, checked
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import BlockdevOptions, NbdServerStart, ObjectOptions
 
 Program = str | os.PathLike[str] | Sequence[str]
 """A path, a name in PATH, or that with options (``Programs.qemu``)."""

@@ -11,18 +11,20 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
 from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, ServerKind, finish, portal
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
 
 from .launch import Chardev, Handover, MonitorAddress, Program, json_words, plain_words
 from .live import Live
 from .scratch import Scratch
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
 
 
 class Life(Live, Resource):

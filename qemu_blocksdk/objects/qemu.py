@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import StateError, UsageError
@@ -27,6 +28,10 @@ from .job import AsyncJob
 from .life import Life
 from .node import AsyncNode
 from .scratch import Scratch
+from .transaction import AsyncTransaction
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
 
 
 class AsyncQemu(Life):
@@ -88,6 +93,21 @@ class AsyncQemu(Life):
             await self._execute(XDebugQueryBlockGraph()),
             await self._execute(QueryNamedBlockNodes(flat=True)),
         )
+
+    async def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
+        """Return the dirty bitmaps of each node that has some, by its name."""
+        nodes = await self._execute(QueryNamedBlockNodes(flat=True))
+        return {
+            info.node_name: info.dirty_bitmaps
+            for info in nodes
+            if info.node_name is not None and info.dirty_bitmaps
+        }
+
+    def transaction(
+        self, *, completion_mode: ActionCompletionMode | None = None
+    ) -> AsyncTransaction:
+        """Return an empty transaction; with ``grouped``, its jobs complete together."""
+        return AsyncTransaction(self.qmp, completion_mode=completion_mode)
 
     async def attach_job(self, job_id: str) -> AsyncJob:
         """Return the object of a job that somebody else started, watched from now on.

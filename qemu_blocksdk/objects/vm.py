@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 from qemu_blocksdk.errors import Unsupported, UsageError
 from qemu_blocksdk.qmp import ServerKind
-from qemu_blocksdk.wire import DeviceAdd
 
 from .emulator import query_accelerators
 from .launch import (
@@ -23,6 +22,9 @@ from .launch import (
 )
 from .monitor import Monitor
 from .qtest import Qtest
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import DeviceAdd
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
 

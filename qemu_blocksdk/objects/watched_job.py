@@ -8,7 +8,6 @@ import copy
 import time
 from collections import Counter
 
-from qemu_blocksdk.codec import Unknown
 from qemu_blocksdk.errors import BlockSdkError, CommandError, JobStopped, StateError
 from qemu_blocksdk.jobs import JobOutcome, JobResult
 from qemu_blocksdk.jobs.state import OVER, PAUSED
@@ -16,7 +15,10 @@ from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
 from qemu_blocksdk.wire import (
     BlockJobCompleted,
     BlockJobError,
-    BlockJobInfo,
+    BlockJobInfoBackup,
+    BlockJobInfoCommit,
+    BlockJobInfoMirror,
+    BlockJobInfoStream,
     JobDismiss,
     JobInfo,
     JobStatus,
@@ -27,6 +29,11 @@ from qemu_blocksdk.wire import (
 )
 
 from .live import Live, subject
+
+BlockJob = BlockJobInfoBackup | BlockJobInfoCommit | BlockJobInfoMirror | BlockJobInfoStream
+"""What QEMU tells of a block job."""
+
+WatchedEvent = JobStatusChange | BlockJobError | BlockJobCompleted
 
 _TELLING = ("backup", "commit", "mirror", "stream")
 _CANCELLED = "Operation canceled"  # strerror(ECANCELED) of QEMU, which sets no locale
@@ -54,8 +61,8 @@ class WatchedJob(Live):
         self._lost: BlockSdkError | None = None
         self._waiting = list[asyncio.Future[None]]()
         self._task: asyncio.Task[None] | None = None
-        self._events: AsyncEventStream[JobStatusChange | BlockJobError | BlockJobCompleted]
-        self._events = (
+        self._told: str | None = None
+        self._events: AsyncEventStream[WatchedEvent] = (
             qmp.events(JobStatusChange, id=job_id)
             .also(BlockJobError, device=job_id)
             .also(BlockJobCompleted, device=job_id)
@@ -105,13 +112,13 @@ class WatchedJob(Live):
             raise StateError(subject(self), verb="query-jobs")
         return info
 
-    async def query_block_info(self) -> BlockJobInfo | None:
+    async def query_block_info(self) -> BlockJob | None:
         """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
 
         None when it is gone or no block job, as those that create or amend images.
         """
         for info in await self._execute(QueryBlockJobs()):
-            if not isinstance(info, Unknown) and info.device == self._id:
+            if isinstance(info, BlockJob) and info.device == self._id:
                 return info
         return None
 
@@ -127,26 +134,30 @@ class WatchedJob(Live):
         self._task = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        told: str | None = None
         try:
             async with self._events:
                 if self._status == "concluded":  # before anybody listened
-                    await self._conclude(told)
+                    await self._conclude()
                 while self._status != "null":
-                    event = await self._events.get()
-                    if isinstance(event, JobStatusChange):
-                        self._on_status(event.status)
-                        if event.status in OVER and self._result is None:
-                            await self._conclude(told)
-                    elif isinstance(event, BlockJobCompleted):
-                        told = event.error
-                    else:
-                        self._on_io_error(event)
                     self._wake()
+                    event: WatchedEvent | None = await self._events.get()
+                    while event is not None:
+                        await self._take_in(event)
+                        event = self._events.get_nowait()
         except BlockSdkError as error:
             self._lost = error
         finally:
             self._wake()
+
+    async def _take_in(self, event: WatchedEvent) -> None:
+        if isinstance(event, JobStatusChange):
+            self._on_status(event.status)
+            if event.status in OVER and self._result is None:
+                await self._conclude()
+        elif isinstance(event, BlockJobCompleted):
+            self._told = event.error
+        else:
+            self._on_io_error(event)
 
     def _on_status(self, status: JobStatus) -> None:
         self._status = status
@@ -158,10 +169,10 @@ class WatchedJob(Live):
         self._io_error = error
         self._is_stopped = error.action == "stop"
 
-    async def _conclude(self, told: str | None) -> None:
+    async def _conclude(self) -> None:
         """Learn how the job ended: an event says that it is over, only the query how."""
         info = await self._query() if self._status == "concluded" else None
-        error = info.error if info is not None else told
+        error = info.error if info is not None else self._told
         if info is None and error is None and self._visits["aborting"]:
             # Another client was faster. Failed block jobs tell the error in an event.
             error = _CANCELLED if self._kind in _TELLING else "another client dismissed it"

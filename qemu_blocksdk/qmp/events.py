@@ -162,6 +162,9 @@ class AsyncEventStream(Resource, Generic[E_co]):
     async def _next(
         self, timeout: float | None = None, where: Callable[[E_co], bool] | None = None
     ) -> E_co:
+        if self._queue and where is None:
+            self._removals += 1
+            return cast("E_co", self._queue.popleft())
         seen, removals = 0, self._removals
         try:
             async with asyncio.timeout(timeout):
