@@ -1735,15 +1735,17 @@ class VM(Qemu):
         """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
 
         Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
-        ``process.output()`` when QEMU has ended. Raises CommandError when there is no such drive.
+        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
+        a command that its users do not permit.
         """
         return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
 
     def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
         """Hold requests of a drive or node at a breakpoint of the blkdebug that is in its way.
 
-        By default when they begin to read or write. Raises GraphError where there is no
-        blkdebug.
+        By default when they begin to read or write. What waits for such a request in QEMU's
+        main loop (a ``read`` of :meth:`hmp_qemu_io`, its end) holds the monitor as well. Raises
+        GraphError where there is no blkdebug.
         """
         return portal.run(self._aio.pause_drive(drive, event))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from qemu_blocksdk.qmp import ServerKind
 
-from .launch import Handover, Program, QemuOptions, json_words, nbd_server_words
+from .launch import Handover, Program, QemuOptions, json_words
 from .qemu import AsyncQemu
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ class AsyncStorageDaemon(AsyncQemu):
         return [
             *given.qmp_words(),
             *await self._common_words(given),
-            *nbd_server_words(self._nbd_server),
+            *(() if self._nbd_server is None else await given.nbd_words(self._nbd_server)),
             *json_words("--export", self._exports),
         ]

@@ -175,17 +175,30 @@ class Handover:
         """Listen at each address; return the options that offer QMP there. Raises LaunchError."""
         words: list[str] = []
         for number, address in enumerate(addresses):
-            try:
-                listener = await ListeningSocket.at(checked(address))
-            except OSError as error:
-                where = address_words(address)
-                raise LaunchError(f"cannot listen at {where}: {error}", argv=()) from error
-            self._theirs.enter_context(listener)
-            self.ours.callback(listener.remove)
-            self.fds.append(listener.sock.fileno())
-            socket_words = f"fd={listener.sock.fileno()},server=on,wait=off"
+            socket_words = f"fd={await self._listening(address)},server=on,wait=off"
             words += self._monitor_words(f"blocksdk-monitor{number}", socket_words)
         return words
+
+    async def nbd_words(self, server: NbdServerStart) -> list[str]:
+        """Return ``--nbd-server``, which has QMP's members, but a flat address."""
+        address = encode(server.addr)
+        flat: JsonObject = {"type": address["type"], **cast("JsonObject", address["data"])}
+        if flat["type"] == "unix" and not flat.get("abstract"):
+            # The storage daemon takes away the socket of another, and leaves its own behind.
+            flat = {"type": "fd", "str": str(await self._listening(str(flat["path"])))}
+        members = {**encode(server), "addr": flat}
+        return json_words("--nbd-server", [Unknown(tag=None, members=members)])
+
+    async def _listening(self, address: MonitorAddress) -> int:
+        try:
+            listener = await ListeningSocket.at(checked(address))
+        except OSError as error:
+            where = address_words(address)
+            raise LaunchError(f"cannot listen at {where}: {error}", argv=()) from error
+        self._theirs.enter_context(listener)
+        self.ours.callback(listener.remove)
+        self.fds.append(listener.sock.fileno())
+        return listener.sock.fileno()
 
     def _monitor_words(self, id: str, socket_words: str) -> list[str]:
         option, lead = self._monitor[self._kind]
@@ -207,15 +220,6 @@ class Handover:
 def json_words(option: str, described: Iterable[Struct]) -> list[str]:
     """Return the option with JSON, once for each value. Raises UsageError as ``json_word``."""
     return [word for value in described for word in (option, json_word(value))]
-
-
-def nbd_server_words(server: NbdServerStart | None) -> list[str]:
-    """Return ``--nbd-server``, which has QMP's members, but a flat address."""
-    if server is None:
-        return []
-    address = encode(server.addr)
-    flat = {"type": address["type"], **cast("JsonObject", address["data"])}
-    return json_words("--nbd-server", [Unknown(tag=None, members={**encode(server), "addr": flat})])
 
 
 def plain_words(option: str, described: Iterable[Drive | Chardev | InheritedFd]) -> list[str]:

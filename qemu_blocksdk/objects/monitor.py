@@ -52,11 +52,12 @@ class Monitor(AsyncQemu):
         """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
 
         Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
-        ``process.output()`` when QEMU has ended. Raises CommandError when there is no such drive.
+        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
+        a command that its users do not permit.
         """
         option = "-d " if qdev else ""
         line = f"qemu-io {option}{_quoted(drive)} {_quoted(command)}"
-        said = (await self.hmp(line, timeout=timeout)).strip()
+        said = " ".join((await self.hmp(line, timeout=timeout)).split())
         if said:
             error = CommandError(
                 "GenericError",
@@ -70,8 +71,9 @@ class Monitor(AsyncQemu):
     async def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
         """Hold requests of a drive or node at a breakpoint of the blkdebug that is in its way.
 
-        By default when they begin to read or write. Raises GraphError where there is no
-        blkdebug.
+        By default when they begin to read or write. What waits for such a request in QEMU's
+        main loop (a ``read`` of :meth:`hmp_qemu_io`, its end) holds the monitor as well. Raises
+        GraphError where there is no blkdebug.
         """
         if event is not None and event not in get_args(BlkdebugEvent):
             raise UsageError(f"{event!r} is no event of blkdebug")
