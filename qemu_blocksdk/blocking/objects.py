@@ -1741,18 +1741,19 @@ class VM(Qemu):
         return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
 
     def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
-        """Hold requests of a drive or node at a breakpoint of the blkdebug that is in its way.
+        """Hold requests of a drive at a breakpoint of the blkdebug that is in their way.
 
-        By default when they begin to read or write. What waits for such a request in QEMU's
-        main loop (a ``read`` of :meth:`hmp_qemu_io`, its end) holds the monitor as well. Raises
-        GraphError where there is no blkdebug.
+        ``drive`` is its id, or the node or device path of one that a device uses; by default
+        requests are held when they begin to read or write. What waits for them in QEMU's main
+        loop (a ``read`` of :meth:`hmp_qemu_io`, the guest's reset, ``quit``) holds up the monitor
+        as well. Raises GraphError where there is no such drive or no blkdebug.
         """
         return portal.run(self._aio.pause_drive(drive, event))
 
     def resume_drive(self, drive: str) -> None:
         """Let the requests go on that :meth:`pause_drive` holds, if any, and those to come.
 
-        Raises GraphError where there is no blkdebug.
+        Raises as that does.
         """
         return portal.run(self._aio.resume_drive(drive))
 

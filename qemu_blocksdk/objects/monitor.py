@@ -9,6 +9,7 @@ from typing import TypeVar, get_args
 
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import BlockSdkError, CommandError, GraphError, UsageError
+from qemu_blocksdk.graph import BlockGraph, GraphNode
 from qemu_blocksdk.wire import (
     AddFd,
     AddfdInfo,
@@ -17,6 +18,7 @@ from qemu_blocksdk.wire import (
     FdsetInfo,
     Getfd,
     HumanMonitorCommand,
+    QueryBlock,
     QueryFdsets,
     RemoveFd,
 )
@@ -31,7 +33,7 @@ Descriptor = int | str | os.PathLike[str]
 
 _PAUSING: tuple[BlkdebugEvent, ...] = ("read_aio", "write_aio")
 # The child that a request goes on to, as QEMU's search for a blkdebug does.
-_PRIMARY = ("root", "image", "raw", "file", "backing")
+_PRIMARY = ("image", "raw", "file", "backing")
 
 
 class Monitor(AsyncQemu):
@@ -69,40 +71,43 @@ class Monitor(AsyncQemu):
             raise error
 
     async def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
-        """Hold requests of a drive or node at a breakpoint of the blkdebug that is in its way.
+        """Hold requests of a drive at a breakpoint of the blkdebug that is in their way.
 
-        By default when they begin to read or write. What waits for such a request in QEMU's
-        main loop (a ``read`` of :meth:`hmp_qemu_io`, its end) holds the monitor as well. Raises
-        GraphError where there is no blkdebug.
+        ``drive`` is its id, or the node or device path of one that a device uses; by default
+        requests are held when they begin to read or write. What waits for them in QEMU's main
+        loop (a ``read`` of :meth:`hmp_qemu_io`, the guest's reset, ``quit``) holds up the monitor
+        as well. Raises GraphError where there is no such drive or no blkdebug.
         """
         if event is not None and event not in get_args(BlkdebugEvent):
             raise UsageError(f"{event!r} is no event of blkdebug")
-        await self._assert_blkdebug(drive)
+        name, qdev = await self._debugged(drive)
         for each in _PAUSING if event is None else (event,):
-            await self.hmp_qemu_io(drive, f"break {each} bp_{drive}")
+            await self.hmp_qemu_io(name, f"break {each} bp_{drive}", qdev=qdev)
 
     async def resume_drive(self, drive: str) -> None:
         """Let the requests go on that :meth:`pause_drive` holds, if any, and those to come.
 
-        Raises GraphError where there is no blkdebug.
+        Raises as that does.
         """
-        await self._assert_blkdebug(drive)
-        await self.hmp_qemu_io(drive, f"remove_break bp_{drive}")
+        name, qdev = await self._debugged(drive)
+        await self.hmp_qemu_io(name, f"remove_break bp_{drive}", qdev=qdev)
 
-    async def _assert_blkdebug(self, drive: str) -> None:
-        # qemu-io would complain to QEMU's stdout, where nobody sees it in time.
+    async def _debugged(self, drive: str) -> tuple[str, bool]:
+        """The name that qemu-io takes for a drive with a blkdebug, and whether it is a path."""
+        # QEMU 10.0: qemu-io on a mere node waits for the requests that the node holds, so a
+        # breakpoint could never be removed, and we go by what uses it.
         graph = await self.graph()
-        node = next((node for node in graph.nodes if node.name == drive), None)
-        path: list[str] = []
-        while node is not None and node.driver != "blkdebug":
-            path.append(node.driver or node.type)
-            children = {edge.name: edge.child for edge in graph.children(node)}
-            node = next((children[name] for name in _PRIMARY if name in children), None)
-        if node is None:
-            found = ", ".join(path) or "no such drive or node"
-            error = GraphError(f"a blkdebug in the way of {drive!r}", found=found)
-            error.subject = subject(self)
-            raise error
+        found = "no such drive with a medium"
+        for info in await self._execute(QueryBlock()):
+            below = [] if info.inserted is None else _way_down(graph, info.inserted.node_name)
+            if drive and drive in (info.device, info.qdev, *(node.name for node in below)):
+                # qemu-io would complain to QEMU's stdout, where nobody sees it in time.
+                if any(node.driver == "blkdebug" for node in below):
+                    return info.device or info.qdev or "", not info.device
+                found = ", ".join(str(node.driver) for node in below) or found
+        error = GraphError(f"a blkdebug in the way of {drive!r}", found=found)
+        error.subject = subject(self)
+        raise error
 
     # -- descriptors --------------------------------------------------------------------
 
@@ -142,6 +147,18 @@ class Monitor(AsyncQemu):
             except BlockSdkError as error:
                 error.subject = subject(self)
                 raise
+
+
+def _way_down(graph: BlockGraph, name: str | None) -> list[GraphNode]:
+    """The nodes that a request passes, from the one of that name down."""
+    way = [node for node in graph.nodes if node.name == name and node.driver is not None]
+    while way:
+        children = {edge.name: edge.child for edge in graph.children(way[-1])}
+        child = next((children[edge] for edge in _PRIMARY if edge in children), None)
+        if child is None:
+            break
+        way.append(child)
+    return way
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ import pytest
 from qemu_blocksdk import VM, Drive
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import Blkdebug, File, NullCo, Qcow2, Raw
+from qemu_blocksdk.codec import dotted
 from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError, UsageError
 from qemu_blocksdk.objects.qtest import Qtest
-from qemu_blocksdk.wire import DeviceAdd, Getfd, JobStatusChange
+from qemu_blocksdk.wire import DeviceAdd, Getfd
 from tests.live.helpers import MakeImage, wait_until
 
 pytestmark = pytest.mark.timeout(30)
@@ -65,19 +66,25 @@ def _debugged(image: Path) -> Qcow2:
     return Qcow2(node_name="disk", file=Blkdebug(image=File(filename=str(image))))
 
 
-def test_a_paused_drive_holds_a_job_until_it_is_resumed(make_image: MakeImage) -> None:
+@pytest.mark.parametrize("name", ["d", "disk", "/machine/peripheral/v/virtio-backend"])
+def test_a_paused_drive_holds_a_job_until_it_is_resumed(make_image: MakeImage, name: str) -> None:
     image = make_image(write="-P 7 0 64k")
-    with VM(blockdevs=[_debugged(image), NullCo(node_name="t", size=16 << 20)]) as vm:
-        events = vm.qmp.events(JobStatusChange)
-        vm.pause_drive("disk")
+    drive = Drive(id="d", interface="none", options=dotted(_debugged(image)))
+    use = DeviceAdd(driver="virtio-blk-pci", id="v", properties={"drive": "disk"})
+    target = NullCo(node_name="t", size=16 << 20)
+    with (
+        VM(blockdevs=[target], drives=[drive])
+        if name == "d"
+        else VM(blockdevs=[target, _debugged(image)], devices=[use], args=["-S"])
+    ) as vm:
+        vm.pause_drive(name)
         with vm.node("disk").backup(vm.node("t")) as job:
-            events.get(timeout=5, where=lambda event: event.status == "running")
             held = (16 << 20) - (64 << 10)  # all but the cluster that it cannot read
             wait_until(lambda: job.query_info().current_progress == held, what="the job is held")
             assert job.query_info().status == "running"
-            vm.resume_drive("disk")
+            vm.resume_drive(name)
             job.wait(timeout=10)
-        vm.resume_drive("disk")  # nothing is held any more: nothing happens
+        vm.resume_drive(name)  # nothing is held any more: nothing happens
 
 
 def test_a_drive_is_paused_at_one_event_by_its_device_too(make_image: MakeImage) -> None:
@@ -98,17 +105,17 @@ def test_a_drive_is_paused_at_one_event_by_its_device_too(make_image: MakeImage)
 
 
 def test_a_drive_without_a_blkdebug_cannot_be_paused(make_image: MakeImage) -> None:
-    disk = Qcow2(node_name="disk", file=File(filename=str(make_image())))
-    with VM(blockdevs=[disk], drives=[Drive(id="d", interface="none")]) as vm:
+    drive = Drive(id="d", interface="none", file=make_image(), format="qcow2")
+    node = NullCo(node_name="disk")
+    with VM(blockdevs=[node], drives=[drive, Drive(id="empty", interface="none")]) as vm:
         for verb in (vm.pause_drive, vm.resume_drive):
-            with pytest.raises(GraphError, match=r"blkdebug.*'disk', found qcow2, file"):
-                verb("disk")
-            with pytest.raises(GraphError, match="found block-backend"):
+            with pytest.raises(GraphError, match=r"blkdebug.*'d', found qcow2, file"):
                 verb("d")
-            with pytest.raises(GraphError, match="found no such drive"):
-                verb("gone")
+            for other in ("empty", "disk", "gone", ""):  # a drive without a medium, a mere node
+                with pytest.raises(GraphError, match="found no such drive"):
+                    verb(other)
         with pytest.raises(UsageError, match="no event of blkdebug"):
-            vm.pause_drive("disk", "nonsense")  # type: ignore[arg-type]
+            vm.pause_drive("d", "nonsense")  # type: ignore[arg-type]
 
 
 # -- descriptors ------------------------------------------------------------------------
