@@ -215,7 +215,7 @@ class AsyncQmp(Resource):
         async with within(limit, f"the reply to {name}"), self._fd_turn:
             try:
                 await self._link.pass_fd(fd)
-            except OSError as error:
+            except (OSError, OverflowError) as error:
                 raise UsageError(f"{name}: cannot pass descriptor {fd}: {error}") from error
             return await self.execute(command, timeout=limit)
 

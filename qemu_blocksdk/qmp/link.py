@@ -12,6 +12,7 @@ disarmed from any thread and a selector's registration cannot. No JSON here.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import select
@@ -125,7 +126,9 @@ class Link:
                 return True  # the command that goes with it says so
             if not self._outbox:
                 try:
-                    socket.send_fds(self._sock, [b"\n"], [fd], socket.MSG_DONTWAIT)
+                    # socket.send_fds of Python 3.11 drops its flags.
+                    rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
+                    self._sock.sendmsg([b"\n"], [rights], socket.MSG_DONTWAIT)
                     return True
                 except BlockingIOError:
                     self._outbox += b"\n"  # something to tell when there is room again

@@ -16,6 +16,7 @@ from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import Blkdebug, File, NullCo, Qcow2, Raw
 from qemu_blocksdk.codec import dotted
 from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError, UsageError
+from qemu_blocksdk.objects import emulator
 from qemu_blocksdk.objects.qtest import Qtest
 from qemu_blocksdk.wire import DeviceAdd, Getfd
 from tests.live.helpers import MakeImage, wait_until
@@ -176,6 +177,7 @@ def test_what_is_no_descriptor_or_file_is_a_usage_error(tmp_path: Path) -> None:
             lambda: vm.getfd("a\0b", name="x"),
             lambda: vm.getfd(9999, name="x"),
             lambda: vm.add_fd(-1),
+            lambda: vm.add_fd(1 << 40),
         ]
         for verb in verbs:
             with pytest.raises(UsageError) as caught:
@@ -303,3 +305,23 @@ def test_the_qtest_channel_of_a_real_qemu(tmp_path: Path) -> None:
 
     asyncio.run(main())
     path.unlink()
+
+
+def test_a_vm_on_the_qtest_accelerator_has_the_channel(tmp_path: Path) -> None:
+    # As a binary that has it would be told, but that tcg runs instead.
+    program = tmp_path / "program"
+    program.write_text(
+        "#!/bin/bash\n"
+        'for word; do [ "$word" = qtest ] && word=tcg; words+=("$word"); done\n'
+        'exec qemu-system-x86_64 "${words[@]}"\n'
+    )
+    program.chmod(0o755)
+    emulator._accelerators.tell(str(program), frozenset({"qtest", "tcg"}))
+    with VM(program=program) as vm:
+        assert vm.query_accelerator() == "qtest"
+        assert vm.qtest("endianness") == "little"
+        with pytest.raises(CommandError, match="clock_step"):
+            vm.clock_step(100)
+        assert "endianness" not in vm.process.output()
+    with pytest.raises(ConnectionLost):
+        vm.qtest("endianness")
