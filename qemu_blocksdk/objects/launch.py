@@ -184,7 +184,8 @@ class Handover:
         address = encode(server.addr)
         flat: JsonObject = {"type": address["type"], **cast("JsonObject", address["data"])}
         if flat["type"] == "unix" and not flat.get("abstract"):
-            # The storage daemon takes away the socket of another, and leaves its own behind.
+            # QEMU 7.2: the storage daemon takes away the socket of another and leaves its own
+            # behind, so it inherits one of ours.
             flat = {"type": "fd", "str": str(await self._listening(str(flat["path"])))}
         members = {**encode(server), "addr": flat}
         return json_words("--nbd-server", [Unknown(tag=None, members=members)])
