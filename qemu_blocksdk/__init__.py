@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         VM,
         Backup,
         Bitmap,
+        Disk,
         EventStream,
         Export,
         ExportServer,
+        FileExport,
         Image,
         Job,
         NbdDaemon,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         StorageDaemon,
         Toolchain,
         Transaction,
+        UriExport,
     )
     from .codec import Secret
     from .objects.launch import Chardev, Console, Drive, InheritedFd
@@ -41,10 +44,12 @@ __all__ = [
     "Bitmap",
     "Chardev",
     "Console",
+    "Disk",
     "Drive",
     "EventStream",
     "Export",
     "ExportServer",
+    "FileExport",
     "Image",
     "InheritedFd",
     "Job",
@@ -60,6 +65,7 @@ __all__ = [
     "StorageDaemon",
     "Toolchain",
     "Transaction",
+    "UriExport",
 ]
 
 _HOMES = {"Secret": ".codec"} | dict.fromkeys(

@@ -4,6 +4,7 @@ from .objects import (
     AsyncBitmap,
     AsyncExport,
     AsyncExportServer,
+    AsyncFileExport,
     AsyncImage,
     AsyncJob,
     AsyncNbdDaemon,
@@ -14,17 +15,20 @@ from .objects import (
     AsyncStorageDaemon,
     AsyncToolchain,
     AsyncTransaction,
+    AsyncUriExport,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
-from .recipes import AsyncBackup, AsyncPointInTime
+from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime
 
 __all__ = [
     "AsyncBackup",
     "AsyncBitmap",
+    "AsyncDisk",
     "AsyncEventStream",
     "AsyncExport",
     "AsyncExportServer",
+    "AsyncFileExport",
     "AsyncImage",
     "AsyncJob",
     "AsyncNbdDaemon",
@@ -38,5 +42,6 @@ __all__ = [
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncTransaction",
+    "AsyncUriExport",
     "AsyncVM",
 ]

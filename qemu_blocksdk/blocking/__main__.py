@@ -10,7 +10,7 @@ public methods. A method's body is one call into the background loop. Rules:
 - A base that is not called ``AsyncX`` has no twin: what it has is in its subclasses' twins.
 - A constructor with a docstring is for users and has a twin; others do not.
 - An argument or result of a type ``AsyncX`` is unwrapped or wrapped; so is a ``Sequence`` as
-  an argument and a ``list`` as a result.
+  an argument, also one of ``AsyncX | other``, and a ``list`` as a result.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
     *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
     *("objects/bitmap.py", "objects/node.py", "objects/transaction.py"),
-    *("objects/export.py", "objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
+    *("objects/export.py", "objects/export_server.py", "objects/exporting.py"),
+    *("objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py", "objects/life.py", "objects/qemu.py"),
     *("objects/daemon.py", "objects/monitor.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
-    *("recipes/backup.py", "recipes/point_in_time.py"),
+    *("recipes/backup.py", "recipes/disk.py", "recipes/point_in_time.py"),
 )
 TARGET = PACKAGE / "blocking" / "objects.py"
 HEADER = '''\
@@ -336,8 +337,10 @@ class _Class:
         hint = ast.unparse(argument.annotation) if argument.annotation else ""
         parts = hint.split(" | ")
         item = hint.removeprefix("Sequence[").removesuffix("]")
-        if item != hint and item in self._faces:
-            return f"[item._aio for item in {argument.arg}]"
+        kinds = item.split(" | ")
+        if item != hint and (face := next((kind for kind in kinds if kind in self._faces), None)):
+            other = f" if isinstance(item, {_blocking(face)}) else item" if kinds[1:] else ""
+            return f"[item._aio{other} for item in {argument.arg}]"
         if not self._faces & set(parts):
             return argument.arg
         if "None" in parts:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
-from qemu_blocksdk.objects.export import AsyncExport, AsyncExportServer
+from qemu_blocksdk.objects.export import AsyncExport, AsyncFileExport, AsyncUriExport
+from qemu_blocksdk.objects.export_server import AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.objects.job import AsyncJob
 from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
@@ -25,6 +26,7 @@ from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
 from qemu_blocksdk.recipes.backup import AsyncBackup
+from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
 
 from .face import Face
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from qemu_blocksdk.graph import BlockGraph
     from qemu_blocksdk.jobs import JobProgress, JobResult
     from qemu_blocksdk.objects.emulator import Emulator
+    from qemu_blocksdk.objects.export import ExportOptions
+    from qemu_blocksdk.objects.export_server import ExportServerOptions
     from qemu_blocksdk.objects.launch import (
         Chardev,
         Console,
@@ -91,11 +95,15 @@ if TYPE_CHECKING:
         BlockDeviceInfo,
         BlockdevOnError,
         BlockdevOptions,
+        BlockDirtyBitmapOrStr,
         BlockDirtyInfo,
+        BlockExportInfo,
         BlockExportOptions,
+        BlockExportType,
         BlockJobError,
         DeviceAdd,
         FdsetInfo,
+        FuseExportAllowOther,
         JobInfo,
         JobStatus,
         JobType,
@@ -113,9 +121,11 @@ __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Disk",
     "EventStream",
     "Export",
     "ExportServer",
+    "FileExport",
     "Image",
     "Job",
     "NbdDaemon",
@@ -130,6 +140,7 @@ __all__ = [
     "StorageDaemon",
     "Toolchain",
     "Transaction",
+    "UriExport",
 ]
 
 E = TypeVar("E", bound=Event)
@@ -490,7 +501,7 @@ class Job(Face):
     @classmethod
     def start(
         cls,
-        qmp: Qmp,
+        owner: Node | Qemu,
         command: Command[None],
         *,
         job_id: str,
@@ -500,11 +511,12 @@ class Job(Face):
     ) -> Self:
         """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
-        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
-        until :meth:`dismiss`. Raises as :meth:`Qmp.execute`; no job is left behind then.
+        Errors name the ``owner``. The flags are those of every verb that starts a job.
+        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
+        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
+        :meth:`Qmp.execute`; no job is left behind then.
         """
-        return cls._of(portal.run(AsyncJob.start(qmp._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
+        return cls._of(portal.run(AsyncJob.start(owner._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
 
     @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
@@ -753,6 +765,22 @@ class Node(Face):
         """
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
 
+    def query_child(self, name: str) -> Node:
+        """TEMPORARY."""
+        return Node._of(portal.run(self._aio.query_child(name)))
+
+    def mirror(self, target: Node, *, sync: MirrorSyncMode = "full") -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync)))
+
+    def commit(self, *, base: Node) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.commit(base=base._aio)))
+
+    def stream(self, *, auto_finalize: bool = True) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.stream(auto_finalize=auto_finalize)))
+
 
 class Transaction(Face):
     """Actions that are collected and then carried out together (``transaction``).
@@ -859,60 +887,12 @@ class Transaction(Face):
         return [Job._of(item) for item in portal.run(self._aio.commit(timeout=timeout))]
 
 
-class ExportServer(Face):
-    """The NBD server of one QEMU; leaving the block stops it."""
-
-    @property
-    def _aio(self) -> AsyncExportServer:
-        return cast("AsyncExportServer", self._reach())
-
-    def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-        except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
-            raise
-
-    @classmethod
-    def start(cls, qmp: Qmp, address: NbdAddress) -> Self:
-        """Start the server (``nbd-server-start``); see :meth:`Qemu.start_nbd_server`."""
-        return cls._of(portal.run(AsyncExportServer.start(qmp._aio, address)))
-
-    @property
-    def address(self) -> NbdAddress:
-        """Where the server listens."""
-        return self._aio.address
-
-    def export(
-        self,
-        node: Node,
-        *,
-        name: str | None = None,
-        writable: bool = False,
-        description: str | None = None,
-        bitmaps: Sequence[str] | None = None,
-    ) -> Export:
-        """Export a node (``block-export-add``) under ``name``, by default the node's."""
-        return Export._of(portal.run(self._aio.export(node._aio, name=name, writable=writable, description=description, bitmaps=bitmaps)))
-
-    def stop(self) -> None:
-        """Stop the server and end its connections (``nbd-server-stop``)."""
-        return portal.run(self._aio.stop())
-
-
 class Export(Face):
-    """An export of a node; leaving the block removes it."""
+    """An export of a node; leaving the block removes it, whoever is connected.
+
+    Got from the verb that adds it, or from ``query_exports``. A verb that comes when it is
+    gone raises StateError.
+    """
 
     @property
     def _aio(self) -> AsyncExport:
@@ -942,6 +922,44 @@ class Export(Face):
         return self._aio.id
 
     @property
+    def kind(self) -> BlockExportType:
+        """How it is exported: ``nbd``, ``fuse``, ..."""
+        return self._aio.kind
+
+    @property
+    def node(self) -> Node:
+        """The node that is exported; QEMU refuses to delete it meanwhile."""
+        return Node._of(self._aio.node)
+
+    def query_info(self) -> BlockExportInfo:
+        """Ask for the export as it is now (``query-block-exports``). Raises StateError."""
+        return portal.run(self._aio.query_info())
+
+    def wait_deleted(self, *, timeout: float | None = None) -> None:
+        """Wait until the export is gone, whoever removes it (``BLOCK_EXPORT_DELETED``).
+
+        ``timeout`` is in seconds. Raises DeadlineExceeded, ConnectionLost.
+        """
+        return portal.run(self._aio.wait_deleted(timeout=timeout))
+
+    def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
+        """Remove the export (``block-export-del``) and wait until it is gone.
+
+        ``safe`` refuses, with a CommandError, while a client is connected; ``hard``
+        disconnects it. QEMU does not count who has a file open, which then is none any more.
+        Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
+        """
+        return portal.run(self._aio.delete(mode=mode, timeout=timeout))
+
+
+class UriExport(Export):
+    """An export for NBD clients, by the NBD server of its QEMU."""
+
+    @property
+    def _aio(self) -> AsyncUriExport:
+        return cast("AsyncUriExport", self._reach())
+
+    @property
     def uri(self) -> NbdUri:
         """Where clients reach the export."""
         return self._aio.uri
@@ -949,17 +967,88 @@ class Export(Face):
     def write(self, offset: int, length: int, *, pattern: int = 205) -> None:
         """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
 
-        Runs ``qemu-io``; as :meth:`QemuIo.write`.
+        Runs ``qemu-io``; as :meth:`QemuIo.write`. Raises UsageError where that would
+        need TLS credentials.
         """
         return portal.run(self._aio.write(offset, length, pattern=pattern))
 
-    def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
-        """Remove the export (``block-export-del``) and wait until it is gone.
 
-        ``safe`` refuses while a client is connected, ``hard`` disconnects it. Raises
-        CommandError, DeadlineExceeded.
+class FileExport(Export):
+    """An export that a client opens by a path: FUSE, vhost-user-blk or VDUSE.
+
+    It is not there any more, either, when QEMU was killed and the block is left, or QEMU stopped.
+    """
+
+    @property
+    def _aio(self) -> AsyncFileExport:
+        return cast("AsyncFileExport", self._reach())
+
+    @property
+    def path(self) -> Path:
+        """The file over which FUSE is mounted, the vhost-user socket, or the VDUSE device."""
+        return self._aio.path
+
+
+class ExportServer(Face):
+    """The NBD server of one QEMU; leaving the block stops it.
+
+    A verb that comes when it has been stopped raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncExportServer:
+        return cast("AsyncExportServer", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def address(self) -> str | tuple[str, int]:
+        """Where the server listens: a unix socket's path, or a TCP host and port."""
+        return self._aio.address
+
+    def export(
+        self,
+        node: Node,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        bitmaps: Sequence[Bitmap | BlockDirtyBitmapOrStr] = (),
+        allocation_depth: bool | None = None,
+        id: str | None = None,
+        **options: Unpack[ExportOptions],
+    ) -> UriExport:
+        """Export a node (``block-export-add``) under ``name``, by default the node's.
+
+        Clients see the ``bitmaps`` as meta contexts ``qemu:dirty-bitmap:NAME``, and with
+        ``allocation_depth`` the context ``qemu:allocation-depth``; a bitmap that is a name is
+        looked for in the node and its backing chain. Without an ``id`` QEMU gets a new one. The
+        rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError for a name
+        or id that is taken, a bitmap that is missing or disabled against ``writable``.
         """
-        return portal.run(self._aio.delete(mode=mode, timeout=timeout))
+        return UriExport._of(portal.run(self._aio.export(node._aio, name=name, description=description, bitmaps=[item._aio if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
+
+    def stop(self) -> None:
+        """Stop the server and end its connections and exports (``nbd-server-stop``).
+
+        Raises StateError when that was done, CommandError when somebody else has done it.
+        """
+        return portal.run(self._aio.stop())
 
 
 class Operation(Face, Generic[T_co]):
@@ -1606,6 +1695,85 @@ class Qemu(Face):
         """The QMP connection. Raises UsageError before the launch."""
         return Qmp._of(self._aio.qmp)
 
+    def start_nbd_server(
+        self,
+        address: NbdAddress | None = None,
+        **options: Unpack[ExportServerOptions],
+    ) -> ExportServer:
+        """Start QEMU's NBD server (``nbd-server-start``), of which it has one at a time.
+
+        ``address`` is a unix socket's path, or a TCP host and port (0: one that is free, on
+        this machine); by default a unix socket in a directory of our own. The rest is in
+        :class:`~qemu_blocksdk.objects.ExportServerOptions`. Raises UsageError for a path that
+        is too long or taken and for names to admit without x509 credentials that verify them,
+        CommandError when a server runs already, for a TCP port in use and for credentials that
+        QEMU cannot load, Unsupported.
+        """
+        return ExportServer._of(portal.run(self._aio.start_nbd_server(address, **options)))
+
+    def export_fuse(
+        self,
+        node: Node,
+        *,
+        mountpoint: str | os.PathLike[str],
+        growable: bool | None = None,
+        allow_other: FuseExportAllowOther | None = None,
+        id: str | None = None,
+        **options: Unpack[ExportOptions],
+    ) -> FileExport:
+        """Mount a node as a raw image over a regular file (``block-export-add``, FUSE).
+
+        Writes beyond its end enlarge the node where it is ``growable`` (False). Other users may
+        open it with ``allow_other`` (``auto``: where the system lets them). The rest is in
+        :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError when there is no such
+        file, an export is mounted there or the machine does not let QEMU mount; Unsupported.
+        """
+        return FileExport._of(portal.run(self._aio.export_fuse(node._aio, mountpoint=mountpoint, growable=growable, allow_other=allow_other, id=id, **options)))
+
+    def export_vhost_user_blk(
+        self,
+        node: Node,
+        *,
+        address: str | os.PathLike[str] | None = None,
+        num_queues: int | None = None,
+        logical_block_size: int | None = None,
+        id: str | None = None,
+        **options: Unpack[ExportOptions],
+    ) -> FileExport:
+        """Export a node as a vhost-user-blk device (``block-export-add``), for one VM at a time.
+
+        ``address`` is a unix socket's path; by default one in a directory of our own. The device
+        has ``num_queues`` (1) virtqueues and blocks of ``logical_block_size`` bytes (512), a
+        power of two. The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
+        UsageError for a path that is too long or taken, CommandError, Unsupported.
+        """
+        return FileExport._of(portal.run(self._aio.export_vhost_user_blk(node._aio, address=address, num_queues=num_queues, logical_block_size=logical_block_size, id=id, **options)))
+
+    def export_vduse_blk(
+        self,
+        node: Node,
+        *,
+        name: str,
+        num_queues: int | None = None,
+        queue_size: int | None = None,
+        logical_block_size: int | None = None,
+        serial: str | None = None,
+        id: str | None = None,
+        **options: Unpack[ExportOptions],
+    ) -> FileExport:
+        """Export a node as a VDUSE device ``name`` of this machine (``block-export-add``).
+
+        It has ``num_queues`` (1) virtqueues of ``queue_size`` (256) and blocks of
+        ``logical_block_size`` bytes (512). To use it, attach it to the vDPA bus (``vdpa dev
+        add``). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError
+        where the kernel has no VDUSE or a device of that name, Unsupported.
+        """
+        return FileExport._of(portal.run(self._aio.export_vduse_blk(node._aio, name=name, num_queues=num_queues, queue_size=queue_size, logical_block_size=logical_block_size, serial=serial, id=id, **options)))
+
+    def query_exports(self) -> list[Export]:
+        """Return every export there is, whoever added it (``query-block-exports``)."""
+        return [Export._of(item) for item in portal.run(self._aio.query_exports())]
+
     def add_object(self, options: ObjectOptions) -> None:
         """Add an object of QEMU's object model (``object-add``).
 
@@ -1661,13 +1829,6 @@ class Qemu(Face):
     def query_jobs(self) -> list[Job]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
         return [Job._of(item) for item in portal.run(self._aio.query_jobs())]
-
-    def start_nbd_server(self, address: NbdAddress | None = None) -> ExportServer:
-        """Start QEMU's NBD server; without an address on a unix socket that is ours.
-
-        Raises CommandError when one runs already or the address is taken.
-        """
-        return ExportServer._of(portal.run(self._aio.start_nbd_server(address)))
 
 
 class StorageDaemon(Qemu):
@@ -2396,6 +2557,51 @@ class Backup(Face):
     def differential(self) -> Operation[None]:
         """Start to back up what changed since the last full backup; see :meth:`incremental`."""
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
+
+
+class Disk(Face):
+    """A disk, by the node that its users are on: a guest's device, an export."""
+
+    @property
+    def _aio(self) -> AsyncDisk:
+        return cast("AsyncDisk", self._reach())
+
+    def __init__(self, qemu: Qemu, node: Node) -> None:
+        """Name a disk; QEMU is not asked."""
+
+        self._hold(portal.call(lambda: AsyncDisk(qemu._aio, node._aio)))
+
+    @property
+    def node(self) -> Node:
+        """The node that the users of the disk are on now."""
+        return Node._of(self._aio.node)
+
+    def move(self, target: Image, options: CreationOptions | None = None) -> Operation[None]:
+        """Start to mirror the disk into a new image, and to switch its users over.
+
+        The old node is removed; what backs it, if it was inside it, as well. The new image
+        holds all content and has its name from the start, because QEMU keeps names; when
+        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
+        CommandError, UsageError for an image that is there, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options))))
+
+    def commit(self, base: Node | None = None) -> Operation[None]:
+        """Start to write the active layer into its backing file, and to switch over to that.
+
+        With ``base``, into an image further down the chain. The layers above it are removed
+        from QEMU; their images stay, and are of no more use.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.commit(None if base is None else base._aio))))
+
+    def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none.
+
+        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
+        storage daemon does that for a client of its NBD server only: tell the ``server``
+        if there is one already.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
 
 
 class PointInTime(Face):

@@ -3,7 +3,8 @@
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .emulator import Emulator
-from .export import AsyncExport, AsyncExportServer
+from .export import AsyncExport, AsyncFileExport, AsyncUriExport, ExportOptions
+from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
 from .job import AsyncJob
 from .launch import Chardev, Console, Drive, InheritedFd, QemuOptions
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncBitmap",
     "AsyncExport",
     "AsyncExportServer",
+    "AsyncFileExport",
     "AsyncImage",
     "AsyncJob",
     "AsyncNbdDaemon",
@@ -33,11 +35,14 @@ __all__ = [
     "AsyncStorageDaemon",
     "AsyncToolchain",
     "AsyncTransaction",
+    "AsyncUriExport",
     "AsyncVM",
     "Chardev",
     "Console",
     "Drive",
     "Emulator",
+    "ExportOptions",
+    "ExportServerOptions",
     "InheritedFd",
     "QemuOptions",
 ]

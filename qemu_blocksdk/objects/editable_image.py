@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools.amendment import AmendOptions, amendment_words
+from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.results import BenchResult, ImageCheck
 from qemu_blocksdk.tools.size import to_bytes
@@ -265,6 +266,7 @@ class EditableImage(ReadableImage):
         words = ["-p", *words, *self._target.words()]
 
         async def work(tell: Callable[[float], None]) -> None:
-            await self._run(command, words, secrets=secrets, on_output=ProgressReader(tell))
+            reader = ProgressReader(tell)
+            await luks_at_last(lambda: self._run(command, words, secrets=secrets, on_output=reader))
 
         return AsyncOperation(f"qemu-img {command} of {self!r}", work)

@@ -1,108 +1,171 @@
-"""Making nodes reachable for other programs over NBD."""
+"""An export of a running QEMU: how it is added, what it is, how it goes.
+
+Every kind of export is one class, with what reaches it in a subclass. It listens for its own
+deletion since before it was added, so nobody else's is missed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import itertools
-import os
-from collections.abc import Sequence
-from typing import Literal, Self
+from pathlib import Path
+from typing import Literal, Self, TypedDict
 
-from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, StateError
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
+from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.wire import (
     BlockExportAdd,
     BlockExportDel,
     BlockExportDeleted,
-    BlockExportOptionsNbd,
-    InetSocketAddress,
-    NbdServerStart,
-    NbdServerStop,
-    SocketAddressLegacy,
-    SocketAddressLegacyInet,
-    SocketAddressLegacyUnix,
-    UnixSocketAddress,
+    BlockExportInfo,
+    BlockExportOptions,
+    BlockExportType,
+    QueryBlockExports,
 )
 
 from .image import AsyncImage
-from .live import Live
+from .live import Live, subject
 from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
+from .traces import Traces
 
-_ids = itertools.count()
 
+class ExportOptions(TypedDict, total=False):
+    """What can be said of an export of every kind.
 
-class AsyncExportServer(Live, Resource):
-    """The NBD server of one QEMU; leaving the block stops it."""
+    Clients may write where it is ``writable`` (False), and have written when they are told so with
+    ``writethrough`` (False). An ``iothread``, by its id, serves the export; with
+    ``fixed_iothread`` (False) QEMU refuses an export whose node it cannot move there, and never
+    moves it again. ``allow_inactive`` is only in QEMU 10.0.
+    """
 
-    def __init__(self, qmp: AsyncQmp, address: NbdAddress) -> None:
-        self._qmp = qmp
-        self._address = address
-
-    @classmethod
-    async def start(cls, qmp: AsyncQmp, address: NbdAddress) -> Self:
-        """Start the server (``nbd-server-start``); see :meth:`AsyncQemu.start_nbd_server`."""
-        listen: SocketAddressLegacy
-        if isinstance(address, tuple):
-            host, port = address
-            listen = SocketAddressLegacyInet(data=InetSocketAddress(host=host, port=str(port)))
-        else:
-            listen = SocketAddressLegacyUnix(data=UnixSocketAddress(path=os.fspath(address)))
-        await qmp.execute(NbdServerStart(addr=listen))
-        return cls(qmp, address)
-
-    @property
-    def address(self) -> NbdAddress:
-        """Where the server listens."""
-        return self._address
-
-    async def export(
-        self,
-        node: AsyncNode,
-        *,
-        name: str | None = None,
-        writable: bool = False,
-        description: str | None = None,
-        bitmaps: Sequence[str] | None = None,
-    ) -> AsyncExport:
-        """Export a node (``block-export-add``) under ``name``, by default the node's."""
-        export_id = f"export-{next(_ids)}"
-        options = BlockExportOptionsNbd(
-            id=export_id,
-            node_name=node.name,
-            name=name,
-            writable=writable,
-            description=description,
-            bitmaps=bitmaps,
-        )
-        await self._execute(BlockExportAdd(options=options))
-        address = self._address if isinstance(self._address, tuple) else os.fspath(self._address)
-        uri = NbdUri(address=address, export=name or node.name)
-        return AsyncExport(self._qmp, export_id, uri)
-
-    async def stop(self) -> None:
-        """Stop the server and end its connections (``nbd-server-stop``)."""
-        await self._execute(NbdServerStop())
-
-    async def _leave(self, error: BaseException | None) -> None:
-        with contextlib.suppress(BlockSdkError):
-            await finish(self.stop())
+    writable: bool
+    writethrough: bool
+    iothread: str
+    fixed_iothread: bool
+    allow_inactive: bool
 
 
 class AsyncExport(Live, Resource):
-    """An export of a node; leaving the block removes it."""
+    """An export of a node; leaving the block removes it, whoever is connected.
 
-    def __init__(self, qmp: AsyncQmp, export_id: str, uri: NbdUri) -> None:
+    Got from the verb that adds it, or from ``query_exports``. A verb that comes when it is
+    gone raises StateError.
+    """
+
+    def __init__(
+        self, qmp: AsyncQmp, export_id: str, kind: BlockExportType, node: AsyncNode
+    ) -> None:
         self._qmp = qmp
         self._id = export_id
-        self._uri = uri
+        self._kind: BlockExportType = kind
+        self._node = node
+        self._is_deleted = False
+        self._events = qmp.events(BlockExportDeleted, id=export_id)
+
+    async def _added_by(self, owner: Live, options: BlockExportOptions) -> Self:
+        """Add it, as a verb of ``owner``."""
+        try:
+            await owner._execute(BlockExportAdd(options=options))
+            self._on_added()
+        except (asyncio.CancelledError, DeadlineExceeded):
+            # Given up while it was on its way: it may be there.
+            await self._leave(None)
+            raise
+        except BaseException:
+            self._events.close()
+            raise
+        return self
+
+    def _on_added(self) -> None:
+        """Note what it has left outside of QEMU."""
 
     @property
     def id(self) -> str:
         """The export's id in QEMU."""
         return self._id
+
+    @property
+    def kind(self) -> BlockExportType:
+        """How it is exported: ``nbd``, ``fuse``, ..."""
+        return self._kind
+
+    @property
+    def node(self) -> AsyncNode:
+        """The node that is exported; QEMU refuses to delete it meanwhile."""
+        return self._node
+
+    async def query_info(self) -> BlockExportInfo:
+        """Ask for the export as it is now (``query-block-exports``). Raises StateError."""
+        if not self._has_gone():
+            for info in await self._execute(QueryBlockExports()):
+                if info.id == self._id:
+                    return info
+        raise StateError(subject(self), verb="query-block-exports")
+
+    async def wait_deleted(self, *, timeout: float | None = None) -> None:
+        """Wait until the export is gone, whoever removes it (``BLOCK_EXPORT_DELETED``).
+
+        ``timeout`` is in seconds. Raises DeadlineExceeded, ConnectionLost.
+        """
+        async with within(timeout, f"the end of {subject(self)}"):
+            try:
+                if not self._has_gone():
+                    await self._events.get()
+                    self._note_deleted()
+            except ConnectionLost:
+                if not self._is_deleted:  # else another waiter has closed the stream
+                    raise
+
+    async def delete(
+        self, *, mode: Literal["safe", "hard"] = "safe", timeout: float = 10.0
+    ) -> None:
+        """Remove the export (``block-export-del``) and wait until it is gone.
+
+        ``safe`` refuses, with a CommandError, while a client is connected; ``hard``
+        disconnects it. QEMU does not count who has a file open, which then is none any more.
+        Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
+        """
+        # Another export may have the id by now.
+        if self._has_gone():
+            raise StateError(subject(self), verb="block-export-del")
+        async with within(timeout, f"the end of {subject(self)}"):
+            await self._execute(BlockExportDel(id=self._id, mode=mode))
+            await self.wait_deleted()
+
+    def _has_gone(self) -> bool:
+        if not self._is_deleted and self._events.get_nowait() is not None:
+            self._note_deleted()
+        return self._is_deleted
+
+    def _note_deleted(self) -> None:
+        self._is_deleted = True
+        self._events.close()  # which wakes whoever else waits
+
+    async def _leave(self, error: BaseException | None) -> None:
+        with contextlib.suppress(BlockSdkError):
+            await finish(self._remove())
+
+    async def _remove(self) -> None:
+        await self.delete(mode="hard")
+
+    def _words(self) -> str:
+        """What tells it from others, for people."""
+        return f"{self._kind} export {self._id!r} of {self._node.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self._words()}{': deleted' if self._is_deleted else ''}>"
+
+
+class AsyncUriExport(AsyncExport):
+    """An export for NBD clients, by the NBD server of its QEMU."""
+
+    def __init__(self, qmp: AsyncQmp, export_id: str, node: AsyncNode, uri: NbdUri) -> None:
+        super().__init__(qmp, export_id, "nbd", node)
+        self._uri = uri
 
     @property
     def uri(self) -> NbdUri:
@@ -112,26 +175,49 @@ class AsyncExport(Live, Resource):
     async def write(self, offset: int, length: int, *, pattern: int = 0xCD) -> None:
         """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
 
-        Runs ``qemu-io``; as :meth:`AsyncQemuIo.write`.
+        Runs ``qemu-io``; as :meth:`AsyncQemuIo.write`. Raises UsageError where that would
+        need TLS credentials.
         """
         async with AsyncQemuIo(AsyncImage.at_uri(self._uri)) as io:
             await io.write(offset, length, pattern=pattern)
 
-    async def delete(
-        self, *, mode: Literal["safe", "hard"] = "safe", timeout: float = 10.0
+    def _words(self) -> str:
+        return f"{super()._words()} at {self._uri}"
+
+
+class AsyncFileExport(AsyncExport):
+    """An export that a client opens by a path: FUSE, vhost-user-blk or VDUSE.
+
+    It is not there any more, either, when QEMU was killed and the block is left, or QEMU stopped.
+    """
+
+    def __init__(
+        self,
+        qmp: AsyncQmp,
+        export_id: str,
+        kind: BlockExportType,
+        node: AsyncNode,
+        *,
+        path: str,
+        traces: Traces,
     ) -> None:
-        """Remove the export (``block-export-del``) and wait until it is gone.
+        super().__init__(qmp, export_id, kind, node)
+        self._path = path
+        self._traces = traces
 
-        ``safe`` refuses while a client is connected, ``hard`` disconnects it. Raises
-        CommandError, DeadlineExceeded.
-        """
-        async with self._qmp.events(BlockExportDeleted, id=self._id) as events:
-            await self._execute(BlockExportDel(id=self._id, mode=mode))
-            await events.get(timeout=timeout)
+    @property
+    def path(self) -> Path:
+        """The file over which FUSE is mounted, the vhost-user socket, or the VDUSE device."""
+        return Path(self._path)
 
-    async def _leave(self, error: BaseException | None) -> None:
-        with contextlib.suppress(BlockSdkError):
-            await finish(self.delete(mode="hard"))
+    def _on_added(self) -> None:
+        self._traces.note(self._path)
 
-    def __repr__(self) -> str:
-        return f"<export {self._id!r} at {self._uri}>"
+    async def _remove(self) -> None:
+        try:
+            await super()._remove()
+        finally:
+            await self._traces.remove(self._path)
+
+    def _words(self) -> str:
+        return f"{super()._words()} at {self._path}"

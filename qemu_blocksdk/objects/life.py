@@ -21,7 +21,6 @@ from qemu_blocksdk.qmp.resource import Resource
 
 from .launch import Chardev, Handover, MonitorAddress, Program, json_words, plain_words
 from .live import Live
-from .scratch import Scratch
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
@@ -66,7 +65,6 @@ class Life(Live, Resource):
         self._is_launching = self._is_attached = False
         self._process: AsyncProcess | None = None
         self._session: AsyncQmp | None = None
-        self._scratch: Scratch | None = None
         self._held = contextlib.ExitStack()
 
     @classmethod
@@ -201,9 +199,6 @@ class Life(Live, Resource):
         if self._session is not None:
             await self._session.close()
         self._held.close()
-        if self._scratch is not None:
-            self._scratch.remove()
-            self._scratch = None
 
     async def _enter(self) -> None:
         if not self._is_attached:

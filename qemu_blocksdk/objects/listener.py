@@ -41,12 +41,16 @@ class ListeningSocket:
         Raises OSError, also where a socket's file is left from somebody before.
         """
         if isinstance(address, str):
-            return cls(_listening(address, socket.AF_UNIX), address)
-        host, port = address
-        loop = asyncio.get_running_loop()
-        family, *_, place = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-        sock = _listening(place, family)
-        return cls(sock, (host, sock.getsockname()[1]))
+            listener = cls(_bound(address, socket.AF_UNIX), address)
+        else:
+            sock = await reserved(address)
+            listener = cls(sock, (address[0], sock.getsockname()[1]))
+        with contextlib.ExitStack() as undo:
+            undo.callback(listener.remove)
+            undo.enter_context(listener)
+            listener.sock.listen(socket.SOMAXCONN)
+            undo.pop_all()
+        return listener
 
     def remove(self) -> None:
         """Delete the socket's file, if it has one. May be repeated."""
@@ -94,12 +98,22 @@ class Listener(ListeningSocket):
         self._client.close()
 
 
-def _listening(place: object, family: int) -> socket.socket:
+async def reserved(address: tuple[str, int]) -> socket.socket:
+    """Return a socket at a TCP address that does not listen; port 0 becomes a free one.
+
+    Until it is closed the port is given to nobody who asks for a free one; who names it and
+    sets SO_REUSEADDR, as QEMU does, may listen there. Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    family, *_, place = (await loop.getaddrinfo(*address, type=socket.SOCK_STREAM))[0]
+    return _bound(place, family)
+
+
+def _bound(place: object, family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(cast("str", place))  # whatever is an address in the family
-        sock.listen(socket.SOMAXCONN)
     except OSError:
         sock.close()
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
@@ -10,37 +9,42 @@ from typing import TYPE_CHECKING, cast
 from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import StateError, UsageError
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
     ObjectAdd,
     ObjectDel,
     ObjectOptions,
-    ObjectOptionsSecret,
     QueryJobs,
     QueryNamedBlockNodes,
     XDebugQueryBlockGraph,
 )
 
-from .export import AsyncExportServer
+from .exporting import Exporting
 from .job import AsyncJob
 from .life import Life
 from .node import AsyncNode
-from .scratch import Scratch
+from .secret import secret_options
 from .transaction import AsyncTransaction
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
 
 
-class AsyncQemu(Life):
+class AsyncQemu(Exporting, Life):
     """A QEMU process and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
     with the block, with the Python process at the latest. One that :meth:`attach` returns
     is not ours, and goes on.
     """
+
+    async def _clean_up(self) -> None:
+        await super()._clean_up()
+        if self._is_attached:
+            self._traces.remove_directory()  # what is elsewhere is in use still
+        else:
+            await self._traces.remove_all()
 
     # -- objects ------------------------------------------------------------------------
 
@@ -64,9 +68,7 @@ class AsyncQemu(Life):
         ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
         CommandError when the id is taken.
         """
-        data = base64.b64encode(secret.reveal()).decode()
-        options = ObjectOptionsSecret(id=id, data=data, format="base64")
-        await self.add_object(options)
+        await self.add_object(secret_options(secret, id=id))
 
     # -- block layer --------------------------------------------------------------------
 
@@ -124,13 +126,3 @@ class AsyncQemu(Life):
             with contextlib.suppress(StateError):  # gone meanwhile
                 jobs.append(await self.attach_job(info.id))
         return jobs
-
-    async def start_nbd_server(self, address: NbdAddress | None = None) -> AsyncExportServer:
-        """Start QEMU's NBD server; without an address on a unix socket that is ours.
-
-        Raises CommandError when one runs already or the address is taken.
-        """
-        if address is None:
-            self._scratch = self._scratch or Scratch()
-            address = self._scratch.path / "nbd.sock"
-        return await AsyncExportServer.start(self.qmp, address)

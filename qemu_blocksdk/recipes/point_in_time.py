@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.objects import (
-    AsyncExport,
     AsyncExportServer,
     AsyncImage,
     AsyncNode,
     AsyncQemu,
+    AsyncUriExport,
 )
 from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
@@ -59,7 +59,7 @@ class AsyncPointInTime(Resource):
         self._folder = scratch_folder
         self._stack: AsyncExitStack | None = None
         self._front: AsyncNode
-        self._export: AsyncExport
+        self._export: AsyncUriExport
 
     @property
     def front(self) -> AsyncNode:

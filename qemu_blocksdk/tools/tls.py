@@ -1,4 +1,4 @@
-"""TLS credentials as values, and how a tool is told of them.
+"""TLS credentials as values, as QEMU's objects, and how a tool is told of them.
 
 Keys and certificates are files that lie in a directory; nothing of them is read here.
 """
@@ -8,17 +8,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-from qemu_blocksdk.codec import Secret, Value, keyval
+from qemu_blocksdk.codec import Secret, Value, dotted, encode, keyval
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.wire import (
+    ObjectOptionsAuthzList,
+    ObjectOptionsTlsCredsAnon,
+    ObjectOptionsTlsCredsPsk,
+    ObjectOptionsTlsCredsX509,
+    QAuthZListRule,
+    QCryptoTLSCredsEndpoint,
+)
 
 from .run import as_file
 
 CREDENTIALS = "blocksdk-tls"
 """The id of the credentials that are defined here."""
 _AUTHZ = "blocksdk-authz"
-_KEY = "blocksdk-tls-key"
 
 
 class TlsAnon(Value):
@@ -55,37 +61,68 @@ class TlsX509(Value):
 TlsCredentials = TlsAnon | TlsPsk | TlsX509
 
 
-def tls_secrets(credentials: TlsCredentials | None) -> Mapping[str, Secret]:
-    """Return the secrets that :func:`tls_words` refers to, by their ids."""
+TlsObject = ObjectOptionsTlsCredsAnon | ObjectOptionsTlsCredsPsk | ObjectOptionsTlsCredsX509
+
+
+def tls_secrets(
+    credentials: TlsCredentials | None, *, id: str = CREDENTIALS
+) -> Mapping[str, Secret]:
+    """Return the secrets that :func:`tls_options` refers to, by their ids."""
     if isinstance(credentials, TlsX509) and credentials.password is not None:
-        return {_KEY: credentials.password}
+        return {f"{id}-key": credentials.password}
     return {}
 
 
-def tls_object(credentials: TlsCredentials, *, endpoint: Literal["server", "client"]) -> list[str]:
-    """Return the option that defines the credentials, under the id :data:`CREDENTIALS`."""
-    members: dict[str, str | None] = {"endpoint": endpoint, "priority": credentials.priority}
+def tls_options(
+    credentials: TlsCredentials, *, endpoint: QCryptoTLSCredsEndpoint, id: str = CREDENTIALS
+) -> TlsObject:
+    """Return QEMU's object of that id for the credentials."""
+    priority = credentials.priority
     match credentials:
         case TlsAnon():
-            kind = "tls-creds-anon"
+            return ObjectOptionsTlsCredsAnon(id=id, endpoint=endpoint, priority=priority)
         case TlsPsk():
-            kind = "tls-creds-psk"
-            members |= {"dir": as_file(credentials.directory), "username": credentials.username}
+            return ObjectOptionsTlsCredsPsk(
+                id=id,
+                dir=as_file(credentials.directory),
+                endpoint=endpoint,
+                priority=priority,
+                username=credentials.username,
+            )
         case TlsX509():
-            kind = "tls-creds-x509"
-            members |= {
-                "dir": as_file(credentials.directory),
-                "verify-peer": "on" if credentials.verify_peer else "off",
-                "passwordid": None if credentials.password is None else _KEY,
-            }
-    given = {name: value for name, value in members.items() if value is not None}
-    return ["--object", f"{kind},{keyval({'id': CREDENTIALS, **given})}"]
+            return ObjectOptionsTlsCredsX509(
+                id=id,
+                verify_peer=credentials.verify_peer,
+                dir=as_file(credentials.directory),
+                endpoint=endpoint,
+                priority=priority,
+                passwordid=next(iter(tls_secrets(credentials, id=id)), None),
+            )
+
+
+def admission(names: Sequence[str], *, id: str = _AUTHZ) -> ObjectOptionsAuthzList:
+    """Return QEMU's object that admits the clients of these distinguished names."""
+    rules = [QAuthZListRule(match=name, policy="allow", format="exact") for name in names]
+    return ObjectOptionsAuthzList(id=id, policy="deny", rules=rules)
+
+
+def assert_proves_names(credentials: TlsCredentials | None) -> None:
+    """Raise UsageError where QEMU would not look at who is admitted."""
+    if not (isinstance(credentials, TlsX509) and credentials.verify_peer):
+        raise UsageError("clients are admitted by name only with x509 credentials that verify them")
+
+
+def tls_object(credentials: TlsCredentials, *, endpoint: QCryptoTLSCredsEndpoint) -> list[str]:
+    """Return the option that defines the credentials, under the id :data:`CREDENTIALS`."""
+    # Not JSON, which has no form for the name of a directory that is not UTF-8.
+    texts = dotted(tls_options(credentials, endpoint=endpoint))
+    return ["--object", f"{texts.pop('qom-type')},{keyval(texts)}"]
 
 
 def tls_words(
     credentials: TlsCredentials | None,
     *,
-    endpoint: Literal["server", "client"],
+    endpoint: QCryptoTLSCredsEndpoint,
     authz: Sequence[str] | None = None,
 ) -> list[str]:
     """Return the options that define the credentials and have qemu-nbd use them.
@@ -93,14 +130,11 @@ def tls_words(
     ``authz`` are the distinguished names of the clients that a server admits. Raises
     UsageError where QEMU would not look at them.
     """
-    proves_names = isinstance(credentials, TlsX509) and credentials.verify_peer
-    if authz is not None and not proves_names:
-        raise UsageError("clients are admitted by name only with x509 credentials that verify them")
+    if authz is not None:
+        assert_proves_names(credentials)
     if credentials is None:
         return []
     words = [*tls_object(credentials, endpoint=endpoint), "--tls-creds", CREDENTIALS]
     if authz is not None:
-        rules = [{"match": name, "policy": "allow", "format": "exact"} for name in authz]
-        listed = {"qom-type": "authz-list", "id": _AUTHZ, "policy": "deny", "rules": rules}
-        words += ["--object", json.dumps(listed), "--tls-authz", _AUTHZ]
+        words += ["--object", json.dumps(encode(admission(authz))), "--tls-authz", _AUTHZ]
     return words

@@ -16,7 +16,7 @@ from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import NullCo
 from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
-from tests.live.helpers import scratch
+from tests.live.helpers import run, scratch
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -65,6 +65,17 @@ def test_what_we_made_in_it_is_unwound_by_its_own_blocks(kind: Kind, tmp_path: P
             pass
         attached.stop()
         assert len(scratch()) == 1  # the owner's
+
+
+def test_what_we_leave_in_it_goes_on(tmp_path: Path) -> None:
+    with StorageDaemon(monitors=[tmp_path / "monitor"]) as owner:
+        with StorageDaemon.attach(tmp_path / "monitor") as attached:
+            node = attached.add_node(NullCo(node_name="n", size=1 << 20))
+            server = attached.start_nbd_server(tmp_path / "nbd")
+            uri = server.export(node).uri
+        run("qemu-io", "-r", "-f", "raw", "-c", "read 0 64k", str(uri))
+        assert len(owner.qmp.execute(QueryBlockExports())) == 1
+    (tmp_path / "nbd").unlink()  # a storage daemon leaves it, and the owner knows nothing of it
 
 
 @KINDS

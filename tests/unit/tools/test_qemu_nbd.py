@@ -60,7 +60,7 @@ def test_credentials_are_defined_and_used() -> None:
     psk = TlsPsk(directory="/a,b", username="alice", priority="NORMAL")
     assert tls_words(psk, endpoint="client") == [
         "--object",
-        "tls-creds-psk,id=blocksdk-tls,endpoint=client,priority=NORMAL,dir=/a,,b,username=alice",
+        "tls-creds-psk,id=blocksdk-tls,dir=/a,,b,endpoint=client,priority=NORMAL,username=alice",
         "--tls-creds",
         "blocksdk-tls",
     ]
