@@ -62,6 +62,10 @@ class Traces:
         """Remove what is left at all paths, and the directory."""
         for path in list(self._numbers):
             await self.remove(path)
+        self.remove_directory()
+
+    def remove_directory(self) -> None:
+        """Remove the directory. May be repeated."""
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None
