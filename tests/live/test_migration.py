@@ -287,23 +287,23 @@ def test_an_incoming_migration_is_not_the_targets_to_cancel(
     migration.cancel(timeout=10)
 
 
-@pytest.mark.parametrize(
-    ("refused", "words"),
-    [
-        (lambda vm, uri: vm.migrate(uri), "There's a migration process in progress"),
-        (
-            lambda vm, uri: vm.set_migration_capabilities({"events": False}),
-            "There's a migration process in progress",
-        ),
-        (lambda vm, uri: vm.attach_migration().continue_(), "not in expected state: active"),
-        (lambda vm, uri: vm.attach_migration().start_postcopy(), "Enable postcopy"),
-        (lambda vm, uri: vm.migrate_incoming(uri), "'-incoming' was not specified"),
-        (
-            lambda vm, uri: vm.set_migration_parameters(MigrateSetParameters(downtime_limit=-1)),
-            "downtime_limit|downtime-limit",
-        ),
-    ],
-)
+_REFUSED: list[tuple[Callable[[VM, str], object], str]] = [
+    (lambda vm, uri: vm.migrate(uri), "There's a migration process in progress"),
+    (
+        lambda vm, uri: vm.set_migration_capabilities({"events": False}),
+        "There's a migration process in progress",
+    ),
+    (lambda vm, uri: vm.attach_migration().continue_(), "not in expected state: active"),
+    (lambda vm, uri: vm.attach_migration().start_postcopy(), "Enable postcopy"),
+    (lambda vm, uri: vm.migrate_incoming(uri), "'-incoming' was not specified"),
+    (
+        lambda vm, uri: vm.set_migration_parameters(MigrateSetParameters(downtime_limit=-1)),
+        "downtime_limit|downtime-limit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("refused", "words"), _REFUSED)
 def test_what_a_migration_in_flight_forbids_is_refused_in_qemus_words(
     source: VM, target: VM, uri: str, refused: Callable[[VM, str], object], words: str
 ) -> None:
@@ -314,7 +314,18 @@ def test_what_a_migration_in_flight_forbids_is_refused_in_qemus_words(
     migration.cancel(timeout=10)
 
 
-def test_a_target_without_the_word_for_it_cannot_be_waited_at_twice(target: VM, uri: str) -> None:
+def test_one_that_goes_out_without_events_cannot_be_attached_to(
+    source: VM, target: VM, uri: str
+) -> None:
+    source.set_migration_parameters(_SLOW)
+    target.migrate_incoming(uri)
+    source.qmp.execute_raw("migrate", {"uri": uri})
+    with pytest.raises(CommandError, match="There's a migration process in progress"):
+        source.attach_migration()
+    source.qmp.execute_raw("migrate_cancel")
+
+
+def test_a_target_that_waits_already_cannot_be_told_again(target: VM, uri: str) -> None:
     target.migrate_incoming(uri)
     with pytest.raises(CommandError, match="already been started"):
         target.migrate_incoming(uri)

@@ -113,19 +113,19 @@ def test_the_wait_is_raced_against_the_end_of_qemu() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        VM.query_status,
-        VM.pause,
-        VM.cont,
-        VM.reset,
-        VM.powerdown,
-        VM.wakeup,
-        VM.set_action,
-        lambda vm: vm.wait_run_state("running"),
-    ],
-)
+_VERBS: list[Callable[[VM], object]] = [
+    VM.query_status,
+    VM.pause,
+    VM.cont,
+    VM.reset,
+    VM.powerdown,
+    VM.wakeup,
+    VM.set_action,
+    lambda vm: vm.wait_run_state("running"),
+]
+
+
+@pytest.mark.parametrize("verb", _VERBS)
 def test_a_verb_on_a_lost_connection_names_the_vm(vm: VM, verb: Callable[[VM], object]) -> None:
     vm.process.send_signal(signal.SIGKILL)
     vm.qmp.wait_lost(timeout=5)
