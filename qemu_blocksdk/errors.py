@@ -196,9 +196,9 @@ class JobStopped(BlockSdkError):
 
 
 class MigrationFailed(BlockSdkError):
-    """A migration failed, and the source goes on as before; QEMU's words are in ``error``.
+    """A migration failed; ``error`` is what QEMU said, empty where it said nothing.
 
-    ``error`` is empty where QEMU gave none.
+    The source goes on as before, unless postcopy had begun.
     """
 
     def __init__(self, *, error: str) -> None:
