@@ -15,12 +15,16 @@ if TYPE_CHECKING:
         VM,
         Backup,
         Bitmap,
+        Device,
+        Disk,
         EventStream,
         Export,
         ExportServer,
         FileExport,
         Image,
+        IoThread,
         Job,
+        Migration,
         NbdDaemon,
         NbdServer,
         Node,
@@ -30,22 +34,33 @@ if TYPE_CHECKING:
         QemuIo,
         Qmp,
         StorageDaemon,
+        StorageMigration,
+        ThrottleGroup,
         Toolchain,
         Transaction,
         UriExport,
     )
     from .codec import Secret
+    from .objects.launch import Chardev, Console, Drive, InheritedFd
 
 __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Chardev",
+    "Console",
+    "Device",
+    "Disk",
+    "Drive",
     "EventStream",
     "Export",
     "ExportServer",
     "FileExport",
     "Image",
+    "InheritedFd",
+    "IoThread",
     "Job",
+    "Migration",
     "NbdDaemon",
     "NbdServer",
     "Node",
@@ -56,16 +71,22 @@ __all__ = [
     "Qmp",
     "Secret",
     "StorageDaemon",
+    "StorageMigration",
+    "ThrottleGroup",
     "Toolchain",
     "Transaction",
     "UriExport",
 ]
 
+_HOMES = {"Secret": ".codec"} | dict.fromkeys(
+    ("Chardev", "Console", "Drive", "InheritedFd"), ".objects.launch"
+)
+
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = ".codec" if name == "Secret" else ".blocking.objects"
+    home = _HOMES.get(name, ".blocking.objects")
     return getattr(importlib.import_module(home, __name__), name)
 
 

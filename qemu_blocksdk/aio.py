@@ -2,34 +2,42 @@
 
 from .objects import (
     AsyncBitmap,
+    AsyncDevice,
     AsyncExport,
     AsyncExportServer,
     AsyncFileExport,
     AsyncImage,
+    AsyncIoThread,
     AsyncJob,
+    AsyncMigration,
     AsyncNbdDaemon,
     AsyncNbdServer,
     AsyncNode,
     AsyncOperation,
     AsyncQemuIo,
     AsyncStorageDaemon,
+    AsyncThrottleGroup,
     AsyncToolchain,
     AsyncTransaction,
     AsyncUriExport,
     AsyncVM,
 )
 from .qmp import AsyncEventStream, AsyncProcess, AsyncQmp
-from .recipes import AsyncBackup, AsyncPointInTime
+from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime, AsyncStorageMigration
 
 __all__ = [
     "AsyncBackup",
     "AsyncBitmap",
+    "AsyncDevice",
+    "AsyncDisk",
     "AsyncEventStream",
     "AsyncExport",
     "AsyncExportServer",
     "AsyncFileExport",
     "AsyncImage",
+    "AsyncIoThread",
     "AsyncJob",
+    "AsyncMigration",
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
@@ -39,6 +47,8 @@ __all__ = [
     "AsyncQemuIo",
     "AsyncQmp",
     "AsyncStorageDaemon",
+    "AsyncStorageMigration",
+    "AsyncThrottleGroup",
     "AsyncToolchain",
     "AsyncTransaction",
     "AsyncUriExport",

@@ -22,9 +22,12 @@ __all__ = [
     "JobFailed",
     "JobStopped",
     "LaunchError",
+    "MigrationCancelled",
+    "MigrationFailed",
     "StateError",
     "ToolError",
     "TransactionFailed",
+    "UnplugRefused",
     "Unsupported",
     "UsageError",
 ]
@@ -190,6 +193,32 @@ class JobStopped(BlockSdkError):
         self.job_id = job_id
         self.operation = operation
         self.job_type = job_type
+
+
+class MigrationFailed(BlockSdkError):
+    """A migration failed; ``error`` is what QEMU said, empty where it said nothing.
+
+    The source goes on as before, unless postcopy had begun.
+    """
+
+    def __init__(self, *, error: str) -> None:
+        super().__init__(f"the migration failed: {error or 'QEMU gave no reason'}")
+        self.error = error
+
+
+class MigrationCancelled(BlockSdkError):
+    """A migration was cancelled before it completed; the source goes on as before."""
+
+    def __init__(self) -> None:
+        super().__init__("the migration was cancelled")
+
+
+class UnplugRefused(BlockSdkError):
+    """The guest refused to let a device go: ``device`` is its id."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(f"the guest refused to let device {device!r} go")
+        self.device = device
 
 
 class GraphError(BlockSdkError):

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
 from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
+from qemu_blocksdk.objects.device import AsyncDevice
 from qemu_blocksdk.objects.export import AsyncExport, AsyncFileExport, AsyncUriExport
 from qemu_blocksdk.objects.export_server import AsyncExportServer
 from qemu_blocksdk.objects.image import AsyncImage
+from qemu_blocksdk.objects.iothread import AsyncIoThread
 from qemu_blocksdk.objects.job import AsyncJob
+from qemu_blocksdk.objects.migration import AsyncMigration
 from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
 from qemu_blocksdk.objects.nbd_server import AsyncNbdServer
 from qemu_blocksdk.objects.node import AsyncNode
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
+from qemu_blocksdk.objects.throttle_group import AsyncThrottleGroup
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.transaction import AsyncTransaction
 from qemu_blocksdk.objects.vm import AsyncVM
@@ -26,7 +30,9 @@ from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
 from qemu_blocksdk.recipes.backup import AsyncBackup
+from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
+from qemu_blocksdk.recipes.storage_migration import AsyncStorageMigration
 
 from .face import Face
 
@@ -41,12 +47,23 @@ if TYPE_CHECKING:
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph
-    from qemu_blocksdk.jobs import JobProgress, JobResult
+    from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
+    from qemu_blocksdk.objects.devices import VirtioDisk
     from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
+    from qemu_blocksdk.objects.iothread import IoThreadParameters
+    from qemu_blocksdk.objects.launch import (
+        Chardev,
+        Console,
+        Drive,
+        InheritedFd,
+        MonitorAddress,
+        Program,
+        QemuOptions,
+    )
+    from qemu_blocksdk.objects.monitor import Descriptor
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
-    from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
@@ -77,40 +94,66 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
         ActionCompletionMode,
+        AddfdInfo,
         BitmapSyncMode,
         BlkdebugEvent,
         BlockdevAioOptions,
         BlockdevDiscardOptions,
         BlockDeviceInfo,
+        BlockDeviceStats,
         BlockdevOnError,
         BlockdevOptions,
         BlockDirtyBitmapOrStr,
         BlockDirtyInfo,
         BlockExportInfo,
+        BlockExportOptions,
         BlockExportType,
+        BlockInfo,
         BlockJobError,
+        DeviceAdd,
+        FdsetInfo,
         FuseExportAllowOther,
+        IOThreadInfo,
         JobInfo,
         JobStatus,
         JobType,
+        MigrateSetParameters,
+        MigrationAddress,
+        MigrationCapability,
+        MigrationInfo,
+        MigrationParameters,
+        MigrationStatus,
         MirrorCopyMode,
         MirrorSyncMode,
+        NbdServerStart,
         NewImageMode,
+        ObjectOptions,
+        PanicAction,
         PreallocMode,
+        RebootAction,
+        RunState,
+        ShutdownAction,
         SnapshotInfo,
+        StatusInfo,
+        ThrottleLimits,
         TransactionAction,
+        WatchdogAction,
     )
 
 __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Device",
+    "Disk",
     "EventStream",
     "Export",
     "ExportServer",
     "FileExport",
     "Image",
+    "IoThread",
     "Job",
+    "Migration",
     "NbdDaemon",
     "NbdServer",
     "Node",
@@ -121,6 +164,8 @@ __all__ = [
     "QemuIo",
     "Qmp",
     "StorageDaemon",
+    "StorageMigration",
+    "ThrottleGroup",
     "Toolchain",
     "Transaction",
     "UriExport",
@@ -170,12 +215,18 @@ class EventStream(Face, Generic[E_co]):
         """
         return cast("EventStream[E_co | F]", EventStream._of(portal.call(lambda: self._aio.also(*kinds, **match))))
 
-    def get(self, *, timeout: float | None = None) -> E_co:
+    def get(
+        self,
+        *,
+        timeout: float | None = None,
+        where: Callable[[E_co], bool] | None = None,
+    ) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
+        With ``where``, the first that this is true of; those before it stay for a later call.
         Raises DeadlineExceeded; ConnectionLost when there will be none.
         """
-        return portal.run(self._aio.get(timeout=timeout))
+        return portal.run(self._aio.get(timeout=timeout, where=where))
 
     def get_nowait(self) -> E_co | None:
         """Return the next event if one has arrived, else None."""
@@ -275,6 +326,13 @@ class Qmp(Face):
         """
         return self._aio.execute_from_thread(command, timeout=timeout, oob=oob)
 
+    def execute_with_fd(self, command: Command[R], fd: int, *, timeout: float | None = None) -> R:
+        """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
+
+        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        """
+        return portal.run(self._aio.execute_with_fd(command, fd, timeout=timeout))
+
     def execute_raw(
         self,
         name: str,
@@ -311,7 +369,11 @@ class Qmp(Face):
 
 
 class Process(Face):
-    """A running or ended child process; made by :meth:`spawn`."""
+    """A running or ended child process; made by :meth:`spawn`.
+
+    Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
+    its caller's to tell.
+    """
 
     @property
     def _aio(self) -> AsyncProcess:
@@ -467,7 +529,7 @@ class Job(Face):
     @classmethod
     def start(
         cls,
-        qmp: Qmp,
+        owner: Node | Qemu,
         command: Command[None],
         *,
         job_id: str,
@@ -477,11 +539,12 @@ class Job(Face):
     ) -> Self:
         """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
-        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
-        until :meth:`dismiss`. Raises as :meth:`Qmp.execute`; no job is left behind then.
+        Errors name the ``owner``. The flags are those of every verb that starts a job.
+        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
+        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
+        :meth:`Qmp.execute`; no job is left behind then.
         """
-        return cls._of(portal.run(AsyncJob.start(qmp._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
+        return cls._of(portal.run(AsyncJob.start(owner._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
 
     @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
@@ -570,6 +633,284 @@ class Job(Face):
         as it ended. Raises ConnectionLost, DeadlineExceeded.
         """
         return portal.run(self._aio.cancel(force=force, timeout=timeout))
+
+
+class Device(Face):
+    """A device of the guest, by its id; leaving the block removes it.
+
+    Got from ``vm.add_device()``, ``vm.plug()`` or ``vm.device()``. A verb that comes when it
+    was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncDevice:
+        return cast("AsyncDevice", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self, *, timeout: float = 10.0) -> None:
+        """Unplug the device (``device_del``) and wait until it is gone (``DEVICE_DELETED``).
+
+        A SCSI disk goes at once; for a PCI device the guest has to agree, which one without
+        an operating system does not. Raises DeadlineExceeded when it has not done so within
+        ``timeout`` seconds (it may still do so later), UnplugRefused when it said no,
+        CommandError when the device cannot be unplugged, is being so, or is not there.
+        """
+        return portal.run(self._aio.remove(timeout=timeout))
+
+    def query_block(self) -> BlockInfo:
+        """Return what QEMU knows of the disk and what is in it (``query-block``).
+
+        Raises GraphError when the device is no disk or is not there.
+        """
+        return portal.run(self._aio.query_block())
+
+    def query_stats(self) -> BlockDeviceStats:
+        """Return what the guest has read and written (``query-blockstats``).
+
+        Raises as :meth:`query_block`.
+        """
+        return portal.run(self._aio.query_stats())
+
+    def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
+        """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
+
+        ``bps_*`` are bytes a second, ``iops_*`` requests a second, ``*_length`` seconds. Disks
+        of one ``group``, by default the device's own, share its limits, the last set. Raises
+        CommandError for limits that contradict each other, and as :meth:`query_block`.
+        """
+        return portal.run(self._aio.set_io_throttle(limits, group=group))
+
+    def query_io_throttle(self) -> ThrottleLimits:
+        """Return the disk's limits (``query-block``), 0 for none. Raises as :meth:`query_block`."""
+        return portal.run(self._aio.query_io_throttle())
+
+
+class ThrottleGroup(Face):
+    """A throttle group, which :class:`~qemu_blocksdk.blockdev.Throttle` nodes name.
+
+    Got from ``qemu.add_throttle_group()`` or ``qemu.throttle_group()``; leaving the block
+    removes it. A verb that comes when it was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncThrottleGroup:
+        return cast("AsyncThrottleGroup", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self) -> None:
+        """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
+        return portal.run(self._aio.remove())
+
+    def query_limits(self) -> ThrottleLimits:
+        """Return the limits (``qom-get``), 0 for none."""
+        return portal.run(self._aio.query_limits())
+
+    def set_limits(self, limits: ThrottleLimits) -> None:
+        """Change limits (``qom-set``); those that are absent stay, 0 takes one away.
+
+        ``bps_*`` are bytes a second, ``iops_*`` requests a second, ``*_length`` seconds.
+        Raises CommandError for limits that contradict each other.
+        """
+        return portal.run(self._aio.set_limits(limits))
+
+
+class IoThread(Face):
+    """An I/O thread, which devices and exports name and nodes are moved into.
+
+    Got from ``qemu.add_iothread()`` or ``qemu.iothread()``; leaving the block removes it. A
+    verb that comes when it was removed raises StateError.
+    """
+
+    @property
+    def _aio(self) -> AsyncIoThread:
+        return cast("AsyncIoThread", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def id(self) -> str:
+        """The id in QEMU."""
+        return self._aio.id
+
+    def remove(self) -> None:
+        """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
+        return portal.run(self._aio.remove())
+
+    def query_info(self) -> IOThreadInfo:
+        """Return what QEMU knows of it, as its thread's id (``query-iothreads``).
+
+        Raises GraphError when it is not there, Unsupported in a storage daemon.
+        """
+        return portal.run(self._aio.query_info())
+
+    def query_parameters(self) -> IoThreadParameters:
+        """Return the parameters (``qom-get``). Raises CommandError when it is not there."""
+        return portal.run(self._aio.query_parameters())
+
+    def set_parameters(self, parameters: IoThreadParameters) -> None:
+        """Change parameters (``qom-set``), one after the other; those that are absent stay.
+
+        Raises CommandError for a value out of range; those before it are set then.
+        """
+        return portal.run(self._aio.set_parameters(parameters))
+
+
+class Migration(Face):
+    """The migration of a VM's guest to another QEMU, or from another.
+
+    Got from ``vm.migrate()``, ``vm.migrate_incoming()`` or ``vm.attach_migration()``. As a
+    context manager it is cancelled on leaving, unless it is over; what is cancelled or
+    failed, the source goes on. A destination only ceases to watch.
+    """
+
+    @property
+    def _aio(self) -> AsyncMigration:
+        return cast("AsyncMigration", self._reach())
+
+    def __enter__(self) -> Self:
+        portal.run(self._aio.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+        except KeyboardInterrupt:
+            if self._home.is_here:
+                portal.run(self._aio.__aexit__(kind, error, trace))
+            raise
+
+    @property
+    def is_incoming(self) -> bool:
+        """Whether the guest comes from another QEMU, not goes to one."""
+        return self._aio.is_incoming
+
+    @property
+    def status(self) -> MigrationStatus:
+        """The status that the last event told; ``none`` before the first."""
+        return self._aio.status
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the migration has ended, well or not, or QEMU has."""
+        return self._aio.is_over
+
+    def query_info(self) -> MigrationInfo:
+        """Ask how far it is, and how long it took: milliseconds, bytes (``query-migrate``)."""
+        return portal.run(self._aio.query_info())
+
+    def wait(self, *, until: MigrationStatus | None = None, timeout: float | None = None) -> None:
+        """Wait until the migration is completed, or ``until`` it has been in a status.
+
+        ``timeout`` is in seconds; the migration goes on when it runs out. The run state may
+        change a moment later (:meth:`VM.wait_run_state`). Raises MigrationFailed with
+        QEMU's words, MigrationCancelled, StateError when the status was never come to,
+        DeadlineExceeded, ConnectionLost (which is how a destination fails, as a rule).
+        """
+        return portal.run(self._aio.wait(until=until, timeout=timeout))
+
+    def run(self, *, timeout: float | None = None) -> MigrationInfo:
+        """Wait for the end; what does not end in time, or is interrupted, is cancelled.
+
+        Returns as :meth:`query_info`, raises as :meth:`wait`.
+        """
+        return portal.run(self._aio.run(timeout=timeout))
+
+    def progress(self, *, interval: float = 0.1) -> Iterator[MigrationProgress]:
+        """Yield the progress at once, every ``interval`` seconds, and when it is over.
+
+        QEMU has no event for progress, so this asks. Raises as :meth:`wait`.
+        """
+        yield from portal.iterate(self._aio.progress(interval=interval))
+
+    def continue_(self) -> None:
+        """Let the guest switch over (``migrate-continue``).
+
+        For a migration that is in ``pre-switchover``, as the capability
+        ``pause-before-switchover`` has it. Raises CommandError for another.
+        """
+        return portal.run(self._aio.continue_())
+
+    def start_postcopy(self) -> None:
+        """Let the guest run at the destination already (``migrate-start-postcopy``).
+
+        Memory follows as it is used; neither side is the guest by itself until the end. Both
+        sides need the capability ``postcopy-ram``. Raises CommandError without.
+        """
+        return portal.run(self._aio.start_postcopy())
+
+    def cancel(self, *, timeout: float | None = None) -> None:
+        """Cancel the migration (``migrate_cancel``) and wait for its end, however it ends.
+
+        One that is over stays as it ended. Raises UsageError at a destination, StateError
+        when postcopy has begun, which would kill the guest; DeadlineExceeded, ConnectionLost.
+        """
+        return portal.run(self._aio.cancel(timeout=timeout))
 
 
 class Bitmap(Face):
@@ -729,6 +1070,31 @@ class Node(Face):
         is the job's to tell.
         """
         return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
+
+    def query_child(self, name: str) -> Node:
+        """TEMPORARY."""
+        return Node._of(portal.run(self._aio.query_child(name)))
+
+    def mirror(self, target: Node, *, sync: MirrorSyncMode = "full") -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync)))
+
+    def commit(self, *, base: Node) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.commit(base=base._aio)))
+
+    def stream(self, *, auto_finalize: bool = True) -> Job:
+        """TEMPORARY."""
+        return Job._of(portal.run(self._aio.stream(auto_finalize=auto_finalize)))
+
+    def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
+        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
+
+        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
+        then. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        not under a device, whose own thread counts.
+        """
+        return portal.run(self._aio.set_iothread(None if iothread is None else iothread._aio, force=force))
 
 
 class Transaction(Face):
@@ -1539,10 +1905,11 @@ class Image(Face):
 
 
 class Qemu(Face):
-    """A QEMU process that this object starts, and its block layer.
+    """A QEMU process and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
-    with the block, with the Python process at the latest.
+    with the block, with the Python process at the latest. One that :meth:`attach` returns
+    is not ours, and goes on.
     """
 
     @property
@@ -1566,6 +1933,113 @@ class Qemu(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
+
+    def __init__(
+        self,
+        *,
+        program: Program,
+        chardevs: Sequence[Chardev] = (),
+        monitors: Sequence[MonitorAddress] = (),
+        secrets: Mapping[str, Secret] | None = None,
+        objects: Sequence[ObjectOptions] = (),
+        blockdevs: Sequence[BlockdevOptions] = (),
+        args: Sequence[str] = (),
+        launch_timeout: float = 30.0,
+        command_timeout: float = 60.0,
+    ) -> None:
+        """Describe a QEMU; nothing is started yet.
+
+        ``program`` is a path or a name in PATH, or that and its first options; the rest is
+        in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for a program of
+        no words.
+        """
+
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout)))
+
+    def launch(self) -> None:
+        """Start the process and connect. Nothing is left of it when that fails.
+
+        Raises LaunchError (with the exit status and what the program said), UsageError
+        when it runs already or is attached to.
+        """
+        return portal.run(self._aio.launch())
+
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
+
+        Returns the exit status, negative for a signal; None when it was never launched, and
+        where it is attached to: that is only disconnected. May be repeated.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def kill(self) -> int | None:
+        """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
+
+        Raises UsageError where it is attached to.
+        """
+        return portal.run(self._aio.kill())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; where it is attached to, whether it is connected."""
+        return self._aio.is_running
+
+    @property
+    def process(self) -> Process:
+        """The process: its id, exit status and output, also after its end.
+
+        Raises UsageError before the launch, and where it is attached to.
+        """
+        return Process._of(self._aio.process)
+
+    @property
+    def qmp(self) -> Qmp:
+        """The QMP connection. Raises UsageError before the launch."""
+        return Qmp._of(self._aio.qmp)
+
+    def add_throttle_group(
+        self,
+        id: str,
+        *,
+        limits: ThrottleLimits | None = None,
+    ) -> ThrottleGroup:
+        """Add a throttle group (``object-add``); what ``limits`` leave out is not limited.
+
+        See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
+        the id is taken, or the limits contradict each other.
+        """
+        return ThrottleGroup._of(portal.run(self._aio.add_throttle_group(id, limits=limits)))
+
+    def throttle_group(self, id: str) -> ThrottleGroup:
+        """Return the object of a throttle group that QEMU has; QEMU is not asked."""
+        return ThrottleGroup._of(portal.call(lambda: self._aio.throttle_group(id)))
+
+    def add_iothread(self, id: str, *, parameters: IoThreadParameters | None = None) -> IoThread:
+        """Add an I/O thread (``object-add``).
+
+        Raises CommandError when the id is taken, or a parameter out of range.
+        """
+        return IoThread._of(portal.run(self._aio.add_iothread(id, parameters=parameters)))
+
+    def iothread(self, id: str) -> IoThread:
+        """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
+        return IoThread._of(portal.call(lambda: self._aio.iothread(id)))
 
     def start_nbd_server(
         self,
@@ -1647,53 +2121,17 @@ class Qemu(Face):
         """Return every export there is, whoever added it (``query-block-exports``)."""
         return [Export._of(item) for item in portal.run(self._aio.query_exports())]
 
-    def __init__(
-        self,
-        *,
-        program: Program,
-        args: Sequence[str] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
-    ) -> None:
-        """Describe a QEMU; nothing is started yet.
+    def add_object(self, options: ObjectOptions) -> None:
+        """Add an object of QEMU's object model (``object-add``).
 
-        ``program`` is a path or a name in PATH, or that and its first options; ``args`` are
-        added to its command line; the time limits, in seconds, are for the launch and for
-        every command. Raises UsageError for a program of no words.
+        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
+        it does not have.
         """
+        return portal.run(self._aio.add_object(options))
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
-
-    def launch(self) -> None:
-        """Start the process and connect. Nothing is left of it when that fails.
-
-        Raises LaunchError (with the exit status and what the program said), UsageError
-        when it runs already.
-        """
-        return portal.run(self._aio.launch())
-
-    def stop(self, *, grace: float = 5.0) -> int | None:
-        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
-
-        Returns the exit status, negative for a signal; None when it was never launched.
-        May be repeated.
-        """
-        return portal.run(self._aio.stop(grace=grace))
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process runs."""
-        return self._aio.is_running
-
-    @property
-    def process(self) -> Process:
-        """The process: its id, exit status and output. Raises UsageError before the launch."""
-        return Process._of(self._aio.process)
-
-    @property
-    def qmp(self) -> Qmp:
-        """The QMP connection. Raises UsageError before the launch."""
-        return Qmp._of(self._aio.qmp)
+    def delete_object(self, id: str) -> None:
+        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
+        return portal.run(self._aio.delete_object(id))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
@@ -1741,7 +2179,7 @@ class Qemu(Face):
 
 
 class StorageDaemon(Qemu):
-    """A ``qemu-storage-daemon`` of one's own."""
+    """A ``qemu-storage-daemon``."""
 
     @property
     def _aio(self) -> AsyncStorageDaemon:
@@ -1751,47 +2189,352 @@ class StorageDaemon(Qemu):
         self,
         *,
         program: Program = "qemu-storage-daemon",
-        args: Sequence[str] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        nbd_server: NbdServerStart | None = None,
+        exports: Sequence[BlockExportOptions] = (),
+        **options: Unpack[QemuOptions],
     ) -> None:
-        """Describe a storage daemon; nothing is started yet. As :class:`Qemu`."""
+        """Describe a storage daemon; nothing is started yet.
 
-        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+        It begins with the ``exports``, those over NBD through the ``nbd_server``. The rest as
+        :class:`Qemu`.
+        """
+
+        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, nbd_server=nbd_server, exports=exports, **options)))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout)))
 
 
 class VM(Qemu):
-    """A ``qemu-system-*`` of one's own, without display and default devices."""
+    """A ``qemu-system-*``, without display and default devices."""
 
     @property
     def _aio(self) -> AsyncVM:
         return cast("AsyncVM", self._reach())
 
+    def hmp(self, command_line: str, *, timeout: float | None = None) -> str:
+        """Run a human monitor command (``human-monitor-command``); return what it printed.
+
+        A failure is a text like any other: QEMU does not tell it from success.
+        """
+        return portal.run(self._aio.hmp(command_line, timeout=timeout))
+
+    def hmp_qemu_io(
+        self,
+        drive: str,
+        command: str,
+        *,
+        qdev: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
+
+        Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
+        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
+        a command that its users do not permit.
+        """
+        return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
+
+    def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
+        """Hold requests of a drive at a breakpoint of the blkdebug that is in their way.
+
+        ``drive`` is its id, or the node or device path of one that a device uses; by default
+        requests are held when they begin to read or write. What waits for them in QEMU's main
+        loop (a ``read`` of :meth:`hmp_qemu_io`, the guest's reset, ``quit``) holds up the monitor
+        as well. Raises GraphError where there is no such drive or no blkdebug.
+        """
+        return portal.run(self._aio.pause_drive(drive, event))
+
+    def resume_drive(self, drive: str) -> None:
+        """Let the requests go on that :meth:`pause_drive` holds, if any, and those to come.
+
+        Raises as that does.
+        """
+        return portal.run(self._aio.resume_drive(drive))
+
+    def getfd(self, fd: Descriptor, *, name: str) -> None:
+        """Hand QEMU an open descriptor, or a file, under a name (``getfd``).
+
+        QEMU has a copy; one that it had under the name is closed. Raises UsageError for what
+        cannot be opened or passed.
+        """
+        return portal.run(self._aio.getfd(fd, name=name))
+
+    def closefd(self, name: str) -> None:
+        """Have QEMU close a descriptor that :meth:`getfd` gave it (``closefd``)."""
+        return portal.run(self._aio.closefd(name))
+
+    def add_fd(
+        self,
+        fd: Descriptor,
+        *,
+        fdset: int | None = None,
+        opaque: str | None = None,
+    ) -> AddfdInfo:
+        """Add an open descriptor, or a file, to a set: ``/dev/fdset/FDSET`` (``add-fd``).
+
+        To a new one by default. Raises as :meth:`getfd`.
+        """
+        return portal.run(self._aio.add_fd(fd, fdset=fdset, opaque=opaque))
+
+    def remove_fd(self, fdset: int, *, fd: int | None = None) -> None:
+        """Remove a set, or the one of its descriptors that has QEMU's number (``remove-fd``)."""
+        return portal.run(self._aio.remove_fd(fdset, fd=fd))
+
+    def query_fdsets(self) -> list[FdsetInfo]:
+        """Return the sets of descriptors (``query-fdsets``)."""
+        return portal.run(self._aio.query_fdsets())
+
+    def query_status(self) -> StatusInfo:
+        """Return whether the guest runs, and its run state (``query-status``)."""
+        return portal.run(self._aio.query_status())
+
+    def wait_run_state(self, state: RunState, *, timeout: float | None = None) -> None:
+        """Wait until the guest is in a run state, ``timeout`` seconds at most.
+
+        Raises DeadlineExceeded, ConnectionLost (a guest that powers off ends QEMU, unless
+        :meth:`set_action` says otherwise).
+        """
+        return portal.run(self._aio.wait_run_state(state, timeout=timeout))
+
+    def pause(self) -> None:
+        """Pause the guest (``stop``). One that waits for a migration stays so after that."""
+        return portal.run(self._aio.pause())
+
+    def cont(self) -> None:
+        """Let the guest run (``cont``). Raises CommandError when it has to be reset first."""
+        return portal.run(self._aio.cont())
+
+    def reset(self, *, timeout: float = 10.0) -> None:
+        """Reset the machine (``system_reset``) and wait until that is done.
+
+        With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
+        """
+        return portal.run(self._aio.reset(timeout=timeout))
+
+    def powerdown(self) -> None:
+        """Press the power button (``system_powerdown``); what follows is the guest's to do."""
+        return portal.run(self._aio.powerdown())
+
+    def wakeup(self) -> None:
+        """Wake a suspended guest (``system_wakeup``). Raises CommandError for another."""
+        return portal.run(self._aio.wakeup())
+
+    def set_action(
+        self,
+        *,
+        reboot: RebootAction | None = None,
+        shutdown: ShutdownAction | None = None,
+        panic: PanicAction | None = None,
+        watchdog: WatchdogAction | None = None,
+    ) -> None:
+        """Say what follows what the guest does (``set-action``); the others stay as they are."""
+        return portal.run(self._aio.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
+
+    def query_migration_capabilities(self) -> dict[MigrationCapability, bool]:
+        """Return which capabilities there are and are on (``query-migrate-capabilities``)."""
+        return portal.run(self._aio.query_migration_capabilities())
+
+    def set_migration_capabilities(self, capabilities: Mapping[MigrationCapability, bool]) -> None:
+        """Switch capabilities on or off (``migrate-set-capabilities``); the others stay.
+
+        Both sides need the same, as a rule. Raises CommandError for those that exclude each
+        other, and while a migration is in flight.
+        """
+        return portal.run(self._aio.set_migration_capabilities(capabilities))
+
+    def query_migration_parameters(self) -> MigrationParameters:
+        """Return the parameters (``query-migrate-parameters``)."""
+        return portal.run(self._aio.query_migration_parameters())
+
+    def set_migration_parameters(self, parameters: MigrateSetParameters) -> None:
+        """Change parameters (``migrate-set-parameters``), also in flight; the others stay.
+
+        ``max_bandwidth`` is in bytes a second, ``downtime_limit`` in milliseconds;
+        ``block_bitmap_mapping`` says which bitmaps of which nodes travel, with the capability
+        ``dirty-bitmaps``. Raises CommandError for a value out of range.
+        """
+        return portal.run(self._aio.set_migration_parameters(parameters))
+
+    def migrate(self, target: str | MigrationAddress) -> Migration:
+        """Start to migrate the guest to a QEMU that waits for it (``migrate``).
+
+        ``target`` is a URI in QEMU's words (``unix:PATH``, ``tcp:HOST:PORT``), or an address
+        as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
+        cannot be migrated; what goes wrong later is the migration's to tell.
+        """
+        return Migration._of(portal.run(self._aio.migrate(target)))
+
+    def migrate_incoming(
+        self,
+        source: str | MigrationAddress,
+        *,
+        exit_on_error: bool | None = None,
+    ) -> Migration:
+        """Wait for the guest at an address (``migrate-incoming``), as :meth:`migrate` has it.
+
+        For a VM that was launched with ``-incoming defer``. QEMU ends when that fails, unless
+        ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
+        or the VM is not waiting for a guest.
+        """
+        return Migration._of(portal.run(self._aio.migrate_incoming(source, exit_on_error=exit_on_error)))
+
+    def attach_migration(self) -> Migration:
+        """Return the migration of the VM, of either direction, that others have started.
+
+        It may be over, or still to come. Raises CommandError for one that goes out already
+        and whose events are not on (:meth:`set_migration_capabilities`).
+        """
+        return Migration._of(portal.run(self._aio.attach_migration()))
+
+    def wait_migration(
+        self,
+        run_state: RunState | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Wait until the VM's migration, in either direction, is completed.
+
+        Then also until the guest is in ``run_state``, which may come later. One that is
+        completed by now will do. ``timeout`` is in seconds. Raises as
+        :meth:`Migration.wait` and :meth:`attach_migration`.
+        """
+        return portal.run(self._aio.wait_migration(run_state, timeout=timeout))
+
+    def add_device(
+        self,
+        driver: str,
+        *,
+        id: str | None = None,
+        bus: str | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Plug a device (``device_add``); ``properties`` are the driver's, under QEMU's names.
+
+        Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
+        there is no such driver, bus or property.
+        """
+        return Device._of(portal.run(self._aio.add_device(driver, id=id, bus=bus, properties=properties)))
+
+    def device(self, id: str) -> Device:
+        """Return the object of a device that the guest has; QEMU is not asked."""
+        return Device._of(portal.call(lambda: self._aio.device(id)))
+
+    def query_devices(self) -> dict[str, str]:
+        """Return the driver of each device that has an id, by the id (``qom-list``)."""
+        return portal.run(self._aio.query_devices())
+
+    def query_virtio_driver(self, disk: VirtioDisk) -> str:
+        """Return the driver that this kind of machine has for it: ``virtio-scsi-pci``, ...
+
+        Asks for the types that the binary has (``qom-list-types``). Raises Unsupported when
+        there is none.
+        """
+        return portal.run(self._aio.query_virtio_driver(disk))
+
+    def plug(
+        self,
+        node: Node,
+        *,
+        device: VirtioDisk = "virtio-blk",
+        id: str | None = None,
+        bus: str | None = None,
+        serial: str | None = None,
+        share_rw: bool = False,
+        iothread: IoThread | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Give the guest a disk whose content is ``node`` (``device_add``).
+
+        It is read-only where the node is. With ``share_rw`` others may write to the node
+        too. A ``virtio-scsi`` disk comes on ``bus``, else on a controller that the guest has
+        (with that ``iothread``, if given), else on a new one, which stays. Raises as
+        :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
+        the bus has its own.
+        """
+        return Device._of(portal.run(self._aio.plug(node._aio, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._aio, properties=properties)))
+
     def __init__(
         self,
         *,
         program: Program = "qemu-system-x86_64",
-        args: Sequence[str] = (),
         machine: str | None = None,
         accelerator: Accelerator | None = None,
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        console: Console | None = None,
+        fds: Sequence[InheritedFd] = (),
+        drives: Sequence[Drive] = (),
+        devices: Sequence[DeviceAdd] = (),
+        incoming: str | None = None,
+        **options: Unpack[QemuOptions],
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
 
-        ``machine`` is QEMU's ``-machine``. Without an ``accelerator``, ``qtest`` is used
-        where the binary has it (no guest code runs then), else ``tcg``. The rest as
-        :class:`Qemu`.
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``. Without an
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
+        else ``tcg``. The rest as :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncVM(program=program, args=args, machine=machine, accelerator=accelerator, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, **options)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
-        Raises Unsupported when it lacks the one that was asked for, LaunchError.
+        Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
+        where the VM is attached to.
         """
         return portal.run(self._aio.query_accelerator())
+
+    @property
+    def console_socket(self) -> socket.socket:
+        """Our end of the guest's console, a blocking socket, until the VM is stopped.
+
+        Raises UsageError before the launch, and where the VM was described without one.
+        """
+        return self._aio.console_socket
+
+    def qtest(self, command: str, *, timeout: float = 10.0) -> str:
+        """Send a line to the qtest channel; return what follows ``OK`` in its reply.
+
+        Raises CommandError when it is refused, Unsupported where the VM runs on another
+        accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
+        """
+        return portal.run(self._aio.qtest(command, timeout=timeout))
+
+    def clock_step(self, nanoseconds: int | None = None) -> int:
+        """Advance the guest's clock (``clock_step``), to its next timer by default.
+
+        Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
+        """
+        return portal.run(self._aio.clock_step(nanoseconds))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout)))
 
 
 class Toolchain(Face):
@@ -2332,6 +3075,51 @@ class Backup(Face):
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
 
 
+class Disk(Face):
+    """A disk, by the node that its users are on: a guest's device, an export."""
+
+    @property
+    def _aio(self) -> AsyncDisk:
+        return cast("AsyncDisk", self._reach())
+
+    def __init__(self, qemu: Qemu, node: Node) -> None:
+        """Name a disk; QEMU is not asked."""
+
+        self._hold(portal.call(lambda: AsyncDisk(qemu._aio, node._aio)))
+
+    @property
+    def node(self) -> Node:
+        """The node that the users of the disk are on now."""
+        return Node._of(self._aio.node)
+
+    def move(self, target: Image, options: CreationOptions | None = None) -> Operation[None]:
+        """Start to mirror the disk into a new image, and to switch its users over.
+
+        The old node is removed; what backs it, if it was inside it, as well. The new image
+        holds all content and has its name from the start, because QEMU keeps names; when
+        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
+        CommandError, UsageError for an image that is there, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options))))
+
+    def commit(self, base: Node | None = None) -> Operation[None]:
+        """Start to write the active layer into its backing file, and to switch over to that.
+
+        With ``base``, into an image further down the chain. The layers above it are removed
+        from QEMU; their images stay, and are of no more use.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.commit(None if base is None else base._aio))))
+
+    def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none.
+
+        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
+        storage daemon does that for a client of its NBD server only: tell the ``server``
+        if there is one already.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
+
+
 class PointInTime(Face):
     """The content of a node at the moment that the block is entered; gone with the block.
 
@@ -2391,3 +3179,35 @@ class PointInTime(Face):
     def uri(self) -> NbdUri:
         """Where the content is read. Raises UsageError outside the block."""
         return self._aio.uri
+
+
+class StorageMigration(Face):
+    """The move of a VM's guest to another VM on this machine, with its disks and their bitmaps.
+
+    Each disk is mirrored over NBD until it is in step; then the guest moves, and while it
+    stands still the mirrors end. So it finds at the target what it left at the source.
+    Whatever fails before that is undone, and the guest goes on at the source.
+    """
+
+    @property
+    def _aio(self) -> AsyncStorageMigration:
+        return cast("AsyncStorageMigration", self._reach())
+
+    def __init__(self, source: VM, target: VM) -> None:
+        """Describe the move of no disk yet.
+
+        The ``target`` has been launched for it (``-incoming defer``), with the same devices.
+        """
+
+        self._hold(portal.call(lambda: AsyncStorageMigration(source._aio, target._aio)))
+
+    def add_disk(self, source: Node, target: Node) -> None:
+        """Add a disk: its node at the source, and an empty one of that size at the target."""
+        return portal.call(lambda: self._aio.add_disk(source._aio, target._aio))
+
+    def start(self) -> Operation[None]:
+        """Start to move; in the end the guest is in the state at the target that it had before.
+
+        Raises, when it is waited for, MigrationFailed, JobFailed, CommandError, ConnectionLost.
+        """
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.start())))

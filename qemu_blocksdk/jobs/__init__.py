@@ -1,5 +1,6 @@
-"""What is known of jobs without asking anybody: states, progress, results. No I/O."""
+"""What is known of jobs and migrations without asking: states, progress, results. No I/O."""
 
+from .migration_progress import MigrationProgress
 from .progress import JobProgress
 from .result import JobOutcome, JobResult
 from .state import ALLOWED, FOLLOWS, JobVerb, can_become
@@ -11,5 +12,6 @@ __all__ = [
     "JobProgress",
     "JobResult",
     "JobVerb",
+    "MigrationProgress",
     "can_become",
 ]

@@ -32,10 +32,10 @@ FOLLOWS: Mapping[JobStatus, frozenset[JobStatus]] = {
 """The statuses that may come next."""
 
 _AT_WORK: frozenset[JobStatus] = frozenset({"created", "running", "paused", "ready", "standby"})
-_ENDING: frozenset[JobStatus] = frozenset({"waiting", "pending"})
+_WAITING: frozenset[JobStatus] = frozenset({"waiting", "pending"})
 
 ALLOWED: Mapping[JobVerb, frozenset[JobStatus]] = {
-    "cancel": _AT_WORK | _ENDING,
+    "cancel": _AT_WORK | _WAITING,
     "pause": _AT_WORK,
     "resume": _AT_WORK,
     "set-speed": _AT_WORK,
@@ -51,6 +51,11 @@ PAUSED: frozenset[JobStatus] = frozenset({"paused", "standby"})
 
 OVER: frozenset[JobStatus] = frozenset({"concluded", "null"})
 """The statuses of a job whose outcome is fixed."""
+
+
+_ABORTING: frozenset[JobStatus] = frozenset({"aborting"})
+ENDING: frozenset[JobStatus] = OVER | _ABORTING
+"""The statuses of a job that does nothing more."""
 
 
 def can_become(status: JobStatus, later: JobStatus) -> bool:

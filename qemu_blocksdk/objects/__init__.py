@@ -2,17 +2,23 @@
 
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
+from .device import AsyncDevice
+from .devices import VirtioDisk
 from .emulator import Emulator
 from .export import AsyncExport, AsyncFileExport, AsyncUriExport, ExportOptions
 from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
+from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
+from .launch import Chardev, Console, Drive, InheritedFd, QemuOptions
+from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
+from .throttle_group import AsyncThrottleGroup
 from .toolchain import AsyncToolchain
 from .transaction import AsyncTransaction
 from .vm import Accelerator, AsyncVM
@@ -20,11 +26,14 @@ from .vm import Accelerator, AsyncVM
 __all__ = [
     "Accelerator",
     "AsyncBitmap",
+    "AsyncDevice",
     "AsyncExport",
     "AsyncExportServer",
     "AsyncFileExport",
     "AsyncImage",
+    "AsyncIoThread",
     "AsyncJob",
+    "AsyncMigration",
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
@@ -32,11 +41,19 @@ __all__ = [
     "AsyncQemu",
     "AsyncQemuIo",
     "AsyncStorageDaemon",
+    "AsyncThrottleGroup",
     "AsyncToolchain",
     "AsyncTransaction",
     "AsyncUriExport",
     "AsyncVM",
+    "Chardev",
+    "Console",
+    "Drive",
     "Emulator",
     "ExportOptions",
     "ExportServerOptions",
+    "InheritedFd",
+    "IoThreadParameters",
+    "QemuOptions",
+    "VirtioDisk",
 ]

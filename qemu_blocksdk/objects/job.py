@@ -9,7 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import (
@@ -21,7 +21,7 @@ from qemu_blocksdk.errors import (
     StateError,
 )
 from qemu_blocksdk.jobs import JobProgress, JobResult, JobVerb, can_become
-from qemu_blocksdk.jobs.state import OVER, PAUSED
+from qemu_blocksdk.jobs.state import ENDING, PAUSED
 from qemu_blocksdk.qmp import AsyncQmp, finish, portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
@@ -45,8 +45,13 @@ from qemu_blocksdk.wire import (
 from .live import subject
 from .watched_job import WatchedJob
 
+if TYPE_CHECKING:
+    from .node import AsyncNode
+    from .qemu import AsyncQemu
+
 _ids = itertools.count()
-_PATIENCE = 10.0
+# A job that is cancelled still waits for the requests that it has in flight.
+_PATIENCE = 30.0
 
 
 def new_job_id(kind: str) -> str:
@@ -66,7 +71,7 @@ class AsyncJob(WatchedJob, Resource):
     @classmethod
     async def start(
         cls,
-        qmp: AsyncQmp,
+        owner: AsyncNode | AsyncQemu,
         command: Command[None],
         *,
         job_id: str,
@@ -76,13 +81,20 @@ class AsyncJob(WatchedJob, Resource):
     ) -> Self:
         """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        The flags are those of every verb that starts a job. ``auto_finalize=False``: it waits,
-        ``pending``, for :meth:`finalize`; ``auto_dismiss=False``: it stays, ``concluded``,
-        until :meth:`dismiss`. Raises as :meth:`AsyncQmp.execute`; no job is left behind then.
+        Errors name the ``owner``. The flags are those of every verb that starts a job.
+        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
+        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
+        :meth:`AsyncQmp.execute`; no job is left behind then.
         """
-        self = cls(qmp, job_id, kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)
+        self = cls(
+            owner._connection(),
+            job_id,
+            kind,
+            auto_finalize=auto_finalize,
+            auto_dismiss=auto_dismiss,
+        )
         async with self._starting():
-            await qmp.execute(command)
+            await owner._execute(command)
         return self
 
     @contextlib.asynccontextmanager
@@ -143,8 +155,10 @@ class AsyncJob(WatchedJob, Resource):
             return self._result is not None
         if self._status == until or self._visits[until] > seen:
             return True
-        if can_become(self._status, until) or (self._status in OVER and self._result is None):
+        if can_become(self._status, until):
             return False
+        if self._result is None and self._status in ENDING:
+            return False  # how it ended is about to be known
         if not seen:
             if self._result is not None:
                 self._result.check()

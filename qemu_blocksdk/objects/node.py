@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.qmp import AsyncQmp
 from qemu_blocksdk.wire import (
@@ -12,9 +13,11 @@ from qemu_blocksdk.wire import (
     BlockdevOnError,
     MirrorSyncMode,
     QueryNamedBlockNodes,
+    XBlockdevSetIothread,
 )
 
 from .bitmap import AsyncBitmap
+from .iothread import AsyncIoThread
 from .job import AsyncJob, new_job_id
 from .live import Live
 
@@ -102,7 +105,73 @@ class AsyncNode(Live):
             on_target_error=on_target_error,
             auto_dismiss=False,
         )
-        return await AsyncJob.start(self._qmp, command, job_id=job_id, kind="backup")
+        return await AsyncJob.start(self, command, job_id=job_id, kind="backup")
+
+    async def query_child(self, name: str) -> AsyncNode:
+        """TEMPORARY."""
+        from qemu_blocksdk.graph import BlockGraph
+        from qemu_blocksdk.wire import XDebugQueryBlockGraph
+
+        g = BlockGraph.from_replies(
+            await self._execute(XDebugQueryBlockGraph()),
+            await self._execute(QueryNamedBlockNodes(flat=True)),
+        )
+        for e in g.edges:
+            if e.parent.name == self._name and e.name == name:
+                return AsyncNode(self._qmp, e.child.name)
+        raise GraphError(f"child {name!r} of {self._name!r}", found="none")
+
+    async def mirror(self, target: AsyncNode, *, sync: MirrorSyncMode = "full") -> AsyncJob:
+        """TEMPORARY."""
+        from qemu_blocksdk.wire import BlockdevMirror
+
+        job_id = new_job_id("mirror")
+        return await AsyncJob.start(
+            self,
+            BlockdevMirror(
+                job_id=job_id, device=self._name, target=target.name, sync=sync, auto_dismiss=False
+            ),
+            job_id=job_id,
+            kind="mirror",
+        )
+
+    async def commit(self, *, base: AsyncNode) -> AsyncJob:
+        """TEMPORARY."""
+        from qemu_blocksdk.wire import BlockCommit
+
+        job_id = new_job_id("commit")
+        return await AsyncJob.start(
+            self,
+            BlockCommit(job_id=job_id, device=self._name, base_node=base.name, auto_dismiss=False),
+            job_id=job_id,
+            kind="commit",
+        )
+
+    async def stream(self, *, auto_finalize: bool = True) -> AsyncJob:
+        """TEMPORARY."""
+        from qemu_blocksdk.wire import BlockStream
+
+        job_id = new_job_id("stream")
+        return await AsyncJob.start(
+            self,
+            BlockStream(
+                job_id=job_id, device=self._name, auto_dismiss=False, auto_finalize=auto_finalize
+            ),
+            job_id=job_id,
+            kind="stream",
+            auto_finalize=auto_finalize,
+        )
+
+    async def set_iothread(self, iothread: AsyncIoThread | None, *, force: bool = False) -> None:
+        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
+
+        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
+        then. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        not under a device, whose own thread counts.
+        """
+        name = NULL if iothread is None else iothread.id
+        command = XBlockdevSetIothread(node_name=self._name, iothread=name, force=force)
+        await self._execute(command)
 
     def __repr__(self) -> str:
         return f"<node {self._name!r}>"

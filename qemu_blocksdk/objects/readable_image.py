@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from qemu_blocksdk.codec import JsonValue, Secret, decode
+from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.creation import (
     CreationOptions,
@@ -30,7 +30,7 @@ from qemu_blocksdk.tools.results import (
 from qemu_blocksdk.tools.run import Completed, ask
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.untrusted import info as untrusted_info
-from qemu_blocksdk.tools.words import AioMode, CacheMode, doubled, flags
+from qemu_blocksdk.tools.words import AioMode, CacheMode, flags
 from qemu_blocksdk.wire import (
     SnapshotInfo,
 )

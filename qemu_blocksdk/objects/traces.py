@@ -73,6 +73,10 @@ class Traces:
         """Remove what is left at all paths, and the directory."""
         for path in (*self._sockets, *self._mounts):
             await self.remove(path)
+        self.remove_directory()
+
+    def remove_directory(self) -> None:
+        """Remove the directory. May be repeated."""
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None

@@ -7,16 +7,14 @@ backup that fails costs nothing: what changed is still marked, and at worst more
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from qemu_blocksdk.codec import NULL, evolved
 from qemu_blocksdk.errors import BlockSdkError, CommandError, UsageError
-from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.objects import (
     AsyncBitmap,
     AsyncImage,
@@ -34,6 +32,7 @@ from qemu_blocksdk.tools import ImageFormat
 from qemu_blocksdk.tools.beside import beside
 from qemu_blocksdk.wire import BlockdevOptions, Qcow2
 
+from .jobs import Tell, drive_all
 from .lent import lent_node
 
 _PATIENCE = 10.0
@@ -98,16 +97,16 @@ class AsyncBackup:
 
     # -- the three --------------------------------------------------------------------------
 
-    async def _full(self, tell: Callable[[float], None]) -> None:
+    async def _full(self, tell: Tell) -> None:
         async with self._rotation([self._name, f"{self._name}-full"]) as transaction:
             await self._copy(transaction, tell, bitmap=None)
 
-    async def _incremental(self, tell: Callable[[float], None]) -> None:
+    async def _incremental(self, tell: Tell) -> None:
         await self._assert_usable(self._name)
         async with self._rotation([self._name]) as transaction:
             await self._copy(transaction, tell, bitmap=self._name)
 
-    async def _differential(self, tell: Callable[[float], None]) -> None:
+    async def _differential(self, tell: Tell) -> None:
         await self._assert_usable(f"{self._name}-full")
         await self._copy(self._qemu.transaction(), tell, bitmap=f"{self._name}-full")
 
@@ -123,9 +122,7 @@ class AsyncBackup:
 
     # -- images -----------------------------------------------------------------------------
 
-    async def _copy(
-        self, transaction: AsyncTransaction, tell: Callable[[float], None], *, bitmap: str | None
-    ) -> None:
+    async def _copy(self, transaction: AsyncTransaction, tell: Tell, *, bitmap: str | None) -> None:
         """Start the backups in the transaction, and make images of them."""
         published: list[Path] = []
         try:
@@ -145,7 +142,7 @@ class AsyncBackup:
                             bitmap=disk.node.bitmap(bitmap),
                             bitmap_mode="never",
                         )
-                await _run(await transaction.commit(), tell)
+                await drive_all(await transaction.commit(), AsyncJob.run, tell)
         except BaseException:
             for path in published:
                 path.unlink()
@@ -209,23 +206,3 @@ async def _draft(disk: _Disk, path: Path, base: AsyncImage | None) -> BlockdevOp
     options = image.options(new_job_id("target"))
     # Whole clusters are copied, so nobody needs the base.
     return evolved(options, backing=NULL) if isinstance(options, Qcow2) else options
-
-
-async def _run(jobs: Sequence[AsyncJob], tell: Callable[[float], None]) -> None:
-    """Wait for all jobs; when one fails, or nobody waits any more, cancel the others."""
-    readings: dict[str, JobProgress] = {}
-
-    async def follow(job: AsyncJob) -> None:
-        async with job:
-            async for reading in job.progress():
-                readings[job.id] = reading
-                total = sum(each.total for each in readings.values())
-                if len(readings) == len(jobs) and total:
-                    tell(min(1.0, sum(each.current for each in readings.values()) / total))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(follow(job))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors

@@ -19,16 +19,17 @@ async def lent_node(qemu: AsyncQemu, options: BlockdevOptions) -> AsyncGenerator
         node = await qemu.add_node(options)
     except (asyncio.CancelledError, DeadlineExceeded):
         # Given up while it was on its way: it may be there.
-        await _delete(qemu.node(options.node_name or ""))
+        await given_back(qemu.node(options.node_name or ""))
         raise
     try:
         yield node
     except BaseException:
-        await _delete(node)
+        await given_back(node)
         raise
     await node.delete()
 
 
-async def _delete(node: AsyncNode) -> None:
+async def given_back(node: AsyncNode) -> None:
+    """Remove a node, if it is there and QEMU as well."""
     with contextlib.suppress(BlockSdkError):
         await finish(node.delete())

@@ -612,7 +612,7 @@ class SnapshotDelete(Command["None"]):
     devices: Sequence[str]
 
 
-class Migration(Event):
+class MigrationEvent(Event):
     """QMP event `MIGRATION`.
 
     Only in the system emulator.

@@ -62,7 +62,7 @@ def _start(
         auto_dismiss=False,
     )
     return Job.start(
-        daemon.qmp,
+        daemon,
         command,
         job_id=job_id,
         kind=kind,
@@ -132,7 +132,7 @@ def test_an_awaitable_job_awaits_what_it_calls_before_the_end() -> None:
                 auto_dismiss=False,
             )
             job = await AsyncJob.start(
-                daemon.qmp, command, job_id="job", kind="backup", auto_finalize=False
+                daemon, command, job_id="job", kind="backup", auto_finalize=False
             )
             asked: list[str] = []
 
@@ -160,7 +160,7 @@ def test_a_job_that_fails_at_once_is_still_a_job(daemon: StorageDaemon, tmp_path
     file = daemon.add_node(File(node_name="file", filename=str(path)))
     options = BlockdevCreateOptionsQcow2(file="file", size=1000)
     command = BlockdevCreate(job_id="create", options=options)
-    job = Job.start(daemon.qmp, command, job_id="create", kind="create")
+    job = Job.start(daemon, command, job_id="create", kind="create")
     with pytest.raises(JobFailed, match=r"create job 'create' failed: .*multiple of 512") as caught:
         job.run(timeout=10)
     assert caught.value.job_type == "create"
@@ -333,7 +333,7 @@ def test_several_wait_for_one_job_each_for_his_own() -> None:
             command = BlockdevMirror(
                 job_id="job", device="source", target="target", sync="full", auto_dismiss=False
             )
-            job = await AsyncJob.start(daemon.qmp, command, job_id="job", kind="mirror")
+            job = await AsyncJob.start(daemon, command, job_id="job", kind="mirror")
             waits = [
                 asyncio.create_task(job.wait(timeout=10)),
                 asyncio.create_task(job.wait(until="ready", timeout=10)),
@@ -371,7 +371,7 @@ def _failing(
         auto_dismiss=False,
         on_target_error=on_error,
     )
-    return Job.start(daemon.qmp, command, job_id="job", kind="backup")
+    return Job.start(daemon, command, job_id="job", kind="backup")
 
 
 def test_a_job_that_stops_on_an_error_goes_on_when_it_is_resumed(daemon: StorageDaemon) -> None:
@@ -447,7 +447,7 @@ def test_a_job_that_another_client_dismisses_first_has_its_outcome() -> None:
                     speed=speed,
                     auto_dismiss=True,  # QEMU itself is the other client
                 )
-                return await AsyncJob.start(daemon.qmp, command, job_id="job", kind="backup")
+                return await AsyncJob.start(daemon, command, job_id="job", kind="backup")
 
             done = await start(0)
             assert (await done.run(timeout=10)).outcome == "completed"
@@ -468,7 +468,7 @@ def test_the_words_of_a_failure_survive_a_thief(daemon: StorageDaemon) -> None:
         job_id="job", device="good", target="bad", sync="full", auto_dismiss=True
     )
     with pytest.raises(JobFailed, match="Input/output error"):
-        Job.start(daemon.qmp, command, job_id="job", kind="backup").wait(timeout=10)
+        Job.start(daemon, command, job_id="job", kind="backup").wait(timeout=10)
 
 
 def test_a_job_that_somebody_else_started_is_attached(daemon: StorageDaemon) -> None:

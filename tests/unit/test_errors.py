@@ -16,21 +16,40 @@ from qemu_blocksdk.errors import (
     GraphError,
     JobCancelled,
     JobFailed,
+    JobStopped,
     LaunchError,
+    MigrationCancelled,
+    MigrationFailed,
+    StateError,
     ToolError,
+    TransactionFailed,
+    UnplugRefused,
     Unsupported,
     UsageError,
 )
 
+_REFUSAL = CommandError("GenericError", "no", command="stop", arguments={"a": 1})
+
 ONE_OF_EACH: list[BlockSdkError] = [
     BlockSdkError("something"),
-    CommandError("GenericError", "no", command="stop", arguments={"a": 1}),
+    _REFUSAL,
+    TransactionFailed(_REFUSAL, [1], "action 1, blockdev-backup"),
     Unsupported("command 'x'", available_in=["system-10.0"]),
     ConnectionLost("gone", exit_status=-9, output="a\nb"),
     LaunchError("cannot", argv=["qemu", "-x"], exit_status=1, output="bad"),
     ToolError(["/usr/bin/qemu-img", "info"], exit_status=1, output="bad"),
     JobFailed("job0", error="No space left on device"),
     JobCancelled("job0"),
+    TransactionFailed(
+        CommandError("GenericError", "no 'b'", command="transaction", arguments={}),
+        [1],
+        "action 1: block-dirty-bitmap-clear",
+    ),
+    JobStopped("job0", operation="write"),
+    StateError("job 'a': completed", verb="pause"),
+    MigrationFailed(error="Broken pipe"),
+    MigrationCancelled(),
+    UnplugRefused("disk0"),
     GraphError("node 'a'", found="no nodes", path="/backing"),
     DeadlineExceeded("the reply", seconds=2.5),
     UsageError("no"),
@@ -53,6 +72,13 @@ def test_an_error_survives_copying_and_pickling(error: BlockSdkError) -> None:
 def test_an_error_is_one_line(error: BlockSdkError) -> None:
     assert str(error)
     assert "\n" not in str(error)
+
+
+def test_an_error_begins_with_the_object_that_it_is_about() -> None:
+    error = ConnectionLost("gone")
+    error.subject = "node 'a': blockdev-del"
+    for each in (error, pickle.loads(pickle.dumps(error))):
+        assert str(each) == "node 'a': blockdev-del: gone"
 
 
 def test_the_complaint_is_quoted_and_not_the_hint_after_it() -> None:

@@ -152,3 +152,11 @@ def test_every_public_async_class_has_a_face() -> None:
     generated = ast.parse(Path(generator.TARGET).read_text()).body
     faces = {f"Async{node.name}" for node in generated if isinstance(node, ast.ClassDef)}
     assert written == faces
+
+
+def test_a_class_method_makes_an_object_of_the_subclass() -> None:
+    child = 'from .node import AsyncNode\n\nclass AsyncLeaf(AsyncNode):\n    """A leaf."""\n'
+    text = generator.generate({"objects/node.py": NODE, "objects/leaf.py": child})
+    leaf = text.partition("class Leaf")[2]
+    assert "return cls._of(portal.run(AsyncLeaf.make(name)))" in leaf
+    assert "def query(" not in leaf

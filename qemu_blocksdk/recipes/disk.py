@@ -1,0 +1,137 @@
+"""A disk of a running QEMU: its data moved, its chain of images shortened, under its users."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.objects import (
+    AsyncExportServer,
+    AsyncImage,
+    AsyncJob,
+    AsyncNode,
+    AsyncOperation,
+    AsyncQemu,
+)
+from qemu_blocksdk.objects.job import new_job_id
+from qemu_blocksdk.objects.live import subject
+from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.tools import CreationOptions
+from qemu_blocksdk.tools.nbd_flush import nbd_flush
+from qemu_blocksdk.wire import HumanMonitorCommand
+
+from .jobs import Tell, drive_all
+from .lent import given_back
+
+_PATIENCE = 60.0
+
+
+class AsyncDisk:
+    """A disk, by the node that its users are on: a guest's device, an export."""
+
+    def __init__(self, qemu: AsyncQemu, node: AsyncNode) -> None:
+        """Name a disk; QEMU is not asked."""
+        self._qemu = qemu
+        self._node = node
+        self._switching: AsyncJob | None = None
+
+    @property
+    def node(self) -> AsyncNode:
+        """The node that the users of the disk are on now."""
+        return self._node
+
+    def move(
+        self, target: AsyncImage, options: CreationOptions | None = None
+    ) -> AsyncOperation[None]:
+        """Start to mirror the disk into a new image, and to switch its users over.
+
+        The old node is removed; what backs it, if it was inside it, as well. The new image
+        holds all content and has its name from the start, because QEMU keeps names; when
+        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
+        CommandError, UsageError for an image that is there, ConnectionLost.
+        """
+        return AsyncOperation(
+            f"the move of {subject(self)}", lambda tell: self._move(target, options, tell)
+        )
+
+    def commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
+        """Start to write the active layer into its backing file, and to switch over to that.
+
+        With ``base``, into an image further down the chain. The layers above it are removed
+        from QEMU; their images stay, and are of no more use.
+        """
+        return AsyncOperation(
+            f"the commit of {subject(self)}", lambda tell: self._commit(base, tell)
+        )
+
+    def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
+        """Start to copy what the backing files hold into the active layer, which then has none.
+
+        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
+        storage daemon does that for a client of its NBD server only: tell the ``server``
+        if there is one already.
+        """
+        return AsyncOperation(
+            f"the flattening of {subject(self)}", lambda tell: self._flatten(server, tell)
+        )
+
+    def __repr__(self) -> str:
+        return f"<disk {self._node.name!r}>"
+
+    # -- how ------------------------------------------------------------------------------
+
+    async def _move(self, target: AsyncImage, options: CreationOptions | None, tell: Tell) -> None:
+        info = await self._node.query_info()
+        await target.create(info.image.virtual_size, options)
+        new: AsyncNode | None = None
+        job: AsyncJob | None = None
+        try:
+            new = await self._qemu.add_node(target.options(new_job_id("disk")))
+            job = await self._node.mirror(new, sync="full")
+            await self._switch(job, new, tell)
+        except BaseException:
+            # What the users may be on is not removed.
+            if job is None or not self._may_have_switched(job):
+                if new is not None:
+                    await finish(given_back(new))
+                target.path.unlink()
+            raise
+
+    async def _commit(self, base: AsyncNode | None, tell: Tell) -> None:
+        below = base or await self._node.query_child("backing")
+        await self._switch(await self._node.commit(base=below), below, tell)
+
+    async def _flatten(self, server: AsyncExportServer | None, tell: Tell) -> None:
+        # QEMU 7.2 and 10.0: the new header is in the file before the tables that it needs are.
+        job = await self._node.stream(auto_finalize=False)
+        await drive_all([job], lambda job: job.run(pre_finalize=lambda: self._flush(server)), tell)
+
+    async def _flush(self, server: AsyncExportServer | None) -> None:
+        try:
+            command = HumanMonitorCommand(command_line=f"qemu-io {self._node.name} flush")
+            await self._qemu.qmp.execute(command)
+        except Unsupported:
+            async with AsyncExitStack() as stack:
+                if server is None:
+                    server = await self._qemu.start_nbd_server()
+                    await stack.enter_async_context(server)
+                export = await server.export(self._node, name=new_job_id("flush"))
+                await stack.enter_async_context(export)
+                await nbd_flush(export.uri)
+
+    async def _switch(self, job: AsyncJob, new: AsyncNode, tell: Tell) -> None:
+        """Bring a job to where it is ready, and then the users to the other node."""
+        await drive_all([job], lambda job: job.wait(until="ready"), tell)
+        self._switching = job
+        await finish(self._switch_over(job, new))
+
+    async def _switch_over(self, job: AsyncJob, new: AsyncNode) -> None:
+        await job.run(timeout=_PATIENCE)
+        old, self._node = self._node, new
+        await old.delete()
+
+    def _may_have_switched(self, job: AsyncJob) -> bool:
+        """Whether the job completed, or was told to when QEMU was lost."""
+        if job.result is None:
+            return self._switching is job
+        return job.result.outcome == "completed"

@@ -1,0 +1,48 @@
+"""Jobs of a recipe: waited for together, cancelled together, their progress told as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+
+from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.jobs import JobProgress
+from qemu_blocksdk.objects import AsyncJob
+
+Tell = Callable[[float], None]
+Drive = Callable[[AsyncJob], Coroutine[object, None, object]]
+
+
+async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
+    """Bring all jobs to where ``drive`` brings one; when one fails, or is given up, cancel all.
+
+    Jobs that are not over stay, unless it raises.
+    """
+    readings: dict[str, JobProgress] = {}
+
+    async def report(job: AsyncJob) -> None:
+        async for reading in job.progress():
+            readings[job.id] = reading
+            total = sum(each.total for each in readings.values())
+            if len(readings) == len(jobs) and total:
+                tell(min(1.0, sum(each.current for each in readings.values()) / total))
+
+    reports = [asyncio.create_task(report(job)) for job in jobs]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(drive(job))
+    except BaseException as error:
+        for job in jobs:
+            await job._unwind()
+        first: BaseException | None = getattr(error, "exceptions", (None,))[0]
+        if first is not None:
+            raise first from error
+        raise
+    finally:
+        for task in reports:
+            task.cancel()
+        for outcome in await asyncio.gather(*reports, return_exceptions=True):
+            # What became of the job, its driver has said.
+            if isinstance(outcome, Exception) and not isinstance(outcome, BlockSdkError):
+                raise outcome
