@@ -149,6 +149,20 @@ class TestMounted:
             else:
                 _end(daemon, way)
 
+    def test_the_mount_of_one_that_is_attached_to_goes_when_that_is_killed(
+        self, make_image: MakeImage, file: Path, disk: Node, tmp_path: Path
+    ) -> None:
+        disk.delete()
+        with (
+            StorageDaemon(monitors=[tmp_path / "qmp"]) as owner,
+            StorageDaemon.attach(tmp_path / "qmp") as attached,
+        ):
+            with attached.export_fuse(attached.add_node(_options(make_image)), mountpoint=file):
+                os.kill(owner.process.pid, signal.SIGKILL)
+                owner.process.wait(timeout=5)
+                assert _is_mounted(file)
+            assert not _is_mounted(file)
+
     def test_a_mount_of_another_qemu_in_its_place_stays(
         self, daemon: StorageDaemon, disk: Node, make_image: MakeImage, file: Path
     ) -> None:
