@@ -3109,9 +3109,8 @@ class Disk(Face):
     def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
         """Start to copy what the backing files hold into the active layer, which then has none.
 
-        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
-        storage daemon does that for a client of its NBD server only: tell the ``server``
-        if there is one already.
+        Before it is cut off from them, what QEMU holds in memory of the layer is written, for
+        a client of its NBD server: tell the ``server`` if there is one already.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
 
