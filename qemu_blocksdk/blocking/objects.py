@@ -2010,6 +2010,18 @@ class Qemu(Face):
         """The QMP connection. Raises UsageError before the launch."""
         return Qmp._of(self._aio.qmp)
 
+    def add_object(self, options: ObjectOptions) -> None:
+        """Add any object of QEMU's object model (``object-add``).
+
+        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
+        it does not have.
+        """
+        return portal.run(self._aio.add_object(options))
+
+    def delete_object(self, id: str) -> None:
+        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
+        return portal.run(self._aio.delete_object(id))
+
     def add_throttle_group(
         self,
         id: str,
@@ -2116,18 +2128,6 @@ class Qemu(Face):
     def query_exports(self) -> list[Export]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
         return [Export._of(item) for item in portal.run(self._aio.query_exports())]
-
-    def add_object(self, options: ObjectOptions) -> None:
-        """Add an object of QEMU's object model (``object-add``).
-
-        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
-        it does not have.
-        """
-        return portal.run(self._aio.add_object(options))
-
-    def delete_object(self, id: str) -> None:
-        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
-        return portal.run(self._aio.delete_object(id))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
