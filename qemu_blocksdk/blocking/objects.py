@@ -1260,8 +1260,9 @@ class Export(Face):
     def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
         """Remove the export (``block-export-del``) and wait until it is gone.
 
-        ``safe`` refuses, with a CommandError, while a client is connected; ``hard``
-        disconnects it. QEMU does not count who has a file open, which then is none any more.
+        ``safe`` refuses, with a CommandError, while an NBD client is connected; ``hard``
+        disconnects it. QEMU does not count clients of other kinds: they lose the export either
+        way.
         Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
         """
         return portal.run(self._aio.delete(mode=mode, timeout=timeout))
@@ -1354,16 +1355,18 @@ class ExportServer(Face):
         ``allocation_depth`` the context ``qemu:allocation-depth``; a bitmap that is a name is
         looked for in the node and its backing chain. Without an ``id`` QEMU gets a new one. The
         rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError for a name
-        or id that is taken, a bitmap that is missing or disabled against ``writable``.
+        or id that is taken, for a bitmap that is missing or busy, and for one, given as a name,
+        that records while the export is not ``writable`` and the node is.
         """
         return UriExport._of(portal.run(self._aio.export(node._aio, name=name, description=description, bitmaps=[item._aio if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
 
-    def stop(self) -> None:
+    def stop(self, *, timeout: float = 10.0) -> None:
         """Stop the server and end its connections and exports (``nbd-server-stop``).
 
-        Raises StateError when that was done, CommandError when somebody else has done it.
+        ``timeout`` is in seconds. Raises StateError when that was done, CommandError when
+        somebody else has done it, DeadlineExceeded.
         """
-        return portal.run(self._aio.stop())
+        return portal.run(self._aio.stop(timeout=timeout))
 
 
 class Operation(Face, Generic[T_co]):
@@ -2078,10 +2081,11 @@ class Qemu(Face):
     ) -> FileExport:
         """Mount a node as a raw image over a regular file (``block-export-add``, FUSE).
 
-        Writes beyond its end enlarge the node where it is ``growable`` (False). Other users may
-        open it with ``allow_other`` (``auto``: where the system lets them). The rest is in
-        :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError when there is no such
-        file, an export is mounted there or the machine does not let QEMU mount; Unsupported.
+        Writes beyond its end enlarge the node, to a multiple of 512 bytes, where it is
+        ``growable`` (False). Other users may open it with ``allow_other`` (``auto``: where the
+        system lets them). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
+        CommandError when there is no such file, an export is mounted there or the machine does
+        not let QEMU mount; Unsupported.
         """
         return FileExport._of(portal.run(self._aio.export_fuse(node._aio, mountpoint=mountpoint, growable=growable, allow_other=allow_other, id=id, **options)))
 

@@ -29,6 +29,8 @@ class AsyncNode:
 
     async def children(self) -> list[AsyncNode]: ...
 
+    async def adopt(self, nodes: Sequence[AsyncNode | str] = ()) -> None: ...
+
     async def parent(self) -> AsyncNode | None: ...
 
     def plain(self) -> int: ...
@@ -98,6 +100,13 @@ def test_lists_and_absent_results_are_wrapped() -> None:
     )
     assert found["parent"] == (
         "return None if (found := portal.run(self._aio.parent())) is None else Node._of(found)"
+    )
+
+
+def test_what_is_no_face_in_a_sequence_is_passed_as_it_is() -> None:
+    assert methods(NODE, "Node")["adopt"] == (
+        "return portal.run(self._aio.adopt("
+        "[item._aio if isinstance(item, Node) else item for item in nodes]))"
     )
 
 
