@@ -9,7 +9,7 @@ def blocking(daemon: StorageDaemon, server: ExportServer, node: Node) -> None:
     daemon.export_fuse(node, mountpoint="disk").uri  # error: "FileExport" has no attribute "uri"
     daemon.query_exports()[0].uri  # error: "Export" has no attribute "uri"
     daemon.export_fuse(node)  # error: Missing named argument "mountpoint" for "export_fuse" of "Qemu"
-    daemon.export_fuse(node, mountpoint="disk", allow_other=True)  # error: Argument "allow_other" to "export_fuse" of "Qemu" has incompatible type "bool"
+    daemon.export_fuse(node, mountpoint="disk", allow_other=True)  # error: Argument "allow_other" to "export_fuse" of "Qemu" has incompatible type
     server.export(node, name="disk", read_only=True)  # error: Unexpected keyword argument "read_only" for "export" of "ExportServer"
     server.export(node, bitmaps=[1])  # error: List item 0 has incompatible type "int"; expected "Bitmap | BlockDirtyBitmap | str"
     server.export("disk")  # error: Argument 1 to "export" of "ExportServer" has incompatible type "str"; expected "Node"
