@@ -2013,6 +2013,18 @@ class Qemu(Face):
         """The QMP connection. Raises UsageError before the launch."""
         return Qmp._of(self._aio.qmp)
 
+    def add_object(self, options: ObjectOptions) -> None:
+        """Add any object of QEMU's object model (``object-add``).
+
+        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
+        it does not have.
+        """
+        return portal.run(self._aio.add_object(options))
+
+    def delete_object(self, id: str) -> None:
+        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
+        return portal.run(self._aio.delete_object(id))
+
     def add_throttle_group(
         self,
         id: str,
@@ -2120,18 +2132,6 @@ class Qemu(Face):
     def query_exports(self) -> list[Export]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
         return [Export._of(item) for item in portal.run(self._aio.query_exports())]
-
-    def add_object(self, options: ObjectOptions) -> None:
-        """Add an object of QEMU's object model (``object-add``).
-
-        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
-        it does not have.
-        """
-        return portal.run(self._aio.add_object(options))
-
-    def delete_object(self, id: str) -> None:
-        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
-        return portal.run(self._aio.delete_object(id))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
@@ -3113,9 +3113,8 @@ class Disk(Face):
     def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
         """Start to copy what the backing files hold into the active layer, which then has none.
 
-        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
-        storage daemon does that for a client of its NBD server only: tell the ``server``
-        if there is one already.
+        Before it is cut off from them, what QEMU holds in memory of the layer is written, for
+        a client of its NBD server: tell the ``server`` if there is one already.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
 

@@ -12,9 +12,6 @@ from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
-    ObjectAdd,
-    ObjectDel,
-    ObjectOptions,
     QueryJobs,
     QueryNamedBlockNodes,
     XDebugQueryBlockGraph,
@@ -46,22 +43,6 @@ class AsyncQemu(Exporting, UserObjects, Life):
             self._traces.remove_directory()  # what is elsewhere is in use still
         else:
             await self._traces.remove_all()
-
-    # -- objects ------------------------------------------------------------------------
-
-    async def add_object(self, options: ObjectOptions) -> None:
-        """Add an object of QEMU's object model (``object-add``).
-
-        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
-        it does not have.
-        """
-        if not isinstance(cast("object", options), Struct):
-            raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.wire")
-        await self._execute(ObjectAdd(options=options))
-
-    async def delete_object(self, id: str) -> None:
-        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
-        await self._execute(ObjectDel(id=id))
 
     async def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
