@@ -11,6 +11,6 @@ def blocking(daemon: StorageDaemon, server: ExportServer, node: Node) -> None:
     daemon.export_fuse(node)  # error: Missing named argument "mountpoint" for "export_fuse" of "Qemu"
     daemon.export_fuse(node, mountpoint="disk", allow_other=True)  # error: Argument "allow_other" to "export_fuse" of "Qemu" has incompatible type
     server.export(node, name="disk", read_only=True)  # error: Unexpected keyword argument "read_only" for "export" of "ExportServer"
-    server.export(node, bitmaps=[1])  # error: List item 0 has incompatible type "int"; expected "Bitmap | BlockDirtyBitmap | str"
+    server.export(node, bitmaps=[1])  # error: List item 0 has incompatible type "int"; expected "Bitmap |
     server.export("disk")  # error: Argument 1 to "export" of "ExportServer" has incompatible type "str"; expected "Node"
     daemon.start_nbd_server(tls_authz=ObjectOptionsSecret(id="s"))  # error: Argument "tls_authz" to "start_nbd_server" of "Qemu" has incompatible type "ObjectOptionsSecret"
