@@ -17,6 +17,7 @@ from qemu_blocksdk.tools.creation import (
     is_encrypted,
     options_of,
 )
+from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.probe import ImageProbe, probe
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.results import (
@@ -307,10 +308,12 @@ async def _measure(
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
     created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
-    done = await ask(
-        [*programs.qemu_img, "measure"],
-        ["-O", wanted.format, *created, *words],
-        timeout=timeout,
-        secrets={**secrets, OTHER_KEY: _MEASURED},
+    done = await luks_at_last(
+        lambda: ask(
+            [*programs.qemu_img, "measure"],
+            ["-O", wanted.format, *created, *words],
+            timeout=timeout,
+            secrets={**secrets, OTHER_KEY: _MEASURED},
+        )
     )
     return decode(BlockMeasureInfo, done.json_object())
