@@ -18,6 +18,7 @@ from qemu_blocksdk.objects.migration import AsyncMigration
 from qemu_blocksdk.objects.nbd_daemon import AsyncNbdDaemon
 from qemu_blocksdk.objects.nbd_server import AsyncNbdServer
 from qemu_blocksdk.objects.node import AsyncNode
+from qemu_blocksdk.objects.node_io import AsyncNodeIo
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self, Unpack
 
     from qemu_blocksdk.codec import Command, JsonValue, Secret
-    from qemu_blocksdk.graph import BlockGraph
+    from qemu_blocksdk.graph import BlockGraph, Edge
     from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
     from qemu_blocksdk.objects.devices import VirtioDisk
     from qemu_blocksdk.objects.emulator import Emulator
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     )
     from qemu_blocksdk.objects.monitor import Descriptor
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
+    from qemu_blocksdk.objects.node_info import NodeEvent
+    from qemu_blocksdk.objects.node_jobs import JobOptions
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
@@ -95,9 +98,12 @@ if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
         ActionCompletionMode,
         AddfdInfo,
+        BackupPerf,
         BitmapSyncMode,
         BlkdebugEvent,
         BlockdevAioOptions,
+        BlockdevAmendOptions,
+        BlockdevCreateOptions,
         BlockdevDiscardOptions,
         BlockDeviceInfo,
         BlockDeviceStats,
@@ -110,6 +116,8 @@ if TYPE_CHECKING:
         BlockExportType,
         BlockInfo,
         BlockJobError,
+        BlockStats,
+        BlockWriteThreshold,
         DeviceAdd,
         FdsetInfo,
         FuseExportAllowOther,
@@ -157,6 +165,7 @@ __all__ = [
     "NbdDaemon",
     "NbdServer",
     "Node",
+    "NodeIo",
     "Operation",
     "PointInTime",
     "Process",
@@ -440,13 +449,17 @@ class Process(Face):
         """
         return portal.run(self._aio.kill())
 
-    def output(self) -> str:
-        """Return what went to the log so far, less secrets."""
-        return portal.call(lambda: self._aio.output())
+    def output(self, *, start: int = 0) -> str:
+        """Return what went to the log so far, from byte ``start`` on, less secrets."""
+        return portal.call(lambda: self._aio.output(start=start))
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
         return portal.call(lambda: self._aio.output_tail())
+
+    def output_size(self) -> int:
+        """Return how many bytes the log has."""
+        return portal.call(lambda: self._aio.output_size())
 
 
 class Job(Face):
@@ -692,6 +705,23 @@ class Device(Face):
         Raises as :meth:`query_block`.
         """
         return portal.run(self._aio.query_stats())
+
+    def set_latency_histogram(
+        self,
+        boundaries: Sequence[int] | None = None,
+        *,
+        boundaries_read: Sequence[int] | None = None,
+        boundaries_write: Sequence[int] | None = None,
+        boundaries_flush: Sequence[int] | None = None,
+        boundaries_zap: Sequence[int] | None = None,
+    ) -> None:
+        """Count the disk's requests by how long they take (``block-latency-histogram-set``).
+
+        ``boundaries``, rising and in nanoseconds, are for all kinds of requests that have none
+        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1); with none at all,
+        no more is counted. :meth:`query_stats` has the counts, which begin anew.
+        """
+        return portal.run(self._aio.set_latency_histogram(boundaries, boundaries_read=boundaries_read, boundaries_write=boundaries_write, boundaries_flush=boundaries_flush, boundaries_zap=boundaries_zap))
 
     def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
         """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
@@ -1008,6 +1038,112 @@ class Bitmap(Face):
         return portal.run(self._aio.merge([item._aio for item in sources]))
 
 
+class NodeIo(Face):
+    """Requests to a node through the monitor, without a guest or an export.
+
+    They go past what uses the node, under the same permissions. Offsets and lengths are in
+    bytes. Raises ToolError with qemu-io's words, UsageError for what cannot be right,
+    Unsupported for a storage daemon and for a VM that somebody else started.
+    """
+
+    @property
+    def _aio(self) -> AsyncNodeIo:
+        return cast("AsyncNodeIo", self._reach())
+
+    def read(
+        self,
+        offset: int,
+        length: int,
+        *,
+        pattern: int | None = None,
+        pattern_offset: int | None = None,
+        pattern_length: int | None = None,
+        vmstate: bool = False,
+    ) -> IoResult:
+        """Read, and tell whether every byte is the ``pattern`` (0 to 255).
+
+        The pattern is looked for in ``pattern_length`` bytes from ``pattern_offset`` of what
+        was read; ``vmstate`` reads the part of the image where a snapshot keeps the machine.
+        """
+        return portal.run(self._aio.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
+
+    def read_data(self, offset: int, length: int, *, vmstate: bool = False) -> bytes:
+        """Read, and return the bytes (``read -v``)."""
+        return portal.run(self._aio.read_data(offset, length, vmstate=vmstate))
+
+    def assert_pattern(self, offset: int, length: int, *, pattern: int) -> None:
+        """Read, and raise AssertionError when a byte is not the ``pattern``."""
+        return portal.run(self._aio.assert_pattern(offset, length, pattern=pattern))
+
+    def readv(self, offset: int, *lengths: int, pattern: int | None = None) -> IoResult:
+        """Read into a buffer of each length; the rest as :meth:`read`."""
+        return portal.run(self._aio.readv(offset, *lengths, pattern=pattern))
+
+    def write(
+        self,
+        offset: int,
+        length: int,
+        *,
+        pattern: int | None = None,
+        source_file: str | os.PathLike[str] | None = None,
+        fua: bool = False,
+        compressed: bool = False,
+        vmstate: bool = False,
+    ) -> IoResult:
+        """Write a ``pattern`` (0 to 255, by default 0xCD) or what a file has.
+
+        A ``source_file`` that is shorter is repeated; its path cannot hold a space.
+        ``fua`` has it written to disk at once; ``vmstate`` as for :meth:`read`.
+        """
+        return portal.run(self._aio.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
+
+    def writev(
+        self,
+        offset: int,
+        *lengths: int,
+        pattern: int | None = None,
+        fua: bool = False,
+    ) -> IoResult:
+        """Write from a buffer of each length; the rest as :meth:`write`."""
+        return portal.run(self._aio.writev(offset, *lengths, pattern=pattern, fua=fua))
+
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        *,
+        unmap: bool = False,
+        no_fallback: bool = False,
+        fua: bool = False,
+    ) -> IoResult:
+        """Write zeroes without sending them (``write -z``).
+
+        With ``unmap`` the space may be given back; with ``no_fallback`` it fails where it
+        would not be faster than to write them.
+        """
+        return portal.run(self._aio.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
+
+    def discard(self, offset: int, length: int) -> IoResult:
+        """Tell that the content is not needed any more; an image may ignore that."""
+        return portal.run(self._aio.discard(offset, length))
+
+    def flush(self) -> None:
+        """Have everything written to disk. qemu-io does not say when that fails."""
+        return portal.run(self._aio.flush())
+
+    def map(self) -> tuple[IoExtent, ...]:
+        """Return which parts the image itself has allocated, from its start to its end."""
+        return portal.run(self._aio.map())
+
+    def alloc(self, offset: int, length: int = 512) -> int:
+        """Return how many of the bytes the image itself has allocated; none are past its end."""
+        return portal.run(self._aio.alloc(offset, length))
+
+    def length(self) -> int:
+        """Return the length in bytes."""
+        return portal.run(self._aio.length())
+
+
 class Node(Face):
     """A node of the block graph, by its name."""
 
@@ -1023,14 +1159,245 @@ class Node(Face):
     def query_info(self) -> BlockDeviceInfo:
         """Return what QEMU knows of the node (``query-named-block-nodes``).
 
-        Raises GraphError when there is no such node.
+        Raises GraphError when there is no such node, as all that ask for it do.
         """
         return portal.run(self._aio.query_info())
+
+    def query_stats(self) -> BlockStats:
+        """Return statistics of the node (``query-blockstats``).
+
+        Of a node, QEMU counts little more than ``wr_highest_offset``, in bytes; requests are
+        counted for the guest's devices, see :meth:`Device.query_stats`.
+        """
+        return portal.run(self._aio.query_stats())
+
+    def query_children(self) -> list[Edge]:
+        """Return the edges to the nodes that this one uses (``x-debug-query-block-graph``)."""
+        return portal.run(self._aio.query_children())
+
+    def query_parents(self) -> list[Edge]:
+        """Return the edges from what uses the node: nodes, devices, exports, jobs."""
+        return portal.run(self._aio.query_parents())
+
+    def query_child(self, name: str) -> Node:
+        """Return the node that this one uses under a name (``file``, ``backing``, ...)."""
+        return Node._of(portal.run(self._aio.query_child(name)))
+
+    def events(self) -> EventStream[NodeEvent]:
+        """Subscribe to what QEMU tells of the node from now on.
+
+        BLOCK_IO_ERROR (of a guest's device on it), BLOCK_IMAGE_CORRUPTED,
+        BLOCK_WRITE_THRESHOLD, and of a quorum QUORUM_FAILURE; QUORUM_REPORT_BAD is told of
+        its child.
+        """
+        return cast("EventStream[NodeEvent]", EventStream._of(portal.call(lambda: self._aio.events())))
+
+    def set_write_threshold(
+        self,
+        threshold: int,
+        *,
+        timeout: float | None = None,
+    ) -> EventStream[BlockWriteThreshold]:
+        """Have QEMU tell when a write ends beyond an offset (``block-set-write-threshold``).
+
+        Returns the stream in which that is told, once: the threshold, in bytes, is off then,
+        as it is with 0. Useful on the file below an image that grows.
+        """
+        return cast("EventStream[BlockWriteThreshold]", EventStream._of(portal.run(self._aio.set_write_threshold(threshold, timeout=timeout))))
+
+    def add_child(self, child: Node) -> None:
+        """Add a child to a quorum (``x-blockdev-change``).
+
+        Raises CommandError for a node that takes none, or a child that is used already.
+        """
+        return portal.run(self._aio.add_child(child._aio))
+
+    def remove_child(self, name: str) -> None:
+        """Take the child of that name (``children.1``) from a quorum (``x-blockdev-change``).
+
+        Raises CommandError when there is none, or the quorum would be below its threshold.
+        """
+        return portal.run(self._aio.remove_child(name))
+
+    def reopen(self, options: BlockdevOptions) -> None:
+        """Open the node with other options (``blockdev-reopen``).
+
+        They replace all that it had, so tell them whole. A child that was defined inside them
+        is told inside again, any other by its node name. Raises UsageError for the options of
+        another node, CommandError for what cannot be changed; nothing has changed then.
+        """
+        return portal.run(self._aio.reopen(options))
+
+    def resize(self, size: int | str) -> None:
+        """Make the node ``size`` bytes long (``block_resize``); text is as in ``"64M"``.
+
+        What lies beyond a smaller size is lost. Raises CommandError when the node is read-only
+        or its driver cannot.
+        """
+        return portal.run(self._aio.resize(size))
+
+    def set_active(self, active: bool) -> None:
+        """Let go of an inactive node's image, or take it back (``blockdev-set-active``).
+
+        For a migration over shared storage. From QEMU 10.0, else Unsupported.
+        """
+        return portal.run(self._aio.set_active(active))
+
+    def change_backing_file(
+        self,
+        backing_file: str | os.PathLike[str],
+        *,
+        root: Node | None = None,
+    ) -> None:
+        """Write another name of the backing file into the image (``change-backing-file``).
+
+        What is open stays as it is. ``root`` is the node at the top of the chain, where that is
+        not this one.
+        """
+        return portal.run(self._aio.change_backing_file(backing_file, root=None if root is None else root._aio))
+
+    def snapshot(self, overlay: Node) -> None:
+        """Put an overlay, which has no backing node yet, on the node (``blockdev-snapshot``).
+
+        The node's users are on the overlay then. Raises CommandError when it has one already.
+        """
+        return portal.run(self._aio.snapshot(overlay._aio))
+
+    def snapshot_sync(
+        self,
+        snapshot_file: str | os.PathLike[str],
+        *,
+        snapshot_node_name: str | None = None,
+        format: str = "qcow2",
+        mode: NewImageMode | None = None,
+    ) -> Node:
+        """Put an overlay in a file that QEMU makes on the node (``blockdev-snapshot-sync``).
+
+        An image that is there is replaced, or used with ``mode="existing"``. Returns the
+        overlay, which goes with its last user. Raises GraphError when the node has no user.
+        """
+        return Node._of(portal.run(self._aio.snapshot_sync(snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode)))
+
+    def snapshot_internal(self, name: str) -> None:
+        """Make a snapshot inside the image (``blockdev-snapshot-internal-sync``).
+
+        :meth:`query_info` lists them. Raises CommandError for a name that is taken, a node that
+        has other nodes over it, and a format without snapshots.
+        """
+        return portal.run(self._aio.snapshot_internal(name))
+
+    def delete_internal_snapshot(
+        self,
+        name: str | None = None,
+        *,
+        id: str | None = None,
+    ) -> SnapshotInfo:
+        """Delete a snapshot inside the image (``blockdev-snapshot-delete-internal-sync``).
+
+        By its name, its id, or both; returns what it was. Raises CommandError when there is
+        none such.
+        """
+        return portal.run(self._aio.delete_internal_snapshot(name, id=id))
+
+    def backup(
+        self,
+        target: Node,
+        *,
+        sync: MirrorSyncMode = "full",
+        bitmap: Bitmap | None = None,
+        bitmap_mode: BitmapSyncMode | None = None,
+        compress: bool | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        discard_source: bool | None = None,
+        x_perf: BackupPerf | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+
+        With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a ``bitmap_mode``),
+        only what it marks. The target has to be as large as the node. ``discard_source``, from
+        QEMU 9.1, is for a node that keeps old data for somebody else.
+        """
+        return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, discard_source=discard_source, x_perf=x_perf, **job)))
+
+    def mirror(
+        self,
+        target: Node,
+        *,
+        sync: MirrorSyncMode = "full",
+        replaces: Node | None = None,
+        granularity: int | None = None,
+        buf_size: int | None = None,
+        copy_mode: MirrorCopyMode | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start to copy the node, and all that is written to it, to ``target``.
+
+        When the job is ready the two are the same; completed, it puts the target in the place
+        of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
+        and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
+        does not see what comes past the job's filter.
+        """
+        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync, replaces=None if replaces is None else replaces._aio, granularity=granularity, buf_size=buf_size, copy_mode=copy_mode, on_source_error=on_source_error, on_target_error=on_target_error, **job)))
+
+    def commit(
+        self,
+        *,
+        top: Node | None = None,
+        base: Node | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start to write what the layers from ``top`` down hold into ``base`` (``block-commit``).
+
+        By default from this node, the active layer, to the lowest. Of the active layer the job
+        becomes ready, and completed puts the base in the node's place. Of others the base goes
+        in the place of ``top``, under the layer above, into which ``backing_file`` is written
+        as its name.
+        """
+        return Job._of(portal.run(self._aio.commit(top=None if top is None else top._aio, base=None if base is None else base._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
+
+    def stream(
+        self,
+        *,
+        base: Node | None = None,
+        bottom: Node | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start to copy what the layers below hold into the node (``block-stream``).
+
+        Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
+        default of all. ``backing_file`` is written into the image as the name of the base.
+        """
+        return Job._of(portal.run(self._aio.stream(base=None if base is None else base._aio, bottom=None if bottom is None else bottom._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
+
+    def amend(
+        self,
+        options: BlockdevAmendOptions,
+        *,
+        force: bool = False,
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to change the format's options of an image (``x-blockdev-amend``).
+
+        The key slots of LUKS, alone or inside qcow2; ``force`` allows to lose the last.
+        """
+        return Job._of(portal.run(self._aio.amend(options, force=force, job_id=job_id)))
 
     def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).
 
-        Raises CommandError when it is in use.
+        Of one that :meth:`Qemu.add_chain` returned, also the nodes below that it added,
+        once nothing uses them any more. Raises CommandError when it is in use or not there,
+        StateError the second time for such a chain.
         """
         return portal.run(self._aio.delete())
 
@@ -1049,43 +1416,17 @@ class Node(Face):
         """Create a dirty bitmap on the node; see :meth:`Bitmap.add`."""
         return Bitmap._of(portal.run(self._aio.add_bitmap(name, granularity=granularity, persistent=persistent, disabled=disabled)))
 
-    def backup(
-        self,
-        target: Node,
-        *,
-        sync: MirrorSyncMode = "full",
-        bitmap: Bitmap | None = None,
-        bitmap_mode: BitmapSyncMode | None = None,
-        speed: int | None = None,
-        compress: bool | None = None,
-        on_source_error: BlockdevOnError | None = None,
-        on_target_error: BlockdevOnError | None = None,
-        job_id: str | None = None,
-    ) -> Job:
-        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+    @property
+    def io(self) -> NodeIo:
+        """Requests to the node through QEMU's monitor."""
+        return NodeIo._of(self._aio.io)
 
-        With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a
-        ``bitmap_mode``), only what it marks. ``speed`` is in bytes a second, 0 for no
-        limit. Raises CommandError when QEMU refuses to start it; what goes wrong later
-        is the job's to tell.
+    def qemu_io(self, command: str, *, timeout: float | None = None) -> str:
+        """Have QEMU carry out any command of qemu-io on the node; return what it printed.
+
+        Raises ToolError when that says that it failed, else as :attr:`io`.
         """
-        return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, job_id=job_id)))
-
-    def query_child(self, name: str) -> Node:
-        """TEMPORARY."""
-        return Node._of(portal.run(self._aio.query_child(name)))
-
-    def mirror(self, target: Node, *, sync: MirrorSyncMode = "full") -> Job:
-        """TEMPORARY."""
-        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync)))
-
-    def commit(self, *, base: Node) -> Job:
-        """TEMPORARY."""
-        return Job._of(portal.run(self._aio.commit(base=base._aio)))
-
-    def stream(self, *, auto_finalize: bool = True) -> Job:
-        """TEMPORARY."""
-        return Job._of(portal.run(self._aio.stream(auto_finalize=auto_finalize)))
+        return portal.run(self._aio.qemu_io(command, timeout=timeout))
 
     def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
@@ -2133,6 +2474,29 @@ class Qemu(Face):
         """Return every export there is, whoever added it (``query-block-exports``)."""
         return [Export._of(item) for item in portal.run(self._aio.query_exports())]
 
+    def add_chain(self, options: BlockdevOptions) -> Node:
+        """Add a node, and its children that have a ``node_name`` as nodes of their own, first.
+
+        A child that an earlier chain added under that name is used again; those without a name
+        are inside their parent. Deleting the node that is returned removes them all, except
+        what another chain or node uses: that goes with its last user. Raises UsageError for a
+        name that stands for something else, CommandError when QEMU refuses a node: the others
+        are removed again then.
+        """
+        return Node._of(portal.run(self._aio.add_chain(options)))
+
+    def reopen(self, options: Sequence[BlockdevOptions]) -> None:
+        """Open nodes with other options, all or none; see :meth:`Node.reopen`."""
+        return portal.run(self._aio.reopen(options))
+
+    def create(self, options: BlockdevCreateOptions, *, job_id: str | None = None) -> Job:
+        """Start to create a file, or the format in a node (``blockdev-create``).
+
+        A format's ``file`` is the name of a node that is large enough or grows. What goes wrong
+        is the job's to tell.
+        """
+        return Job._of(portal.run(self._aio.create(options, job_id=job_id)))
+
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
 
@@ -2297,6 +2661,45 @@ class VM(Qemu):
     def query_fdsets(self) -> list[FdsetInfo]:
         """Return the sets of descriptors (``query-fdsets``)."""
         return portal.run(self._aio.query_fdsets())
+
+    def save_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
+
+        All are qcow2, none is over another (``snapshot-save``). The guest stands still
+        meanwhile. The job fails when there is a snapshot of that tag.
+        """
+        return Job._of(portal.run(self._aio.save_snapshot(tag, vmstate=vmstate._aio, nodes=[item._aio for item in nodes], job_id=job_id)))
+
+    def load_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to bring machine and disks back to a snapshot (``snapshot-load``).
+
+        What was written since is lost.
+        """
+        return Job._of(portal.run(self._aio.load_snapshot(tag, vmstate=vmstate._aio, nodes=[item._aio for item in nodes], job_id=job_id)))
+
+    def delete_snapshot(
+        self,
+        tag: str,
+        *,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        return Job._of(portal.run(self._aio.delete_snapshot(tag, nodes=[item._aio for item in nodes], job_id=job_id)))
 
     def query_status(self) -> StatusInfo:
         """Return whether the guest runs, and its run state (``query-status``)."""
@@ -2602,7 +3005,8 @@ class QemuIo(Face):
 
     Offsets and lengths are in bytes, times in seconds. A request that fails raises
     ToolError with qemu-io's words, and the session goes on; what cannot be right raises
-    UsageError before it is sent. A command that takes longer than the time limit raises
+    UsageError before it is sent; a flush that fails shows only in the exit status of
+    :meth:`run_commands`. A command that takes longer than the time limit raises
     DeadlineExceeded, and that ends the session, as does a cancellation; the commands after
     it raise ToolError. Commands of several tasks wait for each other.
     """
@@ -2628,62 +3032,6 @@ class QemuIo(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
-
-    def __init__(
-        self,
-        image: Image,
-        *,
-        read_only: bool = False,
-        snapshot: bool = False,
-        cache: CacheMode | None = None,
-        aio: BlockdevAioOptions | None = None,
-        discard: BlockdevDiscardOptions | None = None,
-        copy_on_read: bool = False,
-        force_share: bool = False,
-        misalign: bool = False,
-        timeout: float = 30.0,
-    ) -> None:
-        """Describe a session; nothing is started yet.
-
-        With ``snapshot``, what is written goes to a temporary file; ``force_share``, for
-        ``read_only``, opens what another program has locked; ``misalign`` misaligns the
-        buffers. ``timeout`` is for opening, for every command, and for closing.
-        """
-
-        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, timeout=timeout)))
-
-    def open(self) -> None:
-        """Start qemu-io, which opens the target.
-
-        Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
-        when the session is open.
-        """
-        return portal.run(self._aio.open())
-
-    def close(self) -> None:
-        """End the session; asynchronous requests end first, so resume what is suspended.
-
-        May be repeated. Raises DeadlineExceeded, and then qemu-io is killed; ToolError when
-        somebody else killed it.
-        """
-        return portal.run(self._aio.close())
-
-    def raw(self, command: str, *, timeout: float | None = None) -> str:
-        """Have qemu-io carry out a command line; return all that it printed meanwhile.
-
-        Whether it failed is for the caller to read. Raises UsageError for ``quit``, for
-        what is more than one line, and for more than 1022 bytes.
-        """
-        return portal.run(self._aio.raw(command, timeout=timeout))
-
-    def run_commands(self, *commands: str, accept_failure: bool = False) -> Completed:
-        """Run a qemu-io of its own for the commands (``-c``), apart from the session.
-
-        Its exit status is 1 when one of them failed; the others are carried out. Raises
-        ToolError for that unless ``accept_failure``, DeadlineExceeded after ``timeout`` for
-        each command.
-        """
-        return portal.run(self._aio.run_commands(*commands, accept_failure=accept_failure))
 
     def read(
         self,
@@ -2763,11 +3111,76 @@ class QemuIo(Face):
         return portal.run(self._aio.discard(offset, length))
 
     def flush(self) -> None:
-        """Have everything written to disk.
-
-        qemu-io does not say when that fails; :meth:`run_commands` tells by its exit status.
-        """
+        """Have everything written to disk. qemu-io does not say when that fails."""
         return portal.run(self._aio.flush())
+
+    def map(self) -> tuple[IoExtent, ...]:
+        """Return which parts the image itself has allocated, from its start to its end."""
+        return portal.run(self._aio.map())
+
+    def alloc(self, offset: int, length: int = 512) -> int:
+        """Return how many of the bytes the image itself has allocated; none are past its end."""
+        return portal.run(self._aio.alloc(offset, length))
+
+    def length(self) -> int:
+        """Return the length in bytes."""
+        return portal.run(self._aio.length())
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        read_only: bool = False,
+        snapshot: bool = False,
+        cache: CacheMode | None = None,
+        aio: BlockdevAioOptions | None = None,
+        discard: BlockdevDiscardOptions | None = None,
+        copy_on_read: bool = False,
+        force_share: bool = False,
+        misalign: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        """Describe a session; nothing is started yet.
+
+        With ``snapshot``, what is written goes to a temporary file; ``force_share``, for
+        ``read_only``, opens what another program has locked; ``misalign`` misaligns the
+        buffers. ``timeout`` is for opening, for every command, and for closing.
+        """
+
+        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, timeout=timeout)))
+
+    def open(self) -> None:
+        """Start qemu-io, which opens the target.
+
+        Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
+        when the session is open.
+        """
+        return portal.run(self._aio.open())
+
+    def close(self) -> None:
+        """End the session; asynchronous requests end first, so resume what is suspended.
+
+        May be repeated. Raises DeadlineExceeded, and then qemu-io is killed; ToolError when
+        somebody else killed it.
+        """
+        return portal.run(self._aio.close())
+
+    def raw(self, command: str, *, timeout: float | None = None) -> str:
+        """Have qemu-io carry out a command line; return all that it printed meanwhile.
+
+        Whether it failed is for the caller to read. Raises UsageError for ``quit``, for
+        what is more than one line, and for more than 1022 bytes.
+        """
+        return portal.run(self._aio.raw(command, timeout=timeout))
+
+    def run_commands(self, *commands: str, accept_failure: bool = False) -> Completed:
+        """Run a qemu-io of its own for the commands (``-c``), apart from the session.
+
+        Its exit status is 1 when one of them failed; the others are carried out. Raises
+        ToolError for that unless ``accept_failure``, DeadlineExceeded after ``timeout`` for
+        each command.
+        """
+        return portal.run(self._aio.run_commands(*commands, accept_failure=accept_failure))
 
     def aio_read(self, offset: int, *lengths: int, pattern: int | None = None) -> None:
         """Start to read as :meth:`readv` does; :meth:`aio_flush` tells how it ended."""
@@ -2800,18 +3213,6 @@ class QemuIo(Face):
         Returns what became of each since the last time, in the order in which they ended.
         """
         return portal.run(self._aio.aio_flush())
-
-    def map(self) -> tuple[IoExtent, ...]:
-        """Return which parts the image itself has allocated, from its start to its end."""
-        return portal.run(self._aio.map())
-
-    def alloc(self, offset: int, length: int = 512) -> int:
-        """Return how many of the bytes the image itself has allocated; none are past its end."""
-        return portal.run(self._aio.alloc(offset, length))
-
-    def length(self) -> int:
-        """Return the length in bytes."""
-        return portal.run(self._aio.length())
 
     def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
         """Make the image ``size`` bytes long."""

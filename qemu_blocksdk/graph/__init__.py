@@ -1,5 +1,5 @@
 """The block graph as a value: what is connected to what. Pure, no I/O."""
 
-from .model import BlockGraph, Edge, GraphNode
+from .model import BlockGraph, Edge, GraphNode, listed
 
-__all__ = ["BlockGraph", "Edge", "GraphNode"]
+__all__ = ["BlockGraph", "Edge", "GraphNode", "listed"]

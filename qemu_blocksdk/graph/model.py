@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk.codec import Value
+from qemu_blocksdk.errors import GraphError
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
@@ -78,9 +79,21 @@ class BlockGraph(Value):
         children = {edge.child.id for edge in self.edges}
         return tuple(node for node in self.nodes if node.id not in children)
 
+    def find(self, name: str) -> GraphNode:
+        """Return the block node of a name. Raises GraphError."""
+        nodes = [node for node in self.nodes if node.type == "block-driver"]
+        for node in nodes:
+            if node.name == name:
+                return node
+        raise GraphError(f"node {name!r}", found=listed(node.name for node in nodes))
+
     def children(self, node: GraphNode) -> tuple[Edge, ...]:
         """The edges from a vertex to what it uses, in QEMU's order."""
         return tuple(edge for edge in self.edges if edge.parent.id == node.id)
+
+    def parents(self, node: GraphNode) -> tuple[Edge, ...]:
+        """The edges to a vertex from what uses it: nodes, devices, exports, jobs."""
+        return tuple(edge for edge in self.edges if edge.child.id == node.id)
 
     def draw(self) -> str:
         """Return the graph as a tree for the terminal; what was drawn before is not unfolded."""
@@ -104,6 +117,13 @@ class BlockGraph(Value):
                 branch, trunk = ("└─", "   ") if is_last else ("├─", "│  ")
                 todo.append((edge.child, f"{below}{branch} {edge.name}: ", below + trunk))
         return "\n".join(lines)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as an error tells what there is: ten at the most."""
+    names = sorted(names)
+    more = f" and {len(names) - 10} more" if names[10:] else ""
+    return (", ".join(names[:10]) or "none") + more
 
 
 def _label(node: GraphNode) -> str:

@@ -15,6 +15,9 @@ from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
 from .node import AsyncNode
+from .node_info import NodeEvent
+from .node_io import AsyncNodeIo
+from .node_jobs import JobOptions
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo
@@ -37,6 +40,7 @@ __all__ = [
     "AsyncNbdDaemon",
     "AsyncNbdServer",
     "AsyncNode",
+    "AsyncNodeIo",
     "AsyncOperation",
     "AsyncQemu",
     "AsyncQemuIo",
@@ -54,6 +58,8 @@ __all__ = [
     "ExportServerOptions",
     "InheritedFd",
     "IoThreadParameters",
+    "JobOptions",
+    "NodeEvent",
     "QemuOptions",
     "VirtioDisk",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qemu_blocksdk.codec import decode, encode
 from qemu_blocksdk.errors import GraphError, UnplugRefused
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.wire import (
     BlockDeviceStats,
     BlockInfo,
+    BlockLatencyHistogramSet,
     BlockSetIoThrottle,
     DeviceDel,
     DeviceDeleted,
@@ -76,6 +79,31 @@ class AsyncDevice(Added):
                 return stats.stats
         raise self._no_disk()
 
+    async def set_latency_histogram(
+        self,
+        boundaries: Sequence[int] | None = None,
+        *,
+        boundaries_read: Sequence[int] | None = None,
+        boundaries_write: Sequence[int] | None = None,
+        boundaries_flush: Sequence[int] | None = None,
+        boundaries_zap: Sequence[int] | None = None,
+    ) -> None:
+        """Count the disk's requests by how long they take (``block-latency-histogram-set``).
+
+        ``boundaries``, rising and in nanoseconds, are for all kinds of requests that have none
+        of their own (``boundaries_zap``, of zone appends, is from QEMU 8.1); with none at all,
+        no more is counted. :meth:`query_stats` has the counts, which begin anew.
+        """
+        command = BlockLatencyHistogramSet(
+            id=await self._disk(),
+            boundaries=boundaries,
+            boundaries_read=boundaries_read,
+            boundaries_write=boundaries_write,
+            boundaries_flush=boundaries_flush,
+            boundaries_zap=boundaries_zap,
+        )
+        await self._execute(command)
+
     async def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
         """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
 
@@ -83,8 +111,7 @@ class AsyncDevice(Added):
         of one ``group``, by default the device's own, share its limits, the last set. Raises
         CommandError for limits that contradict each other, and as :meth:`query_block`.
         """
-        # QEMU 7.2: the id of a virtio-blk-pci is not that of a disk, so we ask for the disk's.
-        disk = (await self.query_block()).qdev
+        disk = await self._disk()
         given = {_THROTTLE_WORDS[name.replace("-", "_")]: n for name, n in encode(limits).items()}
         required = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
         named = {"id": disk} if group is None else {"id": disk, "group": group}
@@ -98,6 +125,10 @@ class AsyncDevice(Added):
             for name, word in _THROTTLE_WORDS.items()
         }
         return decode(ThrottleLimits, {k: n for k, n in limits.items() if n is not None})
+
+    async def _disk(self) -> str:
+        # QEMU 7.2: the id of a virtio-blk-pci is not that of a disk, so we ask for the disk's.
+        return (await self.query_block()).qdev or self._id
 
     def _has(self, qdev: str | None) -> bool:
         # The disk of a virtio-blk-pci is its child, /machine/peripheral/ID/virtio-backend.

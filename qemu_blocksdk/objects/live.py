@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import TypeVar
 
 from qemu_blocksdk.codec import Command
@@ -21,13 +23,20 @@ class Live:
 
     async def _execute(self, command: Command[R], *, timeout: float | None = None) -> R:
         """Do as :meth:`AsyncQmp.execute`; an error says whose verb it was."""
-        try:
+        with naming(self, command):
             return await self._connection().execute(command, timeout=timeout)
-        except BlockSdkError as error:
-            error.subject = subject(self)
-            if isinstance(error, ConnectionLost):
-                error.subject += f": {command._name}"
-            raise
+
+
+@contextlib.contextmanager
+def naming(of: object, command: Command[object]) -> Generator[None]:
+    """Have the errors of a command name the object whose verb it was."""
+    try:
+        yield
+    except BlockSdkError as error:
+        error.subject = subject(of)
+        if isinstance(error, ConnectionLost):
+            error.subject += f": {command._name}"
+        raise
 
 
 def subject(of: object) -> str:

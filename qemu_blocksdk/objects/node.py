@@ -1,58 +1,41 @@
-"""Block nodes: what a running QEMU reads and writes."""
+"""Block nodes: what a running QEMU reads and writes. What they are asked, what changes them and
+the jobs on them are in the bases, whose names begin with ``node_``."""
 
 from __future__ import annotations
 
 from qemu_blocksdk.codec import NULL
-from qemu_blocksdk.errors import GraphError
-from qemu_blocksdk.qmp import AsyncQmp
-from qemu_blocksdk.wire import (
-    BitmapSyncMode,
-    BlockdevBackup,
-    BlockdevDel,
-    BlockDeviceInfo,
-    BlockdevOnError,
-    MirrorSyncMode,
-    QueryNamedBlockNodes,
-    XBlockdevSetIothread,
-)
+from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.wire import BlockdevDel, XBlockdevSetIothread
 
 from .bitmap import AsyncBitmap
+from .chain import Chain, Chains
 from .iothread import AsyncIoThread
-from .job import AsyncJob, new_job_id
-from .live import Live
+from .node_io import AsyncNodeIo
+from .node_jobs import NodeJobs
 
 
-class AsyncNode(Live):
+class AsyncNode(NodeJobs):
     """A node of the block graph, by its name."""
 
-    def __init__(self, qmp: AsyncQmp, name: str) -> None:
-        self._qmp = qmp
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The node name."""
-        return self._name
-
-    async def query_info(self) -> BlockDeviceInfo:
-        """Return what QEMU knows of the node (``query-named-block-nodes``).
-
-        Raises GraphError when there is no such node.
-        """
-        nodes = await self._execute(QueryNamedBlockNodes(flat=True))
-        for info in nodes:
-            if info.node_name == self._name:
-                return info
-        names = sorted(info.node_name or "" for info in nodes)
-        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
-        raise GraphError(f"node {self._name!r}", found=shown or "no nodes")
+    def __init__(self, qmp: AsyncQmp, name: str, chain: Chain | None = None) -> None:
+        super().__init__(qmp, name)
+        self._chain = chain
 
     async def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).
 
-        Raises CommandError when it is in use.
+        Of one that :meth:`AsyncQemu.add_chain` returned, also the nodes below that it added,
+        once nothing uses them any more. Raises CommandError when it is in use or not there,
+        StateError the second time for such a chain.
         """
+        chains = Chains.of(self._qmp)
+        if self._chain is not None:
+            await finish(chains.remove(self, self._chain))
+            return
         await self._execute(BlockdevDel(node_name=self._name))
+        await finish(chains.forget(self, self._name))
+
+    # -- bitmaps --------------------------------------------------------------------------
 
     def bitmap(self, name: str) -> AsyncBitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
@@ -71,96 +54,19 @@ class AsyncNode(Live):
         await bitmap.add(granularity=granularity, persistent=persistent, disabled=disabled)
         return bitmap
 
-    async def backup(
-        self,
-        target: AsyncNode,
-        *,
-        sync: MirrorSyncMode = "full",
-        bitmap: AsyncBitmap | None = None,
-        bitmap_mode: BitmapSyncMode | None = None,
-        speed: int | None = None,
-        compress: bool | None = None,
-        on_source_error: BlockdevOnError | None = None,
-        on_target_error: BlockdevOnError | None = None,
-        job_id: str | None = None,
-    ) -> AsyncJob:
-        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+    # -- I/O ------------------------------------------------------------------------------
 
-        With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a
-        ``bitmap_mode``), only what it marks. ``speed`` is in bytes a second, 0 for no
-        limit. Raises CommandError when QEMU refuses to start it; what goes wrong later
-        is the job's to tell.
+    @property
+    def io(self) -> AsyncNodeIo:
+        """Requests to the node through QEMU's monitor."""
+        return AsyncNodeIo(self)
+
+    async def qemu_io(self, command: str, *, timeout: float | None = None) -> str:
+        """Have QEMU carry out any command of qemu-io on the node; return what it printed.
+
+        Raises ToolError when that says that it failed, else as :attr:`io`.
         """
-        job_id = job_id or new_job_id("backup")
-        command = BlockdevBackup(
-            job_id=job_id,
-            device=self._name,
-            target=target.name,
-            sync=sync,
-            bitmap=None if bitmap is None else bitmap.name,
-            bitmap_mode=bitmap_mode,
-            speed=speed,
-            compress=compress,
-            on_source_error=on_source_error,
-            on_target_error=on_target_error,
-            auto_dismiss=False,
-        )
-        return await AsyncJob.start(self, command, job_id=job_id, kind="backup")
-
-    async def query_child(self, name: str) -> AsyncNode:
-        """TEMPORARY."""
-        from qemu_blocksdk.graph import BlockGraph
-        from qemu_blocksdk.wire import XDebugQueryBlockGraph
-
-        g = BlockGraph.from_replies(
-            await self._execute(XDebugQueryBlockGraph()),
-            await self._execute(QueryNamedBlockNodes(flat=True)),
-        )
-        for e in g.edges:
-            if e.parent.name == self._name and e.name == name:
-                return AsyncNode(self._qmp, e.child.name)
-        raise GraphError(f"child {name!r} of {self._name!r}", found="none")
-
-    async def mirror(self, target: AsyncNode, *, sync: MirrorSyncMode = "full") -> AsyncJob:
-        """TEMPORARY."""
-        from qemu_blocksdk.wire import BlockdevMirror
-
-        job_id = new_job_id("mirror")
-        return await AsyncJob.start(
-            self,
-            BlockdevMirror(
-                job_id=job_id, device=self._name, target=target.name, sync=sync, auto_dismiss=False
-            ),
-            job_id=job_id,
-            kind="mirror",
-        )
-
-    async def commit(self, *, base: AsyncNode) -> AsyncJob:
-        """TEMPORARY."""
-        from qemu_blocksdk.wire import BlockCommit
-
-        job_id = new_job_id("commit")
-        return await AsyncJob.start(
-            self,
-            BlockCommit(job_id=job_id, device=self._name, base_node=base.name, auto_dismiss=False),
-            job_id=job_id,
-            kind="commit",
-        )
-
-    async def stream(self, *, auto_finalize: bool = True) -> AsyncJob:
-        """TEMPORARY."""
-        from qemu_blocksdk.wire import BlockStream
-
-        job_id = new_job_id("stream")
-        return await AsyncJob.start(
-            self,
-            BlockStream(
-                job_id=job_id, device=self._name, auto_dismiss=False, auto_finalize=auto_finalize
-            ),
-            job_id=job_id,
-            kind="stream",
-            auto_finalize=auto_finalize,
-        )
+        return await self.io._raw(command, timeout)
 
     async def set_iothread(self, iothread: AsyncIoThread | None, *, force: bool = False) -> None:
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
@@ -172,6 +78,3 @@ class AsyncNode(Live):
         name = NULL if iothread is None else iothread.id
         command = XBlockdevSetIothread(node_name=self._name, iothread=name, force=force)
         await self._execute(command)
-
-    def __repr__(self) -> str:
-        return f"<node {self._name!r}>"

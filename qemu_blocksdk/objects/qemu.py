@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from qemu_blocksdk.codec import Secret, Struct
-from qemu_blocksdk.errors import StateError, UsageError
+from qemu_blocksdk.blockdev.layers import name_of
+from qemu_blocksdk.codec import Secret
+from qemu_blocksdk.errors import StateError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
     QueryJobs,
     QueryNamedBlockNodes,
-    XDebugQueryBlockGraph,
 )
 
+from .chain import Chains
 from .exporting import Exporting
 from .job import AsyncJob
 from .life import Life
 from .node import AsyncNode
+from .node_info import query_graph
+from .nodes import Nodes
 from .secret import secret_options
 from .transaction import AsyncTransaction
 from .user_objects import UserObjects
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
 
 
-class AsyncQemu(Exporting, UserObjects, Life):
+class AsyncQemu(Nodes, Exporting, UserObjects, Life):
     """A QEMU process and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -60,12 +63,10 @@ class AsyncQemu(Exporting, UserObjects, Life):
         The options need a ``node_name``. Raises UsageError without one, CommandError
         when QEMU refuses (no such file, locked, not that format).
         """
-        if not isinstance(cast("object", options), Struct):
-            raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
-        if options.node_name is None:
-            raise UsageError(f"{type(options).__name__}: the node to add needs a node_name")
+        name = name_of(options)
         await self._execute(BlockdevAdd(options=options))
-        return self.node(options.node_name)
+        await Chains.of(self.qmp).forget(self, name)
+        return self.node(name)
 
     def node(self, name: str) -> AsyncNode:
         """Return the object of a node that QEMU has; QEMU is not asked."""
@@ -73,10 +74,7 @@ class AsyncQemu(Exporting, UserObjects, Life):
 
     async def graph(self) -> BlockGraph:
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
-        return BlockGraph.from_replies(
-            await self._execute(XDebugQueryBlockGraph()),
-            await self._execute(QueryNamedBlockNodes(flat=True)),
-        )
+        return await query_graph(self)
 
     async def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
         """Return the dirty bitmaps of each node that has some, by its name."""

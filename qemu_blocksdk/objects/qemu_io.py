@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import qemu_io_answers as answers
-from qemu_blocksdk.tools.qemu_io import (
-    MAX,
-    IoExtent,
-    IoFailure,
-    IoInfo,
-    IoResult,
-    checked,
-    line,
-    request,
-)
+from qemu_blocksdk.tools.qemu_io import IoFailure, IoInfo, IoResult, checked, line, request
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
-from qemu_blocksdk.tools.run import Completed, as_file, handed_over, run
+from qemu_blocksdk.tools.qemu_io_session import IoSession
+from qemu_blocksdk.tools.run import Completed, handed_over, run
 from qemu_blocksdk.tools.words import CacheMode
 from qemu_blocksdk.wire import (
     BlkdebugEvent,
@@ -31,16 +22,16 @@ from qemu_blocksdk.wire import (
 )
 
 from .image import AsyncImage
+from .io_requests import IoRequests
 
-_STEP = 1 << 20
 
-
-class AsyncQemuIo(Resource):
+class AsyncQemuIo(IoRequests, Resource):
     """A session of ``qemu-io``, open while the block runs.
 
     Offsets and lengths are in bytes, times in seconds. A request that fails raises
     ToolError with qemu-io's words, and the session goes on; what cannot be right raises
-    UsageError before it is sent. A command that takes longer than the time limit raises
+    UsageError before it is sent; a flush that fails shows only in the exit status of
+    :meth:`run_commands`. A command that takes longer than the time limit raises
     DeadlineExceeded, and that ends the session, as does a cancellation; the commands after
     it raise ToolError. Commands of several tasks wait for each other.
     """
@@ -75,6 +66,7 @@ class AsyncQemuIo(Resource):
         self._timeout = timeout
         self._home = portal.home
         self._is_opening = False
+        self._session: IoSession | None = None
         self._dialog: IoDialog | None = None
 
     # -- life ---------------------------------------------------------------------------
@@ -91,7 +83,8 @@ class AsyncQemuIo(Resource):
         try:
             with handed_over(self._target.secrets) as (objects, fds):
                 argv = [*self._program, *self._options, *objects, *self._target_words()]
-                self._dialog = await IoDialog.start(argv, pass_fds=fds, timeout=self._timeout)
+                session = await IoSession.start(argv, pass_fds=fds, timeout=self._timeout)
+            self._session, self._dialog = session, IoDialog(session, timeout=self._timeout)
         finally:
             self._is_opening = False
 
@@ -101,9 +94,9 @@ class AsyncQemuIo(Resource):
         May be repeated. Raises DeadlineExceeded, and then qemu-io is killed; ToolError when
         somebody else killed it.
         """
-        dialog, self._dialog = self._dialog, None
-        if dialog is not None:
-            await dialog.close()
+        session, self._session, self._dialog = self._session, None, None
+        if session is not None:
+            await session.close(timeout=self._timeout)
 
     async def _enter(self) -> None:
         await self.open()
@@ -142,105 +135,6 @@ class AsyncQemuIo(Resource):
             secrets=self._target.secrets,
         )
 
-    # -- requests -----------------------------------------------------------------------
-
-    async def read(
-        self,
-        offset: int,
-        length: int,
-        *,
-        pattern: int | None = None,
-        pattern_offset: int | None = None,
-        pattern_length: int | None = None,
-        vmstate: bool = False,
-    ) -> IoResult:
-        """Read, and tell whether every byte is the ``pattern`` (0 to 255).
-
-        The pattern is looked for in ``pattern_length`` bytes from ``pattern_offset`` of what
-        was read; ``vmstate`` reads the part of the image where a snapshot keeps the machine.
-        """
-        part = {"s": pattern_offset, "l": pattern_length}
-        if pattern is None and part != {"s": None, "l": None}:
-            raise UsageError("read: a part to look for a pattern in, and no pattern")
-        wanted = request("read", offset, length, b=vmstate, P=pattern, **part)
-        return await self._running.request(wanted)
-
-    async def read_data(self, offset: int, length: int, *, vmstate: bool = False) -> bytes:
-        """Read, and return the bytes (``read -v``)."""
-        wanted = request("read", offset, length, b=vmstate, v=True)
-        return await self._running.told(wanted.line, lambda text: answers.dumped(text, wanted))
-
-    async def assert_pattern(self, offset: int, length: int, *, pattern: int) -> None:
-        """Read, and raise AssertionError when a byte is not the ``pattern``."""
-        if (await self.read(offset, length, pattern=pattern)).pattern_matches:
-            return
-        for start in range(offset, offset + length, _STEP):
-            data = await self.read_data(start, min(_STEP, offset + length - start))
-            rest = data.lstrip(bytes([pattern]))
-            if rest:
-                where = start + len(data) - len(rest)
-                raise AssertionError(f"at {where} is {rest[0]:#04x}, not {pattern:#04x}")
-
-    async def readv(self, offset: int, *lengths: int, pattern: int | None = None) -> IoResult:
-        """Read into a buffer of each length; the rest as :meth:`read`."""
-        return await self._running.request(request("readv", offset, *lengths, P=pattern))
-
-    async def write(
-        self,
-        offset: int,
-        length: int,
-        *,
-        pattern: int | None = None,
-        source_file: str | os.PathLike[str] | None = None,
-        fua: bool = False,
-        compressed: bool = False,
-        vmstate: bool = False,
-    ) -> IoResult:
-        """Write a ``pattern`` (0 to 255, by default 0xCD) or what a file has.
-
-        A ``source_file`` that is shorter is repeated; its path cannot hold a space.
-        ``fua`` has it written to disk at once; ``vmstate`` as for :meth:`read`.
-        """
-        if pattern is not None and source_file is not None:
-            raise UsageError("write: a pattern or the content of a file, not both")
-        source = None if source_file is None else as_file(source_file)
-        options = {"f": fua, "c": compressed, "b": vmstate, "P": pattern, "s": source}
-        return await self._running.request(request("write", offset, length, **options))
-
-    async def writev(
-        self, offset: int, *lengths: int, pattern: int | None = None, fua: bool = False
-    ) -> IoResult:
-        """Write from a buffer of each length; the rest as :meth:`write`."""
-        return await self._running.request(request("writev", offset, *lengths, f=fua, P=pattern))
-
-    async def write_zeroes(
-        self,
-        offset: int,
-        length: int,
-        *,
-        unmap: bool = False,
-        no_fallback: bool = False,
-        fua: bool = False,
-    ) -> IoResult:
-        """Write zeroes without sending them (``write -z``).
-
-        With ``unmap`` the space may be given back; with ``no_fallback`` it fails where it
-        would not be faster than to write them.
-        """
-        options = {"z": True, "u": unmap, "n": no_fallback, "f": fua}
-        return await self._running.request(request("write", offset, length, **options))
-
-    async def discard(self, offset: int, length: int) -> IoResult:
-        """Tell that the content is not needed any more; an image may ignore that."""
-        return await self._running.request(request("discard", offset, length))
-
-    async def flush(self) -> None:
-        """Have everything written to disk.
-
-        qemu-io does not say when that fails; :meth:`run_commands` tells by its exit status.
-        """
-        await self._running.done("flush")
-
     # -- asynchronous requests ----------------------------------------------------------
 
     async def aio_read(self, offset: int, *lengths: int, pattern: int | None = None) -> None:
@@ -267,23 +161,6 @@ class AsyncQemuIo(Resource):
         return await self._running.finish_all()
 
     # -- the image ----------------------------------------------------------------------
-
-    async def map(self) -> tuple[IoExtent, ...]:
-        """Return which parts the image itself has allocated, from its start to its end."""
-        return await self._running.told("map", answers.extents)
-
-    async def alloc(self, offset: int, length: int = 512) -> int:
-        """Return how many of the bytes the image itself has allocated; none are past its end."""
-        allocated, _ = await self._running.told(line("alloc", offset, length), answers.allocation)
-        return allocated
-
-    async def length(self) -> int:
-        """Return the length in bytes."""
-        # QEMU 7.2 and 10.0: `length` rounds to three digits, so `alloc`, which stops at the
-        # end, counts the rest.
-        start = await self._running.told("length", answers.at_least)
-        _, rest = await self._running.told(line("alloc", start, MAX), answers.allocation)
-        return start + rest
 
     async def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
         """Make the image ``size`` bytes long."""

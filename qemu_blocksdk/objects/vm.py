@@ -24,6 +24,7 @@ from .launch import (
 from .migratable import Migratable
 from .monitor import Monitor
 from .qtest import Qtest
+from .vm_snapshots import VmSnapshots
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import DeviceAdd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
-class AsyncVM(Devices, Migratable, Monitor):
+class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
     """A ``qemu-system-*``, without display and default devices."""
 
     _kind: ClassVar[ServerKind] = "system"

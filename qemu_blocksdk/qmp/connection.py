@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class Peer(Protocol):
-    """The process behind a connection, as far as a lost connection needs to know it."""
+    """The process behind a connection, as far as a connection needs to know it."""
 
     async def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end of the process; return its exit status."""
@@ -61,6 +61,14 @@ class Peer(Protocol):
 
     def output_tail(self) -> str:
         """Return the last of what the process printed."""
+        ...
+
+    def output_size(self) -> int:
+        """Return how many bytes the process has printed."""
+        ...
+
+    def output(self, *, start: int = 0) -> str:
+        """Return what the process has printed, from a byte on."""
         ...
 
 
@@ -83,6 +91,8 @@ class AsyncQmp(Resource):
         self._closed = False
         self._lost = asyncio.Event()
         self._fd_turn = asyncio.Lock()
+        self._output_turn = asyncio.Lock()
+        self._is_output_late = False
         self._obituary: asyncio.Future[None] | None = None
         self._greeting: asyncio.Future[JsonObject] | None = None
         self._link: Link
@@ -258,6 +268,28 @@ class AsyncQmp(Resource):
     ) -> JsonValue:
         """Do as :meth:`execute_raw`, from a thread that is not the loop's."""
         return self._ask(name, cast("JsonObject", arguments or {}), self._limit(timeout), oob)
+
+    async def _execute_and_read(
+        self, command: Command[R], *, timeout: float | None = None
+    ) -> tuple[R, str]:
+        """Do as :meth:`execute`; return also what the process printed meanwhile.
+
+        Raises Unsupported for a process that is not ours.
+        """
+        if self._peer is None:
+            raise Unsupported("output that we can read: somebody else started it")
+        async with self._output_turn:
+            if self._is_output_late:
+                # What was given up prints before QEMU gets to this.
+                await self.execute_raw("query-version", timeout=timeout)
+                self._is_output_late = False
+            start = self._peer.output_size()
+            try:
+                reply = await self.execute(command, timeout=timeout)
+            except (asyncio.CancelledError, DeadlineExceeded):
+                self._is_output_late = True
+                raise
+            return reply, self._peer.output(start=start)
 
     async def schema(self) -> Schema:
         """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""

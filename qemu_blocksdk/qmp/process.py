@@ -200,18 +200,19 @@ class AsyncProcess:
         self.send_signal(signal.SIGKILL)
         return await self.wait()
 
-    def output(self) -> str:
-        """Return what went to the log so far, less secrets."""
-        return self._read(0)
+    def output(self, *, start: int = 0) -> str:
+        """Return what went to the log so far, from byte ``start`` on, less secrets."""
+        # pread: the child writes at the offset that it shares with us.
+        data = os.pread(self._log, max(0, self.output_size() - start), start)
+        return masked(data.decode(errors="replace"))
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
-        return self._read(max(0, os.fstat(self._log).st_size - _TAIL))
+        return self.output(start=max(0, self.output_size() - _TAIL))
 
-    def _read(self, start: int) -> str:
-        # pread: the child writes at the offset that it shares with us.
-        size = os.fstat(self._log).st_size - start
-        return masked(os.pread(self._log, size, start).decode(errors="replace"))
+    def output_size(self) -> int:
+        """Return how many bytes the log has."""
+        return os.fstat(self._log).st_size
 
 
 def located(argv: Sequence[str]) -> str:

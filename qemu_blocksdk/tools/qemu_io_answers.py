@@ -26,6 +26,11 @@ _ASIDE = re.compile(
     r"|^blkdebug: (?:Suspended|Resuming) request '.*'\n",
     re.MULTILINE,
 )
+_COMPLAINT = re.compile(
+    r"^(?![0-9a-f]{8,}:  ).*"
+    r"(failed|not found|[Ii]nvalid|not a valid|non-numeric|bad argument|too large|[Cc]annot)",
+    re.MULTILINE,
+)
 _EXTENT = re.compile(r".*\(0x([0-9a-f]+)\) bytes +(not )?allocated at offset .*\(0x([0-9a-f]+)\)")
 _UNITS = {"bytes": 1, **{f"{letter}iB": 1 << 10 * n for n, letter in enumerate("KMGTPE", 1)}}
 
@@ -101,6 +106,11 @@ def _elapsed(found: re.Match[str]) -> float:
     # Hundredths of a second are coarse for a fast request; the rate has more digits.
     rate = float(found["rate"])
     return int(found["operations"]) / rate if seconds < 1 and rate else seconds
+
+
+def is_complaint(text: str) -> bool:
+    """Whether an answer has a line, outside a hex dump, that says what went wrong."""
+    return _COMPLAINT.search(text) is not None
 
 
 def dumped(text: str, request: Request) -> bytes | None:

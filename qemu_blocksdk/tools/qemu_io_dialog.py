@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Self, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import ToolError
 
 from .qemu_io import IoFailure, IoResult, Request
 from .qemu_io_answers import report, without_asides
-from .qemu_io_session import Answer, IoSession
+from .qemu_io_session import Answer
 
 T = TypeVar("T")
 Parse = Callable[[str], T | None]
@@ -21,25 +21,33 @@ Parse = Callable[[str], T | None]
 _REMARK = re.compile(r"^\S+: (?:warning|info): .*\n", re.MULTILINE)
 
 
+class Asked(Protocol):
+    """A qemu-io, or a QEMU in its place, that is told a line and answers."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command line that errors tell."""
+        ...
+
+    async def ask(self, line: str, *, timeout: float) -> Answer:
+        """Have a command carried out; return the answer."""
+        ...
+
+
 class IoDialog:
     """Has commands carried out, ``timeout`` seconds each unless told otherwise.
 
-    All raise ToolError with qemu-io's words, after which it goes on, and as
-    :meth:`IoSession.ask`, after which it does not.
+    All raise ToolError with qemu-io's words, of the ``subject``, after which it goes on, and as
+    the ``ask`` of the session, after which it may not.
     """
 
-    def __init__(self, session: IoSession, *, timeout: float) -> None:
+    def __init__(self, session: Asked, *, timeout: float, subject: str = "") -> None:
         self._session = session
         self._timeout = timeout
+        self._subject = subject
         self._start = time.monotonic()
         self._under_way: list[Request] = []
         self._ended: list[IoResult | IoFailure] = []
-
-    @classmethod
-    async def start(cls, argv: Sequence[str], *, pass_fds: Sequence[int], timeout: float) -> Self:
-        """Start qemu-io. Raises as :meth:`IoSession.start`."""
-        session = await IoSession.start(argv, pass_fds=pass_fds, timeout=timeout)
-        return cls(session, timeout=timeout)
 
     async def raw(self, line: str, *, timeout: float | None = None) -> str:
         """Return all that was printed; whether the command failed is not looked at."""
@@ -77,10 +85,6 @@ class IoDialog:
         ended, self._ended = tuple(self._ended), []
         return ended
 
-    async def close(self) -> None:
-        """End qemu-io. Raises as :meth:`IoSession.close`."""
-        await self._session.close(timeout=self._timeout)
-
     async def _ask(self, line: str, timeout: float | None = None) -> Answer:
         limit = self._timeout if timeout is None else timeout
         return await self._session.ask(line, timeout=limit)
@@ -99,10 +103,16 @@ class IoDialog:
 
     def _understood(self, line: str, answer: Answer, text: str, value: T | None) -> T:
         if value is None:
-            raise ToolError(
-                self._session.argv,
-                exit_status=None,
-                output=masked(answer.complaints + text),
-                what=f"failed at {masked(line)!r}",
-            )
+            raise self.failure(line, answer.complaints + text)
         return value
+
+    def failure(self, line: str, words: str) -> ToolError:
+        """Return the error of a command that failed."""
+        error = ToolError(
+            self._session.argv,
+            exit_status=None,
+            output=masked(words),
+            what=f"failed at {masked(line)!r}",
+        )
+        error.subject = self._subject
+        return error

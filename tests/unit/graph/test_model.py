@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qemu_blocksdk.codec import JsonObject, decode
+from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.wire import BlockDeviceInfo, XDbgBlockGraph
 
@@ -60,3 +63,24 @@ def test_children_come_in_the_order_that_qemu_gave() -> None:
 
 def test_an_empty_graph_draws_nothing() -> None:
     assert graph([], []).draw() == ""
+
+
+def test_a_node_is_found_by_name_and_a_backend_of_that_name_is_none() -> None:
+    picture = graph([vertex(1, "disk", "block-backend"), vertex(2, "disk")], [edge(1, 2, "root")])
+    assert picture.find("disk").id == 2
+    with pytest.raises(GraphError, match="looked for node 'nowhere', found disk"):
+        picture.find("nowhere")
+    with pytest.raises(GraphError, match="found none"):
+        graph([], []).find("nowhere")
+
+
+def test_an_error_lists_ten_names() -> None:
+    picture = graph([vertex(n, f"n{n:02}") for n in range(12)], [])
+    with pytest.raises(GraphError, match="n09 and 2 more"):
+        picture.find("nowhere")
+
+
+def test_parents_are_what_uses_a_node() -> None:
+    (parent,) = CHAIN.parents(CHAIN.find("base"))
+    assert (parent.parent.name, parent.name) == ("disk", "backing")
+    assert [each.parent.type for each in CHAIN.parents(CHAIN.find("disk"))] == ["block-backend"]

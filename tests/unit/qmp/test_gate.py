@@ -14,6 +14,7 @@ from qemu_blocksdk.schema import snapshots
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevDel,
+    BlockLatencyHistogramSet,
     QueryBlockExports,
     QueryJobs,
     QueryNamedBlockNodes,
@@ -96,6 +97,17 @@ def test_a_member_that_the_server_lacks_is_not_sent(version: tuple[int, int, int
             qmp.execute(NEW_MEMBER)
     assert caught.value.available_in == ("storage-daemon-10.0", "system-10.0")
     assert server.commands == ["query-qmp-schema"]
+
+
+def test_where_the_command_is_not_known_its_member_is_not_either() -> None:
+    command = BlockLatencyHistogramSet(id="disk", boundaries_zap=[1])
+    with (
+        _server(_entries("system-7.2"), (7, 2, 22)) as server,
+        Qmp.connect(server.client) as qmp,
+        pytest.raises(Unsupported, match="boundaries-zap") as caught,
+    ):
+        qmp.execute(command)
+    assert caught.value.available_in == ("system-10.0",)
 
 
 def test_a_member_that_a_patched_server_has_is_sent() -> None:
