@@ -155,9 +155,10 @@ class Handover:
 
     def __init__(self, kind: ServerKind) -> None:
         self.fds: list[int] = []
-        self.ours = contextlib.ExitStack()
+        self.ours: contextlib.ExitStack[bool | None] = contextlib.ExitStack()
         self._theirs = contextlib.ExitStack()
         self._kind: ServerKind = kind
+        self.qmp: socket.socket
         self.qmp, self._qmp_fd = self.channel()
 
     def channel(self) -> tuple[socket.socket, int]:
