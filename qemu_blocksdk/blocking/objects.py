@@ -1192,18 +1192,13 @@ class Node(Face):
         """
         return cast("EventStream[NodeEvent]", EventStream._of(portal.call(lambda: self._aio.events())))
 
-    def set_write_threshold(
-        self,
-        threshold: int,
-        *,
-        timeout: float | None = None,
-    ) -> EventStream[BlockWriteThreshold]:
+    def set_write_threshold(self, threshold: int | str) -> EventStream[BlockWriteThreshold]:
         """Have QEMU tell when a write ends beyond an offset (``block-set-write-threshold``).
 
-        Returns the stream in which that is told, once: the threshold, in bytes, is off then,
-        as it is with 0. Useful on the file below an image that grows.
+        Returns the stream in which that is told, once: the threshold, in bytes or as in
+        ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
-        return cast("EventStream[BlockWriteThreshold]", EventStream._of(portal.run(self._aio.set_write_threshold(threshold, timeout=timeout))))
+        return cast("EventStream[BlockWriteThreshold]", EventStream._of(portal.run(self._aio.set_write_threshold(threshold))))
 
     def add_child(self, child: Node) -> None:
         """Add a child to a quorum (``x-blockdev-change``).
@@ -1388,7 +1383,8 @@ class Node(Face):
     ) -> Job:
         """Start to change the format's options of an image (``x-blockdev-amend``).
 
-        The key slots of LUKS, alone or inside qcow2; ``force`` allows to lose the last.
+        The key slots of LUKS, alone or inside qcow2; ``force`` allows to erase the last. A job
+        that fills one may fail in QEMU 7.2 by chance, when it times the key.
         """
         return Job._of(portal.run(self._aio.amend(options, force=force, job_id=job_id)))
 

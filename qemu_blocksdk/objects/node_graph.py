@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from qemu_blocksdk.blockdev.layers import name_of
 from qemu_blocksdk.errors import GraphError, UsageError
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import (
@@ -23,6 +24,7 @@ from qemu_blocksdk.wire import (
 )
 
 from .job import new_job_id
+from .live import subject
 from .node_info import NodeInfo
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ class NodeGraph(NodeInfo):
         is told inside again, any other by its node name. Raises UsageError for the options of
         another node, CommandError for what cannot be changed; nothing has changed then.
         """
-        if options.node_name != self._name:
-            raise UsageError(f"{self!r} cannot be opened with the options of {options.node_name!r}")
+        if name_of(options) != self._name:
+            wrong = options.node_name
+            raise UsageError(f"{subject(self)} cannot be opened with the options of {wrong!r}")
         await self._execute(BlockdevReopen(options=[options]))
 
     async def resize(self, size: int | str) -> None:

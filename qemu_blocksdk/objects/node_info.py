@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.graph import BlockGraph, Edge, listed
 from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
+from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import (
     BlockDeviceInfo,
     BlockImageCorrupted,
@@ -117,17 +118,17 @@ class NodeInfo(Live):
         )
 
     async def set_write_threshold(
-        self, threshold: int, *, timeout: float | None = None
+        self, threshold: int | str
     ) -> AsyncEventStream[BlockWriteThreshold]:
         """Have QEMU tell when a write ends beyond an offset (``block-set-write-threshold``).
 
-        Returns the stream in which that is told, once: the threshold, in bytes, is off then,
-        as it is with 0. Useful on the file below an image that grows.
+        Returns the stream in which that is told, once: the threshold, in bytes or as in
+        ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
+        command = BlockSetWriteThreshold(node_name=self._name, write_threshold=to_bytes(threshold))
         events = self._qmp.events(BlockWriteThreshold, node_name=self._name)
         try:
-            command = BlockSetWriteThreshold(node_name=self._name, write_threshold=threshold)
-            await self._execute(command, timeout=timeout)
+            await self._execute(command)
         except BaseException:
             events.close()
             raise

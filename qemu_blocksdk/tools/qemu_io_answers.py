@@ -28,7 +28,8 @@ _ASIDE = re.compile(
 )
 _COMPLAINT = re.compile(
     r"^(?![0-9a-f]{8,}:  ).*"
-    r"(failed|not found|[Ii]nvalid|not a valid|non-numeric|bad argument|too large|[Cc]annot)",
+    r"(failed|not found|[Ii]nvalid|not a valid|non-numeric|bad argument|too large|[Cc]annot"
+    r"|be specified)",
     re.MULTILINE,
 )
 _EXTENT = re.compile(r".*\(0x([0-9a-f]+)\) bytes +(not )?allocated at offset .*\(0x([0-9a-f]+)\)")

@@ -303,3 +303,33 @@ def test_a_kind_of_disk_that_the_binary_lacks_is_unsupported(vm: VM) -> None:
 def test_a_vm_that_was_not_launched_says_so() -> None:
     with pytest.raises(BlockSdkError, match="has not been launched"):
         VM().add_device("virtio-scsi-pci")
+
+
+@pytest.mark.parametrize("kind", ["virtio-blk", "virtio-scsi"])
+def test_a_disks_requests_are_counted_by_how_long_they_take(vm: VM, kind: VirtioDisk) -> None:
+    disk = vm.plug(vm.node("a"), device=kind, id="disk")
+    disk.set_latency_histogram([1000, 1000000], boundaries_write=[10])
+    stats = disk.query_stats()
+    assert stats.rd_latency_histogram is not None
+    assert stats.rd_latency_histogram.boundaries == (1000, 1000000)
+    assert stats.rd_latency_histogram.bins == (0, 0, 0)
+    assert stats.wr_latency_histogram is not None
+    assert stats.wr_latency_histogram.boundaries == (10,)
+    disk.set_latency_histogram()
+    assert disk.query_stats().rd_latency_histogram is None
+    with pytest.raises(CommandError, match=r"^device 'disk': .* set read boundaries fail"):
+        disk.set_latency_histogram([20, 10])
+
+
+def test_latencies_are_counted_of_disks_only_and_of_zones_from_8_1(
+    vm: VM, qemu_version: tuple[int, int]
+) -> None:
+    with pytest.raises(GraphError, match="the disk of device 'nowhere', found none"):
+        vm.device("nowhere").set_latency_histogram([1])
+    disk = vm.plug(vm.node("a"), id="disk")
+    if qemu_version < (8, 1):
+        with pytest.raises(Unsupported, match="boundaries-zap"):
+            disk.set_latency_histogram(boundaries_zap=[1])
+    else:
+        disk.set_latency_histogram(boundaries_zap=[1])
+        assert disk.query_stats().zone_append_latency_histogram is not None

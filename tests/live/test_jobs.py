@@ -11,16 +11,15 @@ import pytest
 
 from qemu_blocksdk import Job, Node, StorageDaemon
 from qemu_blocksdk.aio import AsyncStorageDaemon
-from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, NullCo, Qcow2, Raw
+from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, NullCo, Qcow2
 from qemu_blocksdk.errors import (
     CommandError,
     DeadlineExceeded,
-    GraphError,
     JobCancelled,
     JobFailed,
 )
 from qemu_blocksdk.wire import BlockDirtyInfo, JobStatusChange, QueryJobs
-from tests.live.helpers import MakeImage, are_equal, run, wait_until, write_with_qemu_io
+from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -283,28 +282,6 @@ def test_events_of_a_job_arrive_in_order(daemon: StorageDaemon) -> None:
     assert statuses[:2] == ["created", "running"]
     assert statuses[-4:] == ["waiting", "pending", "concluded", "null"]
     assert statuses.count("created") == 1
-
-
-def test_a_node_that_is_not_there_is_a_graph_error(daemon: StorageDaemon) -> None:
-    daemon.add_node(NullCo(node_name="there"))
-    with pytest.raises(GraphError, match="there") as caught:
-        daemon.node("nowhere").query_info()
-    assert caught.value.looked_for == "node 'nowhere'"
-    with pytest.raises(CommandError, match="nowhere"):
-        daemon.node("nowhere").delete()
-
-
-def test_a_node_comes_and_goes(daemon: StorageDaemon, make_image: MakeImage) -> None:
-    path = make_image()
-    node = _attach(daemon, "disk", path)
-    assert node.query_info().drv == "qcow2"
-    assert node.query_info().file == str(path)
-    over = daemon.add_node(Raw(node_name="over", file="disk"))
-    with pytest.raises(CommandError, match="in use"):
-        node.delete()
-    over.delete()
-    node.delete()
-    wait_until(lambda: not daemon.graph().nodes, what="an empty graph")
 
 
 def test_cancelling_a_job_that_is_over_leaves_another_of_its_name_alone(

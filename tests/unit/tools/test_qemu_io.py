@@ -22,6 +22,7 @@ from qemu_blocksdk.tools.qemu_io_answers import (
     dumped,
     extents,
     image_info,
+    is_complaint,
     report,
     without_asides,
 )
@@ -46,6 +47,24 @@ def test_a_hex_dump_is_the_bytes_that_were_dumped(data: bytes, offset: int) -> N
 
 def test_a_dump_without_a_report_is_a_failure() -> None:
     assert dumped("read failed: Input/output error\n", request("read", 0, 16)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [
+        ("read failed: Input/output error\n", True),
+        ('command "failed" not found\n', True),
+        ("bad argument count 1 to read, expected at least 2 arguments\n", True),
+        ("300 is not a valid pattern byte\n", True),
+        ("-n requires -z to be specified\n", True),
+        (CSV, False),
+        ("", False),
+        (dump(b"sleeping failed.", 1 << 33) + CSV, False),
+        ("00000000:  66 61 69 6c 65 64 20 20 20 20 20 20 20 20 20 20  failed\n", False),
+    ],
+)
+def test_a_complaint_is_told_from_what_was_asked_for(text: str, fails: bool) -> None:
+    assert is_complaint(text) is fails
 
 
 @pytest.mark.parametrize("words", ["wrote", "read"])
