@@ -42,18 +42,23 @@ if TYPE_CHECKING:
         UriExport,
     )
     from .codec import Secret
+    from .objects.launch import Chardev, Console, Drive, InheritedFd
 
 __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "Chardev",
+    "Console",
     "Device",
     "Disk",
+    "Drive",
     "EventStream",
     "Export",
     "ExportServer",
     "FileExport",
     "Image",
+    "InheritedFd",
     "IoThread",
     "Job",
     "Migration",
@@ -75,11 +80,15 @@ __all__ = [
     "UriExport",
 ]
 
+_HOMES = {"Secret": ".codec"} | dict.fromkeys(
+    ("Chardev", "Console", "Drive", "InheritedFd"), ".objects.launch"
+)
+
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = ".codec" if name == "Secret" else ".blocking.objects"
+    home = _HOMES.get(name, ".blocking.objects")
     return getattr(importlib.import_module(home, __name__), name)
 
 

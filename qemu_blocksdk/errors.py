@@ -81,7 +81,7 @@ class TransactionFailed(CommandError):
     """QEMU refused a transaction, of which thus nothing has happened.
 
     ``suspects`` are the numbers, from 0, of the actions that have the names which QEMU's
-    words have; QEMU does not say more. Empty where it names none.
+    words have, ``kinds`` says what they are; QEMU does not say more. Empty where it names none.
     """
 
     def __init__(self, refusal: CommandError, suspects: Sequence[int], kinds: str) -> None:
@@ -92,8 +92,10 @@ class TransactionFailed(CommandError):
             arguments=refusal.arguments,
         )
         self.suspects: tuple[int, ...] = tuple(suspects)
-        if suspects:
-            self.args = (f"{self.args[0]} ({kinds})",)
+        self.kinds = kinds
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" ({self.kinds})" if self.kinds else "")
 
 
 class Unsupported(BlockSdkError):
@@ -196,9 +198,9 @@ class JobStopped(BlockSdkError):
 
 
 class MigrationFailed(BlockSdkError):
-    """A migration failed, and the source goes on as before; QEMU's words are in ``error``.
+    """A migration failed; ``error`` is what QEMU said, empty where it said nothing.
 
-    ``error`` is empty where QEMU gave none.
+    The source goes on as before, unless postcopy had begun.
     """
 
     def __init__(self, *, error: str) -> None:

@@ -6,6 +6,7 @@ public methods. A method's body is one call into the background loop. Rules:
 - ``async def m`` runs on the loop; ``def m`` is called there; a property is read directly.
 - ``m_from_thread``, where there is one, is what the blocking ``m`` calls.
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
+- A class method is in the twin of each subclass as well, for it makes an object of that.
 - A base that is not called ``AsyncX`` has no twin: what it has is in its subclasses' twins.
 - A constructor with a docstring is for users and has a twin; others do not.
 - An argument or result of a type ``AsyncX`` is unwrapped or wrapped; so is a ``Sequence`` as
@@ -33,9 +34,9 @@ SOURCES = (
     *("objects/export.py", "objects/export_server.py", "objects/exporting.py"),
     *("objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
     *("objects/editable_image.py", "objects/image.py"),
-    *("objects/user_objects.py", "objects/nodes.py", "objects/qemu.py"),
+    *("objects/user_objects.py", "objects/nodes.py", "objects/life.py", "objects/qemu.py"),
     *("objects/devices.py", "objects/run_state.py", "objects/migratable.py"),
-    *("objects/vm_snapshots.py", "objects/daemon.py", "objects/vm.py"),
+    *("objects/vm_snapshots.py", "objects/daemon.py", "objects/monitor.py", "objects/vm.py"),
     *("objects/toolchain.py", "objects/qemu_io.py"),
     *("objects/nbd_daemon.py", "objects/nbd_server.py"),
     *("recipes/backup.py", "recipes/disk.py", "recipes/point_in_time.py"),
@@ -87,6 +88,7 @@ def generate(sources: dict[str, str]) -> str:
     for _, node in classes:
         _flatten(node, modules.values())
     faces = {node.name for _, node in classes}
+    _repeat_constructors({node.name: node for _, node in classes})
     bodies = [_Class(node, faces).text() for _, node in classes]
     text = "\n\n".join(bodies)
     used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
@@ -125,6 +127,19 @@ def _flatten(node: ast.ClassDef, modules: Iterable[ast.Module]) -> None:
         node.bases = [other for other in node.bases if other is not base] + inherited.bases
         doc, *body = node.body
         node.body = [doc, *inherited.body[1:], *body]
+
+
+def _repeat_constructors(classes: dict[str, ast.ClassDef]) -> None:
+    """Give subclasses the class methods that they inherit: the base's would make the base."""
+    for node in classes.values():
+        own = {each.name for each in node.body if isinstance(each, FunctionDef)}
+        for base in node.bases:
+            found = classes.get(ast.unparse(base))
+            for method in found.body if found else ():
+                if isinstance(method, FunctionDef) and method.name not in own and any(
+                    ast.unparse(decorator) == "classmethod" for decorator in method.decorator_list
+                ):
+                    node.body.append(method)
 
 
 def _import_lines(names: set[tuple[str, str]]) -> str:

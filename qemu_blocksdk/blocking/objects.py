@@ -54,10 +54,19 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
     from qemu_blocksdk.objects.iothread import IoThreadParameters
+    from qemu_blocksdk.objects.launch import (
+        Chardev,
+        Console,
+        Drive,
+        InheritedFd,
+        MonitorAddress,
+        Program,
+        QemuOptions,
+    )
+    from qemu_blocksdk.objects.monitor import Descriptor
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.node_info import NodeEvent
     from qemu_blocksdk.objects.node_jobs import JobOptions
-    from qemu_blocksdk.objects.qemu import Program
     from qemu_blocksdk.objects.toolchain import DriverProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
@@ -88,6 +97,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation
     from qemu_blocksdk.wire import (
         ActionCompletionMode,
+        AddfdInfo,
         BackupPerf,
         BitmapSyncMode,
         BlkdebugEvent,
@@ -102,11 +112,14 @@ if TYPE_CHECKING:
         BlockDirtyBitmapOrStr,
         BlockDirtyInfo,
         BlockExportInfo,
+        BlockExportOptions,
         BlockExportType,
         BlockInfo,
         BlockJobError,
         BlockStats,
         BlockWriteThreshold,
+        DeviceAdd,
+        FdsetInfo,
         FuseExportAllowOther,
         IOThreadInfo,
         JobInfo,
@@ -120,7 +133,9 @@ if TYPE_CHECKING:
         MigrationStatus,
         MirrorCopyMode,
         MirrorSyncMode,
+        NbdServerStart,
         NewImageMode,
+        ObjectOptions,
         PanicAction,
         PreallocMode,
         RebootAction,
@@ -209,12 +224,18 @@ class EventStream(Face, Generic[E_co]):
         """
         return cast("EventStream[E_co | F]", EventStream._of(portal.call(lambda: self._aio.also(*kinds, **match))))
 
-    def get(self, *, timeout: float | None = None) -> E_co:
+    def get(
+        self,
+        *,
+        timeout: float | None = None,
+        where: Callable[[E_co], bool] | None = None,
+    ) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
+        With ``where``, the first that this is true of; those before it stay for a later call.
         Raises DeadlineExceeded; ConnectionLost when there will be none.
         """
-        return portal.run(self._aio.get(timeout=timeout))
+        return portal.run(self._aio.get(timeout=timeout, where=where))
 
     def get_nowait(self) -> E_co | None:
         """Return the next event if one has arrived, else None."""
@@ -314,6 +335,13 @@ class Qmp(Face):
         """
         return self._aio.execute_from_thread(command, timeout=timeout, oob=oob)
 
+    def execute_with_fd(self, command: Command[R], fd: int, *, timeout: float | None = None) -> R:
+        """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
+
+        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        """
+        return portal.run(self._aio.execute_with_fd(command, fd, timeout=timeout))
+
     def execute_raw(
         self,
         name: str,
@@ -350,7 +378,11 @@ class Qmp(Face):
 
 
 class Process(Face):
-    """A running or ended child process; made by :meth:`spawn`."""
+    """A running or ended child process; made by :meth:`spawn`.
+
+    Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
+    its caller's to tell.
+    """
 
     @property
     def _aio(self) -> AsyncProcess:
@@ -1302,7 +1334,8 @@ class Node(Face):
 
         When the job is ready the two are the same; completed, it puts the target in the place
         of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
-        and ``buf_size`` are in bytes.
+        and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
+        does not see what comes past the job's filter.
         """
         return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync, replaces=None if replaces is None else replaces._aio, granularity=granularity, buf_size=buf_size, copy_mode=copy_mode, on_source_error=on_source_error, on_target_error=on_target_error, **job)))
 
@@ -1396,7 +1429,8 @@ class Node(Face):
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
 
         Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
-        then. Raises CommandError when a device or export uses it, unless with ``force``.
+        then. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        not under a device, whose own thread counts.
         """
         return portal.run(self._aio.set_iothread(None if iothread is None else iothread._aio, force=force))
 
@@ -1564,8 +1598,9 @@ class Export(Face):
     def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
         """Remove the export (``block-export-del``) and wait until it is gone.
 
-        ``safe`` refuses, with a CommandError, while a client is connected; ``hard``
-        disconnects it. QEMU does not count who has a file open, which then is none any more.
+        ``safe`` refuses, with a CommandError, while an NBD client is connected; ``hard``
+        disconnects it. QEMU does not count clients of other kinds: they lose the export either
+        way.
         Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
         """
         return portal.run(self._aio.delete(mode=mode, timeout=timeout))
@@ -1658,16 +1693,18 @@ class ExportServer(Face):
         ``allocation_depth`` the context ``qemu:allocation-depth``; a bitmap that is a name is
         looked for in the node and its backing chain. Without an ``id`` QEMU gets a new one. The
         rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError for a name
-        or id that is taken, a bitmap that is missing or disabled against ``writable``.
+        or id that is taken, for a bitmap that is missing or busy, and for one, given as a name,
+        that records while the export is not ``writable`` and the node is.
         """
         return UriExport._of(portal.run(self._aio.export(node._aio, name=name, description=description, bitmaps=[item._aio if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
 
-    def stop(self) -> None:
+    def stop(self, *, timeout: float = 10.0) -> None:
         """Stop the server and end its connections and exports (``nbd-server-stop``).
 
-        Raises StateError when that was done, CommandError when somebody else has done it.
+        ``timeout`` is in seconds. Raises StateError when that was done, CommandError when
+        somebody else has done it, DeadlineExceeded.
         """
-        return portal.run(self._aio.stop())
+        return portal.run(self._aio.stop(timeout=timeout))
 
 
 class Operation(Face, Generic[T_co]):
@@ -2206,10 +2243,11 @@ class Image(Face):
 
 
 class Qemu(Face):
-    """A QEMU process that this object starts, and its block layer.
+    """A QEMU process and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
-    with the block, with the Python process at the latest.
+    with the block, with the Python process at the latest. One that :meth:`attach` returns
+    is not ours, and goes on.
     """
 
     @property
@@ -2233,6 +2271,97 @@ class Qemu(Face):
             if self._home.is_here:
                 portal.run(self._aio.__aexit__(kind, error, trace))
             raise
+
+    def __init__(
+        self,
+        *,
+        program: Program,
+        chardevs: Sequence[Chardev] = (),
+        monitors: Sequence[MonitorAddress] = (),
+        secrets: Mapping[str, Secret] | None = None,
+        objects: Sequence[ObjectOptions] = (),
+        blockdevs: Sequence[BlockdevOptions] = (),
+        args: Sequence[str] = (),
+        launch_timeout: float = 30.0,
+        command_timeout: float = 60.0,
+    ) -> None:
+        """Describe a QEMU; nothing is started yet.
+
+        ``program`` is a path or a name in PATH, or that and its first options; the rest is
+        in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for a program of
+        no words.
+        """
+
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout)))
+
+    def launch(self) -> None:
+        """Start the process and connect. Nothing is left of it when that fails.
+
+        Raises LaunchError (with the exit status and what the program said), UsageError
+        when it runs already or is attached to.
+        """
+        return portal.run(self._aio.launch())
+
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
+
+        Returns the exit status, negative for a signal; None when it was never launched, and
+        where it is attached to: that is only disconnected. May be repeated.
+        """
+        return portal.run(self._aio.stop(grace=grace))
+
+    def kill(self) -> int | None:
+        """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
+
+        Raises UsageError where it is attached to.
+        """
+        return portal.run(self._aio.kill())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; where it is attached to, whether it is connected."""
+        return self._aio.is_running
+
+    @property
+    def process(self) -> Process:
+        """The process: its id, exit status and output, also after its end.
+
+        Raises UsageError before the launch, and where it is attached to.
+        """
+        return Process._of(self._aio.process)
+
+    @property
+    def qmp(self) -> Qmp:
+        """The QMP connection. Raises UsageError before the launch."""
+        return Qmp._of(self._aio.qmp)
+
+    def add_object(self, options: ObjectOptions) -> None:
+        """Add any object of QEMU's object model (``object-add``).
+
+        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
+        it does not have.
+        """
+        return portal.run(self._aio.add_object(options))
+
+    def delete_object(self, id: str) -> None:
+        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
+        return portal.run(self._aio.delete_object(id))
 
     def add_throttle_group(
         self,
@@ -2290,10 +2419,11 @@ class Qemu(Face):
     ) -> FileExport:
         """Mount a node as a raw image over a regular file (``block-export-add``, FUSE).
 
-        Writes beyond its end enlarge the node where it is ``growable`` (False). Other users may
-        open it with ``allow_other`` (``auto``: where the system lets them). The rest is in
-        :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError when there is no such
-        file, an export is mounted there or the machine does not let QEMU mount; Unsupported.
+        Writes beyond its end enlarge the node, to a multiple of 512 bytes, where it is
+        ``growable`` (False). Other users may open it with ``allow_other`` (``auto``: where the
+        system lets them). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
+        CommandError when there is no such file, an export is mounted there or the machine does
+        not let QEMU mount; Unsupported.
         """
         return FileExport._of(portal.run(self._aio.export_fuse(node._aio, mountpoint=mountpoint, growable=growable, allow_other=allow_other, id=id, **options)))
 
@@ -2364,54 +2494,6 @@ class Qemu(Face):
         """
         return Job._of(portal.run(self._aio.create(options, job_id=job_id)))
 
-    def __init__(
-        self,
-        *,
-        program: Program,
-        args: Sequence[str] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
-    ) -> None:
-        """Describe a QEMU; nothing is started yet.
-
-        ``program`` is a path or a name in PATH, or that and its first options; ``args`` are
-        added to its command line; the time limits, in seconds, are for the launch and for
-        every command. Raises UsageError for a program of no words.
-        """
-
-        self._hold(portal.call(lambda: AsyncQemu(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
-
-    def launch(self) -> None:
-        """Start the process and connect. Nothing is left of it when that fails.
-
-        Raises LaunchError (with the exit status and what the program said), UsageError
-        when it runs already.
-        """
-        return portal.run(self._aio.launch())
-
-    def stop(self, *, grace: float = 5.0) -> int | None:
-        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
-
-        Returns the exit status, negative for a signal; None when it was never launched.
-        May be repeated.
-        """
-        return portal.run(self._aio.stop(grace=grace))
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process runs."""
-        return self._aio.is_running
-
-    @property
-    def process(self) -> Process:
-        """The process: its id, exit status and output. Raises UsageError before the launch."""
-        return Process._of(self._aio.process)
-
-    @property
-    def qmp(self) -> Qmp:
-        """The QMP connection. Raises UsageError before the launch."""
-        return Qmp._of(self._aio.qmp)
-
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
 
@@ -2458,7 +2540,7 @@ class Qemu(Face):
 
 
 class StorageDaemon(Qemu):
-    """A ``qemu-storage-daemon`` of one's own."""
+    """A ``qemu-storage-daemon``."""
 
     @property
     def _aio(self) -> AsyncStorageDaemon:
@@ -2468,21 +2550,114 @@ class StorageDaemon(Qemu):
         self,
         *,
         program: Program = "qemu-storage-daemon",
-        args: Sequence[str] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        nbd_server: NbdServerStart | None = None,
+        exports: Sequence[BlockExportOptions] = (),
+        **options: Unpack[QemuOptions],
     ) -> None:
-        """Describe a storage daemon; nothing is started yet. As :class:`Qemu`."""
+        """Describe a storage daemon; nothing is started yet.
 
-        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+        It begins with the ``exports``, those over NBD through the ``nbd_server``. The rest as
+        :class:`Qemu`.
+        """
+
+        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, nbd_server=nbd_server, exports=exports, **options)))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout)))
 
 
 class VM(Qemu):
-    """A ``qemu-system-*`` of one's own, without display and default devices."""
+    """A ``qemu-system-*``, without display and default devices."""
 
     @property
     def _aio(self) -> AsyncVM:
         return cast("AsyncVM", self._reach())
+
+    def hmp(self, command_line: str, *, timeout: float | None = None) -> str:
+        """Run a human monitor command (``human-monitor-command``); return what it printed.
+
+        A failure is a text like any other: QEMU does not tell it from success.
+        """
+        return portal.run(self._aio.hmp(command_line, timeout=timeout))
+
+    def hmp_qemu_io(
+        self,
+        drive: str,
+        command: str,
+        *,
+        qdev: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
+
+        Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
+        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
+        a command that its users do not permit.
+        """
+        return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
+
+    def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
+        """Hold requests of a drive at a breakpoint of the blkdebug that is in their way.
+
+        ``drive`` is its id, or the node or device path of one that a device uses; by default
+        requests are held when they begin to read or write. What waits for them in QEMU's main
+        loop (a ``read`` of :meth:`hmp_qemu_io`, the guest's reset, ``quit``) holds up the monitor
+        as well. Raises GraphError where there is no such drive or no blkdebug.
+        """
+        return portal.run(self._aio.pause_drive(drive, event))
+
+    def resume_drive(self, drive: str) -> None:
+        """Let the requests go on that :meth:`pause_drive` holds, if any, and those to come.
+
+        Raises as that does.
+        """
+        return portal.run(self._aio.resume_drive(drive))
+
+    def getfd(self, fd: Descriptor, *, name: str) -> None:
+        """Hand QEMU an open descriptor, or a file, under a name (``getfd``).
+
+        QEMU has a copy; one that it had under the name is closed. Raises UsageError for what
+        cannot be opened or passed.
+        """
+        return portal.run(self._aio.getfd(fd, name=name))
+
+    def closefd(self, name: str) -> None:
+        """Have QEMU close a descriptor that :meth:`getfd` gave it (``closefd``)."""
+        return portal.run(self._aio.closefd(name))
+
+    def add_fd(
+        self,
+        fd: Descriptor,
+        *,
+        fdset: int | None = None,
+        opaque: str | None = None,
+    ) -> AddfdInfo:
+        """Add an open descriptor, or a file, to a set: ``/dev/fdset/FDSET`` (``add-fd``).
+
+        To a new one by default. Raises as :meth:`getfd`.
+        """
+        return portal.run(self._aio.add_fd(fd, fdset=fdset, opaque=opaque))
+
+    def remove_fd(self, fdset: int, *, fd: int | None = None) -> None:
+        """Remove a set, or the one of its descriptors that has QEMU's number (``remove-fd``)."""
+        return portal.run(self._aio.remove_fd(fdset, fd=fd))
+
+    def query_fdsets(self) -> list[FdsetInfo]:
+        """Return the sets of descriptors (``query-fdsets``)."""
+        return portal.run(self._aio.query_fdsets())
 
     def save_snapshot(
         self,
@@ -2696,27 +2871,70 @@ class VM(Qemu):
         self,
         *,
         program: Program = "qemu-system-x86_64",
-        args: Sequence[str] = (),
         machine: str | None = None,
         accelerator: Accelerator | None = None,
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        console: Console | None = None,
+        fds: Sequence[InheritedFd] = (),
+        drives: Sequence[Drive] = (),
+        devices: Sequence[DeviceAdd] = (),
+        incoming: str | None = None,
+        **options: Unpack[QemuOptions],
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
 
-        ``machine`` is QEMU's ``-machine``. Without an ``accelerator``, ``qtest`` is used
-        where the binary has it (no guest code runs then), else ``tcg``. The rest as
-        :class:`Qemu`.
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``. Without an
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
+        else ``tcg``. The rest as :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncVM(program=program, args=args, machine=machine, accelerator=accelerator, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, **options)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
-        Raises Unsupported when it lacks the one that was asked for, LaunchError.
+        Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
+        where the VM is attached to.
         """
         return portal.run(self._aio.query_accelerator())
+
+    @property
+    def console_socket(self) -> socket.socket:
+        """Our end of the guest's console, a blocking socket, until the VM is stopped.
+
+        Raises UsageError before the launch, and where the VM was described without one.
+        """
+        return self._aio.console_socket
+
+    def qtest(self, command: str, *, timeout: float = 10.0) -> str:
+        """Send a line to the qtest channel; return what follows ``OK`` in its reply.
+
+        Raises CommandError when it is refused, Unsupported where the VM runs on another
+        accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
+        """
+        return portal.run(self._aio.qtest(command, timeout=timeout))
+
+    def clock_step(self, nanoseconds: int | None = None) -> int:
+        """Advance the guest's clock (``clock_step``), to its next timer by default.
+
+        Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
+        """
+        return portal.run(self._aio.clock_step(nanoseconds))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor.
+        """
+        return cls._of(portal.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout)))
 
 
 class Toolchain(Face):
@@ -3293,9 +3511,8 @@ class Disk(Face):
     def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
         """Start to copy what the backing files hold into the active layer, which then has none.
 
-        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
-        storage daemon does that for a client of its NBD server only: tell the ``server``
-        if there is one already.
+        Before it is cut off from them, what QEMU holds in memory of the layer is written, for
+        a client of its NBD server: tell the ``server`` if there is one already.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
 

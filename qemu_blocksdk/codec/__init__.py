@@ -6,6 +6,7 @@ are three things. No knowledge of a single QEMU type belongs here.
 """
 
 from .convert import decode, decode_event, decode_reply, encode
+from .dotted import dotted, doubled, keyval
 from .masks import masked, masked_words, redact
 from .secret import Secret
 from .struct import (
@@ -42,8 +43,11 @@ __all__ = [
     "decode",
     "decode_event",
     "decode_reply",
+    "dotted",
+    "doubled",
     "encode",
     "evolved",
+    "keyval",
     "masked",
     "masked_words",
     "redact",

@@ -10,6 +10,7 @@ from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
 from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
+from .launch import Chardev, Console, Drive, InheritedFd, QemuOptions
 from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
@@ -49,11 +50,16 @@ __all__ = [
     "AsyncTransaction",
     "AsyncUriExport",
     "AsyncVM",
+    "Chardev",
+    "Console",
+    "Drive",
     "Emulator",
     "ExportOptions",
     "ExportServerOptions",
+    "InheritedFd",
     "IoThreadParameters",
     "JobOptions",
     "NodeEvent",
+    "QemuOptions",
     "VirtioDisk",
 ]

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from .qemu import identity
+from .life import identity
 
 T = TypeVar("T")
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from qemu_blocksdk.qmp import ServerKind
 
-from .qemu import AsyncQemu, Program
+from .launch import Handover, Program, QemuOptions, json_words
+from .qemu import AsyncQemu
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import BlockExportOptions, NbdServerStart
 
 
 class AsyncStorageDaemon(AsyncQemu):
-    """A ``qemu-storage-daemon`` of one's own."""
+    """A ``qemu-storage-daemon``."""
 
     _kind: ClassVar[ServerKind] = "storage-daemon"
 
@@ -19,18 +23,23 @@ class AsyncStorageDaemon(AsyncQemu):
         self,
         *,
         program: Program = "qemu-storage-daemon",
-        args: Sequence[str] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        nbd_server: NbdServerStart | None = None,
+        exports: Sequence[BlockExportOptions] = (),
+        **options: Unpack[QemuOptions],
     ) -> None:
-        """Describe a storage daemon; nothing is started yet. As :class:`AsyncQemu`."""
-        super().__init__(
-            program=program,
-            args=args,
-            launch_timeout=launch_timeout,
-            command_timeout=command_timeout,
-        )
+        """Describe a storage daemon; nothing is started yet.
 
-    async def _arguments(self, monitor_fd: int) -> list[str]:
-        chardev = f"socket,id=blocksdk-qmp,fd={monitor_fd}"
-        return ["--chardev", chardev, "--monitor", "chardev=blocksdk-qmp"]
+        It begins with the ``exports``, those over NBD through the ``nbd_server``. The rest as
+        :class:`AsyncQemu`.
+        """
+        super().__init__(program=program, **options)
+        self._nbd_server = nbd_server
+        self._exports = tuple(exports)
+
+    async def _arguments(self, given: Handover) -> list[str]:
+        return [
+            *given.qmp_words(),
+            *await self._common_words(given),
+            *(() if self._nbd_server is None else await given.nbd_words(self._nbd_server)),
+            *json_words("--export", self._exports),
+        ]

@@ -13,6 +13,7 @@ from qemu_blocksdk.tools.drivers import DriverSupport, creatable, listed, suppor
 from qemu_blocksdk.tools.version import Version
 
 from .answers import Answers
+from .launch import Handover
 from .qemu import AsyncQemu
 
 versions: Answers[Version] = Answers()
@@ -104,12 +105,6 @@ class _BareVM(AsyncQemu):
 
     _kind: ClassVar[ServerKind] = "system"
 
-    async def _arguments(self, monitor_fd: int) -> list[str]:
+    async def _arguments(self, given: Handover) -> list[str]:
         nothing = ["-machine", "none", "-nodefaults", "-display", "none"]
-        return [*nothing, *monitor(monitor_fd), "-S"]
-
-
-def monitor(fd: int) -> tuple[str, ...]:
-    """Return the arguments that offer QMP on a descriptor."""
-    chardev = f"socket,id=blocksdk-qmp,fd={fd}"
-    return "-chardev", chardev, "-mon", "chardev=blocksdk-qmp,mode=control"
+        return [*nothing, *given.qmp_words(), "-S"]

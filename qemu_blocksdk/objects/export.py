@@ -32,6 +32,8 @@ from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
 from .traces import Traces
 
+_PATIENCE = 10.0
+
 
 class ExportOptions(TypedDict, total=False):
     """What can be said of an export of every kind.
@@ -125,8 +127,9 @@ class AsyncExport(Live, Resource):
     ) -> None:
         """Remove the export (``block-export-del``) and wait until it is gone.
 
-        ``safe`` refuses, with a CommandError, while a client is connected; ``hard``
-        disconnects it. QEMU does not count who has a file open, which then is none any more.
+        ``safe`` refuses, with a CommandError, while an NBD client is connected; ``hard``
+        disconnects it. QEMU does not count clients of other kinds: they lose the export either
+        way.
         Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
         """
         # Another export may have the id by now.
@@ -150,7 +153,7 @@ class AsyncExport(Live, Resource):
             await finish(self._remove())
 
     async def _remove(self) -> None:
-        await self.delete(mode="hard")
+        await self.delete(mode="hard", timeout=_PATIENCE)
 
     def _words(self) -> str:
         """What tells it from others, for people."""
@@ -211,7 +214,10 @@ class AsyncFileExport(AsyncExport):
         return Path(self._path)
 
     def _on_added(self) -> None:
-        self._traces.note(self._path)
+        if self._kind == "fuse":
+            self._traces.note_mount(self._path)
+        elif self._kind == "vhost-user-blk":
+            self._traces.note_socket(self._path)
 
     async def _remove(self) -> None:
         try:

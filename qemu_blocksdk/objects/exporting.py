@@ -25,6 +25,8 @@ from .live import Live
 from .node import AsyncNode
 from .traces import Traces
 
+_ByFile = BlockExportOptionsFuse | BlockExportOptionsVhostUserBlk | BlockExportOptionsVduseBlk
+
 
 class Exporting(Live):
     """The exports of a QEMU and its NBD server."""
@@ -59,24 +61,21 @@ class Exporting(Live):
     ) -> AsyncFileExport:
         """Mount a node as a raw image over a regular file (``block-export-add``, FUSE).
 
-        Writes beyond its end enlarge the node where it is ``growable`` (False). Other users may
-        open it with ``allow_other`` (``auto``: where the system lets them). The rest is in
-        :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError when there is no such
-        file, an export is mounted there or the machine does not let QEMU mount; Unsupported.
+        Writes beyond its end enlarge the node, to a multiple of 512 bytes, where it is
+        ``growable`` (False). Other users may open it with ``allow_other`` (``auto``: where the
+        system lets them). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
+        CommandError when there is no such file, an export is mounted there or the machine does
+        not let QEMU mount; Unsupported.
         """
-        path = _resolved(mountpoint)
         wire = BlockExportOptionsFuse(
             id=_new_id(id),
             node_name=node.name,
-            mountpoint=path,
+            mountpoint=_resolved(mountpoint),
             growable=growable,
             allow_other=allow_other,
             **options,
         )
-        export = AsyncFileExport(
-            self._connection(), wire.id, "fuse", node, path=path, traces=self._traces
-        )
-        return await export._added_by(self, wire)
+        return await self._file_export(wire, node, path=wire.mountpoint)
 
     async def export_vhost_user_blk(
         self,
@@ -95,6 +94,7 @@ class Exporting(Live):
         power of two. The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
         UsageError for a path that is too long or taken, CommandError, Unsupported.
         """
+        self._connection()  # else nobody removes the directory that is made now
         export_id = _new_id(id)
         path = self._traces.new_socket(address, name=f"{export_id}.sock")
         wire = BlockExportOptionsVhostUserBlk(
@@ -105,10 +105,7 @@ class Exporting(Live):
             logical_block_size=logical_block_size,
             **options,
         )
-        export = AsyncFileExport(
-            self._connection(), wire.id, "vhost-user-blk", node, path=path, traces=self._traces
-        )
-        return await export._added_by(self, wire)
+        return await self._file_export(wire, node, path=path)
 
     async def export_vduse_blk(
         self,
@@ -139,11 +136,21 @@ class Exporting(Live):
             serial=serial,
             **options,
         )
-        path = f"/dev/vduse/{name}"
+        return await self._file_export(wire, node, path=f"/dev/vduse/{name}")
+
+    async def _file_export(
+        self,
+        options: BlockExportOptionsFuse
+        | BlockExportOptionsVhostUserBlk
+        | BlockExportOptionsVduseBlk,
+        node: AsyncNode,
+        *,
+        path: str,
+    ) -> AsyncFileExport:
         export = AsyncFileExport(
-            self._connection(), wire.id, "vduse-blk", node, path=path, traces=self._traces
+            self._connection(), options.id, options.type, node, path=path, traces=self._traces
         )
-        return await export._added_by(self, wire)
+        return await export._added_by(self, options)
 
     async def query_exports(self) -> list[AsyncExport]:
         """Return every export there is, whoever added it (``query-block-exports``)."""

@@ -1,6 +1,6 @@
-"""A listening socket for an NBD server to inherit, and how one learns that it serves.
+"""Listening sockets for a child to inherit, and how one learns that an NBD server serves.
 
-The first client in the queue is ours, and has said good-bye before the server is started:
+For that, the first client in the queue is ours, and has said good-bye before the server is started:
 its connection ends when the server begins to serve, or when the server ends.
 """
 
@@ -13,7 +13,7 @@ import socket
 import struct
 import weakref
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
@@ -26,23 +26,20 @@ _GREETING = b"NBDMAGIC"
 _GOOD_BYE = struct.pack(">I8sII", 0b11, b"IHAVEOPT", 2, 0)
 
 
-class Listener:
+class ListeningSocket:
     """A socket that listens at ``address``; leaving the block closes what is open here of it."""
 
     def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
         self.sock = sock
         self.address = address
-        self._client = socket.socket(sock.family, socket.SOCK_STREAM)
-        self._client.setblocking(False)
         self._last_resort = weakref.finalize(self, _remove, address, portal.home)
 
     @classmethod
-    async def at(cls, address: str | tuple[str, int]) -> Listener:
+    async def at(cls, address: str | tuple[str, int]) -> Self:
         """Listen at an address that is :func:`checked`; port 0 becomes a free one.
 
         Raises OSError, also where a socket's file is left from somebody before.
         """
-        loop = asyncio.get_running_loop()
         if isinstance(address, str):
             listener = cls(_bound(address, socket.AF_UNIX), address)
         else:
@@ -52,6 +49,36 @@ class Listener:
             undo.callback(listener.remove)
             undo.enter_context(listener)
             listener.sock.listen(socket.SOMAXCONN)
+            undo.pop_all()
+        return listener
+
+    def remove(self) -> None:
+        """Delete the socket's file, if it has one. May be repeated."""
+        self._last_resort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+
+class Listener(ListeningSocket):
+    """The socket of an NBD server."""
+
+    def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
+        super().__init__(sock, address)
+        self._client = socket.socket(sock.family, socket.SOCK_STREAM)
+        self._client.setblocking(False)
+
+    @classmethod
+    async def at(cls, address: str | tuple[str, int]) -> Self:
+        """Do so, and be the first client in the queue."""
+        loop = asyncio.get_running_loop()
+        listener = await super().at(address)
+        with contextlib.ExitStack() as undo:
+            undo.callback(listener.remove)
+            undo.enter_context(listener)
             await loop.sock_connect(listener._client, listener.sock.getsockname())
             await loop.sock_sendall(listener._client, _GOOD_BYE)
             undo.pop_all()
@@ -66,15 +93,8 @@ class Listener:
                 said += data
         return said.startswith(_GREETING)
 
-    def remove(self) -> None:
-        """Delete the socket's file, if it has one. May be repeated."""
-        self._last_resort()
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sock.close()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._client.close()
 
 

@@ -209,6 +209,7 @@ class AsyncMigration(Live, Resource):
             return
         if self._is_incoming:
             raise UsageError("an incoming migration can be cancelled at its source only")
+        # QEMU 7.2: cancels one whose guest is on the other side already, so we refuse that.
         if self._is_postcopy:
             raise StateError(subject(self), verb="cancel")
         async with within(timeout, f"the end of {subject(self)}"):

@@ -111,7 +111,8 @@ class NodeJobs(NodeGraph):
 
         When the job is ready the two are the same; completed, it puts the target in the place
         of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
-        and ``buf_size`` are in bytes.
+        and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
+        does not see what comes past the job's filter.
         """
         on_wire = _on_wire("mirror", **job)
         command = wire.BlockdevMirror(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from qemu_blocksdk.codec import JsonValue, Secret, decode
+from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.creation import (
     CreationOptions,
@@ -17,6 +17,7 @@ from qemu_blocksdk.tools.creation import (
     is_encrypted,
     options_of,
 )
+from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.probe import ImageProbe, probe
 from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.results import (
@@ -30,7 +31,7 @@ from qemu_blocksdk.tools.results import (
 from qemu_blocksdk.tools.run import Completed, ask
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.untrusted import info as untrusted_info
-from qemu_blocksdk.tools.words import AioMode, CacheMode, doubled, flags
+from qemu_blocksdk.tools.words import AioMode, CacheMode, flags
 from qemu_blocksdk.wire import (
     SnapshotInfo,
 )
@@ -307,10 +308,12 @@ async def _measure(
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
     created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
-    done = await ask(
-        [*programs.qemu_img, "measure"],
-        ["-O", wanted.format, *created, *words],
-        timeout=timeout,
-        secrets={**secrets, OTHER_KEY: _MEASURED},
+    done = await luks_at_last(
+        lambda: ask(
+            [*programs.qemu_img, "measure"],
+            ["-O", wanted.format, *created, *words],
+            timeout=timeout,
+            secrets={**secrets, OTHER_KEY: _MEASURED},
+        )
     )
     return decode(BlockMeasureInfo, done.json_object())

@@ -1,7 +1,8 @@
 """What exports are in the file system, and what a QEMU that is killed leaves of them there.
 
-That is sockets and mounts, each known by its number, so that what somebody else has put at the
-path since is never removed. Nothing here asks a file system that QEMU serves: it may hang.
+That is sockets and mounts. A socket is known by its inode and a mount by being dead, so what
+somebody else has put at the path since is never removed. A file system that QEMU serves may hang:
+only another process asks it anything.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import os
 import re
 from pathlib import Path
 
-from qemu_blocksdk.errors import BlockSdkError, UsageError
+from qemu_blocksdk.errors import BlockSdkError, ToolError, UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.tools.run import run
 
 from .listener import checked
 from .scratch import Scratch
 
-_PATIENCE = 5.0
-_UNMOUNT = (("fusermount3", "-u", "-z", "--"), ("umount", "--lazy", "--no-canonicalize", "--"))
+_PATIENCE = 1.0
+_MOUNTS = Path("/proc/self/mountinfo")
+_UNMOUNT = (("fusermount3", "-u", "-z"), ("umount", "--lazy", "--no-canonicalize"))
 _ESCAPE = re.compile(rb"\\(\d{3})")
 
 
@@ -27,7 +29,8 @@ class Traces:
     """The sockets and mounts of one QEMU's exports, and a directory for its sockets."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, _Number] = {}
+        self._sockets: dict[str, tuple[int, int] | None] = {}
+        self._mounts = set[str]()
         self._scratch: Scratch | None = None
         self._home = portal.home
 
@@ -45,54 +48,68 @@ class Traces:
             raise UsageError(f"{free!r} is taken")
         return free
 
-    def note(self, path: str) -> None:
-        """Remember what QEMU has made at a path."""
-        self._numbers[path] = _number_at(path)
+    def note_socket(self, path: str) -> None:
+        """Remember a socket that QEMU has made."""
+        self._sockets[path] = _inode(path)
+
+    def note_mount(self, path: str) -> None:
+        """Remember that QEMU has mounted something."""
+        self._mounts.add(path)
 
     async def remove(self, path: str) -> None:
         """Remove what QEMU has made at a path, if it is left. May be repeated."""
-        number = self._numbers.pop(path, None)
-        if self._home.is_here and number is not None and number == _number_at(path):
-            if isinstance(number, tuple):
-                _unlink(path)
-            else:
-                await _unmount(path)
+        if not self._home.is_here:
+            return
+        inode = self._sockets.pop(path, None)
+        if inode is not None and inode == _inode(path):
+            _unlink(path)
+        if path in self._mounts and _is_mounted(path):
+            if await _may_be_alive(path):
+                return
+            await _unmount(path)
+        self._mounts.discard(path)
 
     async def remove_all(self) -> None:
         """Remove what is left at all paths, and the directory."""
-        for path in list(self._numbers):
+        for path in (*self._sockets, *self._mounts):
             await self.remove(path)
+        self.remove_directory()
+
+    def remove_directory(self) -> None:
+        """Remove the directory. May be repeated."""
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None
 
 
-_Number = bytes | tuple[int, int] | None
-"""The number of a mount, or those of an inode and its device."""
-
-
-def _number_at(path: str) -> _Number:
-    mount = _mount_at(path)
-    if mount is not None:
-        return mount
+def _inode(path: str) -> tuple[int, int] | None:
     with contextlib.suppress(OSError):
         status = Path(path).lstat()
         return status.st_dev, status.st_ino
     return None
 
 
-def _mount_at(path: str) -> bytes | None:
-    found = None
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        number, _, _, _, where, *_ = line.split(b" ")
-        if _ESCAPE.sub(lambda code: bytes([int(code[1], 8)]), where) == os.fsencode(path):
-            found = number  # the last one lies on top
-    return found
-
-
 def _unlink(path: str) -> None:
     with contextlib.suppress(OSError):
         Path(path).unlink()
+
+
+def _is_mounted(path: str) -> bool:
+    places = (line.split(b" ")[4] for line in _MOUNTS.read_bytes().splitlines())
+    return any(
+        _ESCAPE.sub(lambda code: bytes([int(code[1], 8)]), place) == os.fsencode(path)
+        for place in places
+    )
+
+
+async def _may_be_alive(path: str) -> bool:
+    try:
+        await run(("stat",), [path], timeout=_PATIENCE)
+    except ToolError:
+        return False
+    except BlockSdkError:
+        pass  # it hangs, or nobody can tell
+    return True
 
 
 async def _unmount(path: str) -> None:

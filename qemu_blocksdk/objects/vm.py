@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
-from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.errors import Unsupported, UsageError
 from qemu_blocksdk.qmp import ServerKind
 
 from .devices import Devices
-from .emulator import monitor, query_accelerators
+from .emulator import query_accelerators
+from .launch import (
+    Console,
+    Drive,
+    Handover,
+    InheritedFd,
+    Program,
+    QemuOptions,
+    json_words,
+    plain_words,
+)
 from .migratable import Migratable
-from .qemu import AsyncQemu, Program
+from .monitor import Monitor
+from .qtest import Qtest
 from .vm_snapshots import VmSnapshots
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import DeviceAdd
 
 Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
-class AsyncVM(Devices, Migratable, VmSnapshots, AsyncQemu):
-    """A ``qemu-system-*`` of one's own, without display and default devices."""
+class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
+    """A ``qemu-system-*``, without display and default devices."""
 
     _kind: ClassVar[ServerKind] = "system"
 
@@ -26,41 +41,73 @@ class AsyncVM(Devices, Migratable, VmSnapshots, AsyncQemu):
         self,
         *,
         program: Program = "qemu-system-x86_64",
-        args: Sequence[str] = (),
         machine: str | None = None,
         accelerator: Accelerator | None = None,
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
+        console: Console | None = None,
+        fds: Sequence[InheritedFd] = (),
+        drives: Sequence[Drive] = (),
+        devices: Sequence[DeviceAdd] = (),
+        incoming: str | None = None,
+        **options: Unpack[QemuOptions],
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
 
-        ``machine`` is QEMU's ``-machine``. Without an ``accelerator``, ``qtest`` is used
-        where the binary has it (no guest code runs then), else ``tcg``. The rest as
-        :class:`AsyncQemu`.
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``. Without an
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
+        else ``tcg``. The rest as :class:`AsyncQemu`.
         """
-        super().__init__(
-            program=program,
-            args=args,
-            launch_timeout=launch_timeout,
-            command_timeout=command_timeout,
-        )
+        super().__init__(program=program, **options)
         self._machine = machine
         self._accelerator: Accelerator | None = accelerator
+        self._console = console
+        self._fds, self._drives, self._devices = tuple(fds), tuple(drives), tuple(devices)
+        self._incoming = incoming
+        self._console_socket: socket.socket | None = None
+        self._qtest: Qtest | None = None
 
-    async def _arguments(self, monitor_fd: int) -> list[str]:
-        machine = ["-machine", self._machine] if self._machine is not None else []
+    async def _arguments(self, given: Handover) -> list[str]:
         return [
             *("-nodefaults", "-display", "none", "-vga", "none"),
-            *monitor(monitor_fd),
-            *machine,
-            *("-accel", await self.query_accelerator()),
+            *given.qmp_words(),
+            *(() if self._machine is None else ("-machine", self._machine)),
+            *self._console_words(given),
+            *self._accelerator_words(given, await self.query_accelerator()),
+            *self._fd_words(given),
+            *await self._common_words(given),
+            *plain_words("-drive", self._drives),
+            *json_words("-device", self._devices),
+            *(() if self._incoming is None else ("-incoming", self._incoming)),
         ]
+
+    def _console_words(self, given: Handover) -> list[str]:
+        if self._console is None:
+            return []
+        ours, fd = given.channel()
+        self._console_socket = given.ours.enter_context(ours)
+        return self._console.words(fd)
+
+    def _accelerator_words(self, given: Handover, accelerator: Accelerator) -> list[str]:
+        words = ["-accel", accelerator]
+        self._qtest = None
+        if accelerator == "qtest":
+            ours, fd = given.channel()
+            self._qtest = Qtest(given.ours.enter_context(ours))
+            # QEMU 7.2: aborts where the character device has another id, so it is "qtest".
+            words += ["-chardev", f"socket,id=qtest,fd={fd}"]
+            words += ["-qtest", "chardev:qtest", "-qtest-log", "none"]
+        return words
+
+    def _fd_words(self, given: Handover) -> list[str]:
+        given.fds += [inherited.fd for inherited in self._fds]
+        return plain_words("-add-fd", self._fds)
 
     async def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
-        Raises Unsupported when it lacks the one that was asked for, LaunchError.
+        Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
+        where the VM is attached to.
         """
+        self._assert_ours("tell its accelerator")
         available = await query_accelerators(self._program, timeout=self._launch_timeout)
         wanted = self._accelerator
         if wanted is None:
@@ -68,3 +115,37 @@ class AsyncVM(Devices, Migratable, VmSnapshots, AsyncQemu):
         if wanted not in available:
             raise Unsupported(f"accelerator {wanted!r}")
         return wanted
+
+    @property
+    def console_socket(self) -> socket.socket:
+        """Our end of the guest's console, a blocking socket, until the VM is stopped.
+
+        Raises UsageError before the launch, and where the VM was described without one.
+        """
+        self._assert_ours("reach its console")
+        if self._console is None:
+            raise UsageError(f"{self._program} was described without a console")
+        if self._console_socket is None:
+            raise self._not_launched()
+        return self._console_socket
+
+    async def qtest(self, command: str, *, timeout: float = 10.0) -> str:
+        """Send a line to the qtest channel; return what follows ``OK`` in its reply.
+
+        Raises CommandError when it is refused, Unsupported where the VM runs on another
+        accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
+        """
+        self._assert_ours("reach its qtest channel")
+        if self._process is None:
+            raise self._not_launched()
+        if self._qtest is None:
+            raise Unsupported("qtest channel: it runs on another accelerator than qtest")
+        return await self._qtest.ask(command, timeout=timeout)
+
+    async def clock_step(self, nanoseconds: int | None = None) -> int:
+        """Advance the guest's clock (``clock_step``), to its next timer by default.
+
+        Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
+        """
+        step = "" if nanoseconds is None else f" {nanoseconds}"
+        return int(await self.qtest(f"clock_step{step}"))

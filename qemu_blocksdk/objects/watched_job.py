@@ -62,6 +62,7 @@ class WatchedJob(Live):
         self._waiting = list[asyncio.Future[None]]()
         self._task: asyncio.Task[None] | None = None
         self._told: str | None = None
+        self._dismissal: asyncio.Task[None] | None = None
         self._events: AsyncEventStream[WatchedEvent] = (
             qmp.events(JobStatusChange, id=job_id)
             .also(BlockJobError, device=job_id)
@@ -148,9 +149,14 @@ class WatchedJob(Live):
             self._lost = error
         finally:
             self._wake()
+        if self._dismissal is not None:
+            with contextlib.suppress(BlockSdkError):
+                await self._dismissal
 
     async def _take_in(self, event: WatchedEvent) -> None:
         if isinstance(event, JobStatusChange):
+            if not self._visits and event.status != "created":
+                return  # the end of one before, that had the same id
             self._on_status(event.status)
             if event.status in OVER and self._result is None:
                 await self._conclude()
@@ -179,7 +185,10 @@ class WatchedJob(Live):
         if info is None:
             self._status = "null"
         elif self._auto_dismiss:
-            await self._dismiss()
+            # QEMU has it before whatever is asked next, so nobody waits for the reply.
+            self._dismissal = asyncio.create_task(self._dismiss())
+            await asyncio.sleep(0)
+            self._status = "null"
         outcome: JobOutcome = "completed"
         if error is not None:
             outcome = "cancelled" if error == _CANCELLED else "failed"

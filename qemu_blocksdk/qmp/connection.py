@@ -90,6 +90,7 @@ class AsyncQmp(Resource):
         self._error: BlockSdkError | None = None
         self._closed = False
         self._lost = asyncio.Event()
+        self._fd_turn = asyncio.Lock()
         self._output_turn = asyncio.Lock()
         self._is_output_late = False
         self._obituary: asyncio.Future[None] | None = None
@@ -209,6 +210,24 @@ class AsyncQmp(Resource):
         except CommandError as error:
             raise await self._gate.explain(error, name, arguments) from error
         return decode_reply(command, reply)
+
+    async def execute_with_fd(
+        self, command: Command[R], fd: int, *, timeout: float | None = None
+    ) -> R:
+        """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
+
+        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        """
+        name, arguments = _encoded(command)
+        await self._gate.check(name, arguments)
+        limit = self._limit(timeout)
+        # QEMU keeps the descriptor that came last, so the next waits for this reply.
+        async with within(limit, f"the reply to {name}"), self._fd_turn:
+            try:
+                await self._link.pass_fd(fd)
+            except (OSError, OverflowError) as error:
+                raise UsageError(f"{name}: cannot pass descriptor {fd}: {error}") from error
+            return await self.execute(command, timeout=limit)
 
     async def execute_raw(
         self,

@@ -100,6 +100,7 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self._ended = ended
         self._finished = False
         self._queue: deque[Event] = deque()
+        self._removals = 0
         self._arrived = asyncio.Event()
         self._wanted: list[tuple[frozenset[str], dict[str, object]]] = []
         self._keys: list[_Key] = []
@@ -145,22 +146,38 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self._finished = True
         self._arrived.set()
 
-    async def get(self, *, timeout: float | None = None) -> E_co:
+    async def get(
+        self, *, timeout: float | None = None, where: Callable[[E_co], bool] | None = None
+    ) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
+        With ``where``, the first that this is true of; those before it stay for a later call.
         Raises DeadlineExceeded; ConnectionLost when there will be none.
         """
         try:
-            return await self._next(timeout)
+            return await self._next(timeout, where)
         except StopAsyncIteration:
             raise ConnectionLost("no more events: stream or connection was closed") from None
 
-    async def _next(self, timeout: float | None = None) -> E_co:
-        if self._queue:
+    async def _next(
+        self, timeout: float | None = None, where: Callable[[E_co], bool] | None = None
+    ) -> E_co:
+        if self._queue and where is None:
+            self._removals += 1
             return cast("E_co", self._queue.popleft())
+        seen, removals = 0, self._removals
         try:
             async with asyncio.timeout(timeout):
-                while not self._queue:
+                while True:
+                    if removals != self._removals:  # by another reader
+                        seen, removals = 0, self._removals
+                    for index in range(seen, len(self._queue)):
+                        event = cast("E_co", self._queue[index])
+                        if where is None or where(event):
+                            del self._queue[index]
+                            self._removals += 1
+                            return event
+                    seen = len(self._queue)
                     if self._finished:
                         error = self._ended()
                         raise StopAsyncIteration if error is None else error
@@ -168,11 +185,13 @@ class AsyncEventStream(Resource, Generic[E_co]):
                     await self._arrived.wait()
         except TimeoutError:
             raise DeadlineExceeded(f"an event of {self}", seconds=timeout or 0.0) from None
-        return cast("E_co", self._queue.popleft())
 
     def get_nowait(self) -> E_co | None:
         """Return the next event if one has arrived, else None."""
-        return cast("E_co", self._queue.popleft()) if self._queue else None
+        if not self._queue:
+            return None
+        self._removals += 1
+        return cast("E_co", self._queue.popleft())
 
     def close(self) -> None:
         """Unsubscribe; events that have arrived are dropped."""

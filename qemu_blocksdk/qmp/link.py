@@ -12,6 +12,7 @@ disarmed from any thread and a selector's registration cannot. No JSON here.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import select
@@ -20,6 +21,8 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+
+from qemu_blocksdk.errors import UsageError
 
 from . import portal
 
@@ -59,6 +62,7 @@ class Link:
         self._scanned = 0
         self._outbox = bytearray()
         self._outbox_lock = threading.Lock()
+        self._drained = asyncio.Event()
         self._closed = False
         self._seat_timeout: float | None = None
         self._poll = select.epoll()
@@ -102,6 +106,37 @@ class Link:
                 self._loop.add_writer(self._sock, self._flush)
             else:
                 self._loop.remove_writer(self._sock)
+                self._drained.set()
+
+    async def pass_fd(self, fd: int) -> None:
+        """Send a descriptor, on a blank line of its own, behind what waits to be sent.
+
+        Raises OSError for what is no open descriptor, UsageError where the socket is no
+        unix socket.
+        """
+        self._home.assert_here("this connection")
+        if self._sock.family != socket.AF_UNIX:
+            raise UsageError("a descriptor is passed over a unix socket only")
+        while not self._pass_fd(fd):
+            await self._drained.wait()
+
+    def _pass_fd(self, fd: int) -> bool:
+        with self._outbox_lock:
+            if self._closed:
+                return True  # the command that goes with it says so
+            if not self._outbox:
+                try:
+                    # socket.send_fds of Python 3.11 drops its flags.
+                    rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
+                    self._sock.sendmsg([b"\n"], [rights], socket.MSG_DONTWAIT)
+                    return True
+                except BlockingIOError:
+                    self._outbox += b"\n"  # something to tell when there is room again
+                    self._loop.call_soon_threadsafe(self._flush)
+                except ConnectionError:
+                    return True
+            self._drained.clear()
+            return False
 
     # -- the seat -----------------------------------------------------------------------
 
@@ -237,6 +272,7 @@ class Link:
                 return
             self._closed = True
             self._outbox.clear()
+            self._drained.set()
         self._loop.remove_reader(self._poll.fileno())
         self._loop.remove_writer(self._sock)
         # Wakes a thread that sits in the seat.

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
@@ -30,12 +32,17 @@ from .deadline import within
 from .leash import Leash
 
 _TAIL = 4096
+_log = logging.getLogger(__name__)
 _RUN = 'exec "$@"'
 _RUN_AS_SERVER = f"export LISTEN_PID=$$ LISTEN_FDS=1 && {_RUN} 3<&0 </dev/null"
 
 
 class AsyncProcess:
-    """A running or ended child process; made by :meth:`spawn`."""
+    """A running or ended child process; made by :meth:`spawn`.
+
+    Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
+    its caller's to tell.
+    """
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class AsyncProcess:
         self._log = log
         self._leash = leash
         self._ended = asyncio.Event()
+        self._was_signalled = False
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
@@ -153,6 +161,9 @@ class AsyncProcess:
             self._leash.drop()
         self._last_resort.detach()
         self._ended.set()
+        number = -self._popen.returncode
+        if number > 0 and not self._was_signalled and self._leash is None:
+            _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
     async def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
@@ -171,6 +182,7 @@ class AsyncProcess:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs."""
         self._home.assert_here(self._argv[0])
+        self._was_signalled = True
         self._popen.send_signal(number)
 
     async def end(self, *, grace: float = 5.0) -> int:

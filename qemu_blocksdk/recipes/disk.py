@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.objects import (
     AsyncExportServer,
     AsyncImage,
@@ -66,9 +65,8 @@ class AsyncDisk:
     def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
         """Start to copy what the backing files hold into the active layer, which then has none.
 
-        Before it is cut off from them, what QEMU holds in memory of the layer is written; a
-        storage daemon does that for a client of its NBD server only: tell the ``server``
-        if there is one already.
+        Before it is cut off from them, what QEMU holds in memory of the layer is written, for
+        a client of its NBD server: tell the ``server`` if there is one already.
         """
         return AsyncOperation(
             f"the flattening of {subject(self)}", lambda tell: self._flatten(server, tell)
@@ -106,16 +104,14 @@ class AsyncDisk:
         await drive_all([job], lambda job: job.run(pre_finalize=lambda: self._flush(server)), tell)
 
     async def _flush(self, server: AsyncExportServer | None) -> None:
-        try:
-            await self._node.io.flush()
-        except Unsupported:
-            async with AsyncExitStack() as stack:
-                if server is None:
-                    server = await self._qemu.start_nbd_server()
-                    await stack.enter_async_context(server)
-                export = await server.export(self._node, name=new_job_id("flush"))
-                await stack.enter_async_context(export)
-                await nbd_flush(export.uri)
+        """Write what QEMU holds in memory; only a client of its NBD server can ask for that."""
+        async with AsyncExitStack() as stack:
+            if server is None:
+                server = await self._qemu.start_nbd_server()
+                await stack.enter_async_context(server)
+            export = await server.export(self._node, name=new_job_id("flush"))
+            await stack.enter_async_context(export)
+            await nbd_flush(export.uri)
 
     async def _switch(self, job: AsyncJob, new: AsyncNode, tell: Tell) -> None:
         """Bring a job to where it is ready, and then the users to the other node."""
@@ -126,7 +122,9 @@ class AsyncDisk:
     async def _switch_over(self, job: AsyncJob, new: AsyncNode) -> None:
         await job.run(timeout=_PATIENCE)
         old, self._node = self._node, new
-        await old.delete()
+        # One that was opened inside another goes with its last user.
+        if old.name in {node.name for node in (await self._qemu.graph()).nodes}:
+            await old.delete()
 
     def _may_have_switched(self, job: AsyncJob) -> bool:
         """Whether the job completed, or was told to when QEMU was lost."""

@@ -13,12 +13,11 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from qemu_blocksdk.codec import Secret, Value
+from qemu_blocksdk.codec import Secret, Value, doubled
 from qemu_blocksdk.errors import UsageError
 
 from .run import Path, as_file
 from .size import Size, to_bytes
-from .words import doubled
 
 _Kinds = frozenset[object]
 _SIZE, _PATH = frozenset(get_args(Size)), frozenset(get_args(Path))

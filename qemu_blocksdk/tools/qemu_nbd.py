@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from qemu_blocksdk.codec import Value
+from qemu_blocksdk.codec import Value, doubled
 from qemu_blocksdk.errors import Unsupported, UsageError
 
 from .nbd import NbdAddress, NbdUri
 from .run import Completed, as_file, ask
 from .tls import TlsCredentials, tls_secrets, tls_words
-from .words import AioMode, CacheMode, doubled, flags
+from .words import AioMode, CacheMode, flags
 
 HANDSHAKE_LIMIT = "--handshake-limit"
 _QUICK = 10.0

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from qemu_blocksdk.codec import JsonObject, Secret, Value, encode, redact
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Struct, Value, encode, keyval, redact
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -42,8 +42,8 @@ class Target(Value):
         """Return the file name with the format in it, for commands that have no ``-f``."""
         if self.format is None:
             return [*self.objects, self.filename]
-        name = self.filename.replace(",", ",,")
-        return ["--image-opts", f"driver={self.format},file.filename={name}"]
+        texts = {"driver": self.format, "file.filename": self.filename}
+        return ["--image-opts", keyval(texts)]
 
     @classmethod
     def of_file(
@@ -81,17 +81,31 @@ class Target(Value):
 
         Raises UsageError for options that hold a secret themselves.
         """
-        members = encode(options)
-        if redact(members) != members:
-            raise UsageError(
-                f"{type(options).__name__} holds a secret that a command line would show;"
-                " refer to a Secret by an id instead"
-            )
-        return cls(filename=json_name(cast("JsonObject", members)), secrets=secrets)
+        return cls(filename=f"json:{json_word(options)}", secrets=secrets)
 
 
 def json_name(members: JsonObject) -> str:
     """Return the file name by which a tool takes options in JSON. Raises UsageError."""
+    return f"json:{_json(members)}"
+
+
+def json_word(options: Struct) -> str:
+    """Return options as the JSON that a command line takes.
+
+    Raises UsageError for options that hold a secret themselves, and for what are none.
+    """
+    if not isinstance(cast("object", options), Struct):
+        raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.wire")
+    members = encode(options)
+    if redact(members) != members:
+        raise UsageError(
+            f"{type(options).__name__} holds a secret that a command line would show;"
+            " refer to a Secret by an id instead"
+        )
+    return _json(members)
+
+
+def _json(members: Mapping[str, JsonValue]) -> str:
     text = json.dumps(members, ensure_ascii=False)
     try:
         text.encode()
@@ -99,4 +113,4 @@ def json_name(members: JsonObject) -> str:
         raise UsageError(
             f"{error.object!r}: a name that is not UTF-8 needs a plain path"
         ) from error
-    return f"json:{text}"
+    return text

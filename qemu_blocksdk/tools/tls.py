@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
-from qemu_blocksdk.codec import Secret, Value, encode
+from qemu_blocksdk.codec import Secret, Value, dotted, encode, keyval
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import (
     ObjectOptionsAuthzList,
@@ -21,7 +21,6 @@ from qemu_blocksdk.wire import (
 )
 
 from .run import as_file
-from .words import doubled
 
 CREDENTIALS = "blocksdk-tls"
 """The id of the credentials that are defined here."""
@@ -116,14 +115,8 @@ def assert_proves_names(credentials: TlsCredentials | None) -> None:
 def tls_object(credentials: TlsCredentials, *, endpoint: QCryptoTLSCredsEndpoint) -> list[str]:
     """Return the option that defines the credentials, under the id :data:`CREDENTIALS`."""
     # Not JSON, which has no form for the name of a directory that is not UTF-8.
-    members = encode(tls_options(credentials, endpoint=endpoint))
-    kind = members.pop("qom-type")
-    words = {True: "on", False: "off"}
-    given = [
-        f"{name}={words[value] if isinstance(value, bool) else doubled(str(value))}"
-        for name, value in members.items()
-    ]
-    return ["--object", ",".join([str(kind), *given])]
+    texts = dotted(tls_options(credentials, endpoint=endpoint))
+    return ["--object", f"{texts.pop('qom-type')},{keyval(texts)}"]
 
 
 def tls_words(

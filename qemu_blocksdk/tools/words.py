@@ -18,8 +18,3 @@ def flags(**given: tuple[str, str | int | bool | None]) -> list[str]:
         elif value is not None and value is not False:
             words += [option, str(value)]
     return words
-
-
-def doubled(text: str) -> str:
-    """Return a value as it stands in a list that commas separate."""
-    return text.replace(",", ",,")

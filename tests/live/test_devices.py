@@ -194,19 +194,19 @@ def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
     assert list(vm.query_devices()) == ["c"]
 
 
-@pytest.mark.parametrize(
-    ("refused", "words"),
-    [
-        (lambda vm: vm.add_device("no-such"), "'no-such' is not a valid device model name"),
-        (lambda vm: vm.add_device("virtio-scsi-pci", bus="b9"), "Bus 'b9' not found"),
-        (lambda vm: vm.add_device("virtio-scsi-pci", properties={"x": 1}), "'.*x' not found"),
-        (lambda vm: vm.add_device("virtio-scsi-pci", id="taken"), "Duplicate device ID 'taken'"),
-        (lambda vm: vm.plug(vm.node("none")), "'.*none'"),
-        (lambda vm: vm.plug(vm.node("b")), "[Nn]ode 'b'|Conflicts with use by"),
-        (lambda vm: vm.plug(vm.node("a"), device="virtio-scsi", bus="b9"), "Bus 'b9' not found"),
-        (lambda vm: vm.device("none").remove(), "Device 'none' not found"),
-    ],
-)
+_REFUSED: list[tuple[Callable[[VM], object], str]] = [
+    (lambda vm: vm.add_device("no-such"), "'no-such' is not a valid device model name"),
+    (lambda vm: vm.add_device("virtio-scsi-pci", bus="b9"), "Bus 'b9' not found"),
+    (lambda vm: vm.add_device("virtio-scsi-pci", properties={"x": 1}), "'.*x' not found"),
+    (lambda vm: vm.add_device("virtio-scsi-pci", id="taken"), "Duplicate device ID 'taken'"),
+    (lambda vm: vm.plug(vm.node("none")), "'.*none'"),
+    (lambda vm: vm.plug(vm.node("b")), "[Nn]ode 'b'|Conflicts with use by"),
+    (lambda vm: vm.plug(vm.node("a"), device="virtio-scsi", bus="b9"), "Bus 'b9' not found"),
+    (lambda vm: vm.device("none").remove(), "Device 'none' not found"),
+]
+
+
+@pytest.mark.parametrize(("refused", "words"), _REFUSED)
 def test_a_device_is_refused_in_qemus_words(
     vm: VM, refused: Callable[[VM], object], words: str
 ) -> None:

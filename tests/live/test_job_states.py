@@ -197,16 +197,18 @@ def test_every_step_of_the_table_is_taken_by_some_job(daemon: StorageDaemon) -> 
     assert steps <= expected
 
 
-def test_what_the_version_lacks_is_unsupported(
+def test_the_copy_mode_of_a_mirror_changes_while_it_runs(
     daemon: StorageDaemon, qemu_version: tuple[int, int]
 ) -> None:
     source, target = (daemon.add_node(NullCo(node_name=n, size=1 << 26)) for n in "st")
-    with source.backup(target, speed=1) as job:
+    with source.mirror(target) as job:
+        job.wait(until="ready", timeout=10)
         if qemu_version < (8, 2):
             with pytest.raises(Unsupported, match="block-job-change") as lacking:
-                job.change(copy_mode="background")
+                job.change(copy_mode="write-blocking")
             assert "storage-daemon-10.0" in lacking.value.available_in
         else:
-            with pytest.raises(CommandError, match=job.id) as refused:
-                job.change(copy_mode="background")
-            assert refused.value.subject == f"backup job {job.id!r}: running"
+            job.change(copy_mode="write-blocking")
+            with pytest.raises(CommandError, match="copy mode") as refused:
+                job.change(copy_mode="background")  # there is no way back
+            assert refused.value.subject == f"mirror job {job.id!r}: ready"

@@ -63,8 +63,15 @@ def _amend(folder: Path, programs: Programs) -> None:
     opened.convert(Image(folder / "plain", format="raw")).run()
 
 
+def _measure(folder: Path, programs: Programs) -> None:
+    plain = Image(folder / "plain", format="raw", programs=programs)
+    plain.create("1M")
+    assert plain.measure("luks").required > 1 << 20
+
+
 @pytest.mark.parametrize(
-    ("command", "make"), [("create", _create), ("convert", _convert), ("amend", _amend)]
+    ("command", "make"),
+    [("create", _create), ("convert", _convert), ("amend", _amend), ("measure", _measure)],
 )
 def test_what_makes_luks_is_repeated_when_its_timing_failed(
     command: str, make: Callable[[Path, Programs], None], tmp_path: Path

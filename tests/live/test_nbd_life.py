@@ -183,8 +183,8 @@ import sys
 from qemu_blocksdk import Image, NbdServer
 
 with NbdServer(Image(sys.argv[1], format="qcow2"), address=("localhost", 0)) as server:
-    print("up", flush=True)
     try:
+        print("up", flush=True)
         server.wait()
     except KeyboardInterrupt:
         print("interrupted", server.is_running, flush=True)

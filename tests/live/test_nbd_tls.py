@@ -10,48 +10,17 @@ from qemu_blocksdk import Image, NbdServer, QemuIo
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.tools import NbdUri, TlsAnon, TlsPsk, TlsX509
-from tests.live.helpers import MakeImage, run
+from tests.live.helpers import MakeImage
+from tests.live.tls import HERE, KEY, certificates, keys
 
 pytestmark = pytest.mark.timeout(60)
 
-KEY = "0123456789abcdef" * 4
-HERE = ("localhost", 0)
-"""The name that the server's certificate is for."""
+__all__ = ["certificates", "keys"]  # fixtures
 
 
 @pytest.fixture
 def image(make_image: MakeImage) -> Image:
     return Image(make_image(size="1M"), format="qcow2")
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    """A directory with a user's key, whose name could be read as an option."""
-    folder = tmp_path / "keys,id=x"
-    folder.mkdir()
-    (folder / "keys.psk").write_text(f"alice:{KEY}\n")
-    return folder
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A directory with those of an authority, a client and a server, whose key is locked."""
-
-    def make(name: str, who: str, *options: str) -> None:
-        files = ["-keyout", f"{tmp_path}/{name}-key.pem", "-out", f"{tmp_path}/{name}-cert.pem"]
-        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]
-        run("openssl", "req", "-x509", *kind, *files, "-subj", f"/O=tests/CN={who}", *options)
-
-    by = ["-CA", f"{tmp_path}/ca-cert.pem", "-CAkey", f"{tmp_path}/ca-key.pem"]
-    by += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    by += ["-addext", "subjectAltName=DNS:localhost"]
-    try:
-        make("ca", "authority", "-nodes")
-    except FileNotFoundError:
-        pytest.skip("no program 'openssl' to make certificates with")
-    make("client", "client", "-nodes", *by)
-    make("server", "server", "-passout", "pass:geheim", *by)
-    return tmp_path
 
 
 def test_a_client_with_a_key_is_let_in(image: Image, keys: Path) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import VM, Image, PointInTime, StorageDaemon
-from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import BlockSdkError, CommandError, ConnectionLost, ToolError, UsageError
-from qemu_blocksdk.wire import DeviceAdd
 from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
 
 pytestmark = pytest.mark.timeout(60)
@@ -56,16 +54,12 @@ def test_a_reader_sees_the_moment_while_a_client_writes(
 def test_a_guests_device_is_moved_under_it_and_back(make_image: MakeImage, tmp_path: Path) -> None:
     path = make_image(write="-P 1 0 4M")
     before = _copy(path, tmp_path / "before.qcow2")
-    with VM(args=("-device", "virtio-scsi-pci,id=scsi0")) as vm:
+    with VM() as vm:
         node = vm.add_node(Image(path, format="qcow2").options("disk"))
-        rest: JsonObject = {"drive": "disk"}
-        vm.qmp.execute(DeviceAdd(driver="scsi-hd", id="d0", bus="scsi0.0", properties=rest))
+        vm.plug(node, device="virtio-scsi", id="d0")
 
         def write(pattern: int) -> None:
-            vm.qmp.execute_raw(
-                "human-monitor-command",
-                {"command-line": f'qemu-io -d d0 "write -P {pattern} 1M 64k"'},
-            )
+            vm.hmp_qemu_io("d0", f"write -P {pattern} 1M 64k", qdev=True)
 
         with PointInTime(vm, node, device="d0") as moment:
             write(5)

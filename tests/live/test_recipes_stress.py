@@ -23,6 +23,8 @@ from qemu_blocksdk.aio import (
     AsyncNode,
     AsyncPointInTime,
     AsyncStorageDaemon,
+    AsyncStorageMigration,
+    AsyncVM,
 )
 from qemu_blocksdk.blockdev import File, Qcow2
 from qemu_blocksdk.errors import BlockSdkError
@@ -31,6 +33,8 @@ from tests.live.helpers import are_equal, exists, run, write_with_qemu_io
 pytestmark = pytest.mark.timeout(300)
 
 RUNS = 200
+MIGRATIONS = 0.1
+"""The part of the runs in which a guest moves with its disks."""
 
 
 class Case(NamedTuple):
@@ -113,6 +117,8 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def _one(seed: int, folder: Path) -> list[Path]:
     """Run a recipe and kill QEMU meanwhile, or after it; return what it calls finished."""
     dice = random.Random(seed)
+    if dice.random() < MIGRATIONS:
+        return await _migrated(dice, folder)
     daemon = AsyncStorageDaemon()
     await daemon.launch()
     pid = daemon.process.pid
@@ -133,6 +139,34 @@ async def _one(seed: int, folder: Path) -> list[Path]:
         finished = []
     await daemon.stop()
     assert not exists(pid)
+    return finished
+
+
+async def _migrated(dice: random.Random, folder: Path) -> list[Path]:
+    """Move a guest and its disk to another VM, and kill one of the two meanwhile, or after it."""
+    run("qemu-img", "create", "-q", "-f", "qcow2", folder / "moved.qcow2", "16M")
+    vms = AsyncVM(), AsyncVM(incoming="defer")
+    nodes: list[AsyncNode] = []
+    for vm, name in zip(vms, ("layer2", "moved"), strict=True):
+        await vm.launch()
+        image = AsyncImage(folder / f"{name}.qcow2", format="qcow2")
+        nodes.append(await vm.add_node(image.options(name)))
+        await vm.plug(nodes[-1], device="virtio-scsi", id="disk")
+    move = AsyncStorageMigration(*vms)
+    move.add_disk(*nodes)
+    running = asyncio.ensure_future(move.start().run())
+    await asyncio.wait((running,), timeout=dice.random() * 0.4)
+    dice.choice(vms).process.send_signal(signal.SIGKILL)
+    try:
+        async with asyncio.timeout(20):
+            await running
+    except BlockSdkError:
+        finished = []
+    else:
+        finished = [folder / "moved.qcow2"]
+    for vm in vms:
+        await vm.stop()
+        assert not exists(vm.process.pid)
     return finished
 
 

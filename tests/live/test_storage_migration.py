@@ -10,7 +10,7 @@ import pytest
 
 from qemu_blocksdk import VM, Image, Node, StorageMigration
 from qemu_blocksdk.errors import BlockSdkError, CommandError, ConnectionLost
-from qemu_blocksdk.wire import HumanMonitorCommand, QueryJobs, QueryStatus
+from qemu_blocksdk.wire import QueryJobs, QueryStatus
 from tests.live.helpers import MakeImage, are_equal, wait_until
 
 pytestmark = pytest.mark.timeout(90)
@@ -23,7 +23,7 @@ class Pair:
 
     def __init__(self, stack: ExitStack, folder: Path, make_image: MakeImage) -> None:
         self.source = stack.enter_context(VM())
-        self.target = stack.enter_context(VM(args=("-incoming", "defer")))
+        self.target = stack.enter_context(VM(incoming="defer"))
         self.images: dict[str, list[Path]] = {"source": [], "target": []}
         self.move = StorageMigration(self.source, self.target)
         for number, name in enumerate(DISKS):
@@ -40,8 +40,7 @@ class Pair:
 
     def write(self, vm: VM, disk: str, words: str) -> None:
         """Write as the guest would."""
-        said = vm.qmp.execute(HumanMonitorCommand(command_line=f'qemu-io -d {disk} "{words}"'))
-        assert said == ""  # what it wrote is told on QEMU's stdout
+        vm.hmp_qemu_io(disk, words, qdev=True)
 
     def assert_source_goes_on(self) -> None:
         """Nothing has happened to the source."""

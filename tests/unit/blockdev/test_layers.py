@@ -42,7 +42,7 @@ def test_a_name_below_an_unnamed_child_is_found() -> None:
 
 
 def test_the_children_of_a_list_are_taken_apart_as_well() -> None:
-    children: list[BlockdevOptions | str] = [NullCo(node_name="a"), "there", NullCo(size=1)]
+    children: list[NullCo | str] = [NullCo(node_name="a"), "there", NullCo(size=1)]
     found = layers(Quorum(node_name="q", vote_threshold=1, children=children))
     top = found["q"]
     assert isinstance(top, Quorum)

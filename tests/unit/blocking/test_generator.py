@@ -29,6 +29,8 @@ class AsyncNode:
 
     async def children(self) -> list[AsyncNode]: ...
 
+    async def adopt(self, nodes: Sequence[AsyncNode | str] = ()) -> None: ...
+
     async def parent(self) -> AsyncNode | None: ...
 
     def plain(self) -> int: ...
@@ -101,6 +103,13 @@ def test_lists_and_absent_results_are_wrapped() -> None:
     )
 
 
+def test_what_is_no_face_in_a_sequence_is_passed_as_it_is() -> None:
+    assert methods(NODE, "Node")["adopt"] == (
+        "return portal.run(self._aio.adopt("
+        "[item._aio if isinstance(item, Node) else item for item in nodes]))"
+    )
+
+
 def test_an_async_generator_becomes_an_iterator() -> None:
     text = generator.generate({"objects/node.py": NODE})
     assert "def watch(self, interval: float) -> Iterator[int]:" in text
@@ -152,3 +161,11 @@ def test_every_public_async_class_has_a_face() -> None:
     generated = ast.parse(Path(generator.TARGET).read_text()).body
     faces = {f"Async{node.name}" for node in generated if isinstance(node, ast.ClassDef)}
     assert written == faces
+
+
+def test_a_class_method_makes_an_object_of_the_subclass() -> None:
+    child = 'from .node import AsyncNode\n\nclass AsyncLeaf(AsyncNode):\n    """A leaf."""\n'
+    text = generator.generate({"objects/node.py": NODE, "objects/leaf.py": child})
+    leaf = text.partition("class Leaf")[2]
+    assert "return cls._of(portal.run(AsyncLeaf.make(name)))" in leaf
+    assert "def query(" not in leaf

@@ -220,3 +220,47 @@ def test_forgotten_streams_are_dropped() -> None:
 
     with Server() as server:
         asyncio.run(main(server))
+
+
+def test_an_event_is_picked_by_what_is_true_of_it_and_others_stay() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        events = qmp.events(JobStatusChange)
+        server.send(*(_change(job, status) for job in "ab" for status in ("running", "null")))
+        found = events.get(timeout=5, where=lambda each: each.id == "b" and each.status == "null")
+        assert (found.id, found.status) == ("b", "null")
+        with pytest.raises(DeadlineExceeded):
+            events.get(timeout=0.05, where=lambda each: each.id == "c")
+        assert [events.get(timeout=5).id for _ in range(3)] == ["a", "a", "b"]
+        assert events.get_nowait() is None
+
+
+def test_who_picks_an_event_sees_each_once_while_others_take_some() -> None:
+    async def main() -> None:
+        with Server() as server:
+            async with await AsyncQmp.connect(server.client) as qmp:
+                events = qmp.events(JobStatusChange)
+                seen: list[str] = []
+
+                def is_last(each: JobStatusChange) -> bool:
+                    seen.append(each.id)
+                    return each.id == "last"
+
+                picking = asyncio.create_task(events.get(timeout=5, where=is_last))
+                server.send(*(_change(str(number)) for number in range(50)))
+                assert (await events.get(timeout=5, where=lambda each: each.id == "49")).id == "49"
+                assert (await events.get(timeout=5)).id == "0"
+                server.send(_change("last"))
+                assert (await picking).id == "last"
+                assert seen.count("last") == 1
+                assert len(seen) < 150  # not all of them again for each that comes
+
+    asyncio.run(main())
+
+
+def test_an_error_of_the_question_is_the_callers_and_loses_nothing() -> None:
+    with Server() as server, Qmp.connect(server.client) as qmp:
+        events = qmp.events(JobStatusChange)
+        server.send(_change("a"))
+        with pytest.raises(ZeroDivisionError):
+            events.get(timeout=5, where=lambda _: bool(1 / 0))
+        assert events.get(timeout=5).id == "a"

@@ -1,0 +1,236 @@
+"""What a QEMU is told at its launch: the values that users describe it with, and their words.
+
+JSON wherever the option takes it. Descriptors travel in a :class:`Handover`; what a running
+QEMU is told by QMP belongs to its objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypedDict, cast
+
+from qemu_blocksdk.codec import JsonObject, Secret, Struct, Unknown, Value, encode, keyval, redact
+from qemu_blocksdk.errors import LaunchError, UsageError
+from qemu_blocksdk.qmp import ServerKind
+from qemu_blocksdk.qmp.address import words as address_words
+from qemu_blocksdk.tools.run import handed_over
+from qemu_blocksdk.tools.target import json_word
+from qemu_blocksdk.tools.words import AioMode, CacheMode
+
+from .listener import ListeningSocket, checked
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import BlockdevOptions, NbdServerStart, ObjectOptions
+
+Program = str | os.PathLike[str] | Sequence[str]
+"""A path, a name in PATH, or that with options (``Programs.qemu``)."""
+
+MonitorAddress = str | os.PathLike[str] | tuple[str, int]
+"""Where a further QMP monitor listens: a unix socket's path, or a TCP host and port."""
+
+_CONSOLE = "blocksdk-console"
+
+
+class Drive(Value):
+    """A ``-drive``: a disk of the guest by the older way, its device and its image in one.
+
+    ``options`` are further words under their dotted names (``backing.node-name``), as
+    :func:`~qemu_blocksdk.codec.dotted` makes them of block device options.
+    """
+
+    file: str | os.PathLike[str] | None = None
+    format: str | None = None
+    interface: Literal["virtio", "ide", "scsi", "sd", "mtd", "floppy", "pflash", "none"] = "virtio"
+    id: str | None = None
+    media: Literal["disk", "cdrom"] | None = None
+    cache: CacheMode | None = None
+    aio: AioMode | None = None
+    read_only: bool | None = None
+    snapshot: bool | None = None
+    discard: Literal["ignore", "unmap"] | None = None
+    detect_zeroes: Literal["on", "off", "unmap"] | None = None
+    rerror: Literal["report", "ignore", "stop"] | None = None
+    werror: Literal["report", "ignore", "stop", "enospc"] | None = None
+    options: Mapping[str, str | int | bool] | None = None
+
+    def word(self) -> str:
+        """Return the argument of ``-drive``. Raises UsageError where it would show a secret."""
+        given: dict[str, str | int | bool | None] = {
+            "if": self.interface,
+            "id": self.id,
+            "file": None if self.file is None else os.fspath(self.file),
+            "format": self.format,
+            "media": self.media,
+            "cache": self.cache,
+            "aio": self.aio,
+            "read-only": self.read_only,
+            "snapshot": self.snapshot,
+            "discard": self.discard,
+            "detect-zeroes": self.detect_zeroes,
+            "rerror": self.rerror,
+            "werror": self.werror,
+            **(self.options or {}),
+        }
+        return _shown("drive", given)
+
+
+class Chardev(Value):
+    """A ``-chardev``: ``backend`` and ``options`` are QEMU's words for it.
+
+    ``Chardev(id="log", backend="file", options={"path": "serial.log"})``
+    """
+
+    id: str
+    backend: str
+    options: Mapping[str, str | int | bool] | None = None
+
+    def word(self) -> str:
+        """Return the argument of ``-chardev``. Raises UsageError where it would show a secret."""
+        return f"{self.backend},{_shown('chardev', {'id': self.id, **(self.options or {})})}"
+
+
+class Console(Value):
+    """A console of the guest that is ours to read and write.
+
+    The machine's serial port of that ``index``, or else a ``device`` (``virtconsole``).
+    """
+
+    device: str | None = None
+    index: int = 0
+
+    def words(self, fd: int) -> list[str]:
+        """Return the options that put it on a connected socket."""
+        words = ["-chardev", f"socket,id={_CONSOLE},fd={fd}", *("-serial", "null") * self.index]
+        if self.device is None:
+            return [*words, "-serial", f"chardev:{_CONSOLE}"]
+        return [*words, "-device", keyval({"driver": self.device, "chardev": _CONSOLE})]
+
+
+class InheritedFd(Value):
+    """An open descriptor of ours that QEMU has from its launch on, as ``/dev/fdset/FDSET``.
+
+    It stays ours to close. ``opaque`` is what ``query-fdsets`` tells of it.
+    """
+
+    fd: int
+    fdset: int
+    opaque: str | None = None
+
+    def word(self) -> str:
+        """Return the argument of ``-add-fd``."""
+        return _shown("fd", {"fd": self.fd, "set": self.fdset, "opaque": self.opaque})
+
+
+class QemuOptions(TypedDict, total=False):
+    """What every QEMU can be told at its launch, in the order in which QEMU gets it."""
+
+    chardevs: Sequence[Chardev]
+    monitors: Sequence[MonitorAddress]
+    """Where others may connect by QMP (``attach``)."""
+    secrets: Mapping[str, Secret]
+    """By the ids that options refer to (``key_secret``); no command line shows them."""
+    objects: Sequence[ObjectOptions]
+    blockdevs: Sequence[BlockdevOptions]
+    args: Sequence[str]
+    """What comes last on the command line, as it is."""
+    launch_timeout: float
+    """Seconds."""
+    command_timeout: float
+    """Seconds that a command may take that names no limit itself."""
+
+
+class Handover:
+    """What a child inherits. Leaving the block closes the child's ends here.
+
+    What of it is ours for as long as the child lives is in ``ours``.
+    """
+
+    _monitor: ClassVar[Mapping[ServerKind, tuple[str, str]]] = {
+        "system": ("-mon", "mode=control,chardev="),
+        "storage-daemon": ("--monitor", "chardev="),
+    }
+
+    def __init__(self, kind: ServerKind) -> None:
+        self.fds: list[int] = []
+        self.ours: contextlib.ExitStack[bool | None] = contextlib.ExitStack()
+        self._theirs = contextlib.ExitStack()
+        self._kind: ServerKind = kind
+        self.qmp: socket.socket
+        self.qmp, self._qmp_fd = self.channel()
+
+    def channel(self) -> tuple[socket.socket, int]:
+        """Return our end of a pair of sockets, and the child's descriptor of the other."""
+        ours, theirs = socket.socketpair()
+        self._theirs.enter_context(theirs)
+        self.fds.append(theirs.fileno())
+        return ours, theirs.fileno()
+
+    def qmp_words(self) -> list[str]:
+        """Return the options that offer QMP on our own channel."""
+        return self._monitor_words("blocksdk-qmp", f"fd={self._qmp_fd}")
+
+    async def listening_words(self, addresses: Iterable[MonitorAddress]) -> list[str]:
+        """Listen at each address; return the options that offer QMP there. Raises LaunchError."""
+        words: list[str] = []
+        for number, address in enumerate(addresses):
+            socket_words = f"fd={await self._listening(address)},server=on,wait=off"
+            words += self._monitor_words(f"blocksdk-monitor{number}", socket_words)
+        return words
+
+    async def nbd_words(self, server: NbdServerStart) -> list[str]:
+        """Return ``--nbd-server``, which has QMP's members, but a flat address."""
+        address = encode(server.addr)
+        flat: JsonObject = {"type": address["type"], **cast("JsonObject", address["data"])}
+        if flat["type"] == "unix" and not flat.get("abstract"):
+            # QEMU 7.2: the storage daemon takes away the socket of another and leaves its own
+            # behind, so it inherits one of ours.
+            flat = {"type": "fd", "str": str(await self._listening(str(flat["path"])))}
+        members = {**encode(server), "addr": flat}
+        return json_words("--nbd-server", [Unknown(tag=None, members=members)])
+
+    async def _listening(self, address: MonitorAddress) -> int:
+        try:
+            listener = await ListeningSocket.at(checked(address))
+        except OSError as error:
+            where = address_words(address)
+            raise LaunchError(f"cannot listen at {where}: {error}", argv=()) from error
+        self._theirs.enter_context(listener)
+        self.ours.callback(listener.remove)
+        self.fds.append(listener.sock.fileno())
+        return listener.sock.fileno()
+
+    def _monitor_words(self, id: str, socket_words: str) -> list[str]:
+        option, lead = self._monitor[self._kind]
+        return ["--chardev", f"socket,id={id},{socket_words}", option, f"{lead}{id}"]
+
+    def secret_words(self, secrets: Mapping[str, Secret]) -> list[str]:
+        """Return the options that define the secrets."""
+        words, fds = self._theirs.enter_context(handed_over(secrets))
+        self.fds += fds
+        return words
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._theirs.close()
+
+
+def json_words(option: str, described: Iterable[Struct]) -> list[str]:
+    """Return the option with JSON, once for each value. Raises UsageError as ``json_word``."""
+    return [word for value in described for word in (option, json_word(value))]
+
+
+def plain_words(option: str, described: Iterable[Drive | Chardev | InheritedFd]) -> list[str]:
+    """Return the option, once for each value. Raises UsageError where it would show a secret."""
+    return [word for value in described for word in (option, value.word())]
+
+
+def _shown(what: str, given: Mapping[str, str | int | bool | None]) -> str:
+    texts = {name: value for name, value in given.items() if value is not None}
+    if redact(texts) != texts:
+        raise UsageError(f"the {what} holds a secret that a command line would show")
+    return keyval(texts)

@@ -1,0 +1,194 @@
+"""A QEMU that runs already: the same verbs, and it goes on when we leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qemu_blocksdk import VM, Secret, StorageDaemon
+from qemu_blocksdk.aio import AsyncVM
+from qemu_blocksdk.blockdev import NullCo
+from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
+from tests.live.helpers import run, scratch
+
+pytestmark = pytest.mark.timeout(30)
+
+KINDS = pytest.mark.parametrize("kind", [StorageDaemon, VM])
+Kind = type[StorageDaemon | VM]
+
+
+@KINDS
+def test_leaving_the_block_only_disconnects(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with kind(monitors=[path]) as owner:
+        for _ in range(2):  # the monitor is free again for the next
+            with kind.attach(path) as attached:
+                assert attached.is_running
+                assert repr(attached) == f"<{kind.__name__} {path}: attached>"
+                assert type(attached) is kind
+                attached.add_node(NullCo(node_name="n", size=1 << 20))
+                attached.add_object(ObjectOptionsThrottleGroup(id="t"))
+                attached.add_secret(Secret("x"), id="s")
+                attached.delete_object("s")
+                attached.delete_object("t")
+                attached.node("n").delete()
+            assert repr(attached) == f"<{kind.__name__} {path}: detached>"
+            assert attached.stop() is None
+        assert owner.is_running
+        assert owner.qmp.execute(QueryJobs()) == []
+    assert owner.process.exit_status == 0
+
+
+@KINDS
+def test_what_we_made_in_it_is_unwound_by_its_own_blocks(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with kind(monitors=[path]) as owner, kind.attach(path) as attached:
+        source = attached.add_node(NullCo(node_name="s", size=1 << 30))
+        target = attached.add_node(NullCo(node_name="t", size=1 << 30))
+        with (
+            attached.start_nbd_server() as server,
+            server.export(source),
+            source.backup(target, speed=1),
+        ):
+            assert len(owner.qmp.execute(QueryBlockExports())) == 1
+            assert len(owner.qmp.execute(QueryJobs())) == 1
+        assert owner.qmp.execute(QueryBlockExports()) == []
+        assert owner.qmp.execute(QueryJobs()) == []
+        with owner.start_nbd_server():  # there is none any more
+            pass
+        attached.stop()
+        assert len(scratch()) == 1  # the owner's
+
+
+def test_what_we_leave_in_it_goes_on(tmp_path: Path) -> None:
+    with StorageDaemon(monitors=[tmp_path / "monitor"]) as owner:
+        with StorageDaemon.attach(tmp_path / "monitor") as attached:
+            node = attached.add_node(NullCo(node_name="n", size=1 << 20))
+            server = attached.start_nbd_server(tmp_path / "nbd")
+            uri = server.export(node).uri
+        run("qemu-io", "-r", "-f", "raw", "-c", "read 0 64k", str(uri))
+        assert len(owner.qmp.execute(QueryBlockExports())) == 1
+    (tmp_path / "nbd").unlink()  # a storage daemon leaves it, and the owner knows nothing of it
+
+
+@KINDS
+def test_what_is_not_ours_is_neither_launched_nor_killed_nor_known(
+    kind: Kind, tmp_path: Path
+) -> None:
+    path = tmp_path / "monitor"
+    with kind(monitors=[path]) as owner, kind.attach(path) as attached:
+        forbidden: list[Callable[[], object]] = [
+            attached.launch,
+            attached.kill,
+            lambda: attached.process,
+        ]
+        if isinstance(attached, VM):
+            vm = attached
+            forbidden += [
+                vm.query_accelerator,
+                vm.clock_step,
+                lambda: vm.qtest("endianness"),
+                lambda: vm.console_socket,
+            ]
+        for verb in forbidden:
+            with pytest.raises(UsageError, match="attached to, not ours"):
+                verb()
+        assert owner.is_running
+        assert attached.is_running
+
+
+def test_a_host_and_port_or_a_connected_socket_will_do() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with StorageDaemon(monitors=[("127.0.0.1", port)]):
+        with StorageDaemon.attach(("127.0.0.1", port)) as attached:
+            assert attached.qmp.execute(QueryJobs()) == []
+        ours = socket.create_connection(("127.0.0.1", port))
+        with StorageDaemon.attach(ours) as attached:
+            assert attached.qmp.execute(QueryJobs()) == []
+
+
+def test_several_monitors_are_for_several_clients(tmp_path: Path) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    with (
+        VM(monitors=paths),
+        VM.attach(paths[0]) as one,
+        VM.attach(paths[1]) as two,
+    ):
+        one.add_node(NullCo(node_name="n", size=1 << 20))
+        assert two.node("n").query_info().image.virtual_size == 1 << 20
+
+
+def test_a_monitor_that_another_client_has_is_given_up_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with (
+        StorageDaemon(monitors=[path]),
+        StorageDaemon.attach(path),
+        pytest.raises(DeadlineExceeded, match="monitor"),
+    ):
+        StorageDaemon.attach(path, timeout=0.3)
+
+
+def test_where_nobody_is_there_is_nothing_to_attach_to(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="nobody"):
+        StorageDaemon.attach(tmp_path / "nobody")
+
+
+@KINDS
+def test_the_death_of_an_attached_one_is_a_lost_connection(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with kind(monitors=[path]) as owner, kind.attach(path) as attached:
+        owner.kill()
+        attached.qmp.wait_lost(timeout=5)
+        assert not attached.is_running
+        with pytest.raises(ConnectionLost) as caught:
+            attached.add_object(ObjectOptionsThrottleGroup(id="t"))
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_status is None  # not our child
+        assert attached.stop() is None
+
+
+def test_what_a_storage_daemon_lacks_is_unsupported_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with StorageDaemon(monitors=[path]), VM.attach(path) as wrong:
+        verbs: list[Callable[[], object]] = [
+            lambda: wrong.hmp("info block"),
+            lambda: wrong.getfd("/dev/null", name="x"),
+            lambda: wrong.add_fd("/dev/null"),
+            wrong.query_fdsets,
+        ]
+        for verb in verbs:
+            with pytest.raises(Unsupported):
+                verb()
+        wrong.add_node(NullCo(node_name="n"))  # what it has works
+
+
+def test_an_awaitable_one_is_attached_and_left_alike(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "monitor"
+        async with AsyncVM(monitors=[path]) as owner:
+            async with await AsyncVM.attach(path) as attached:
+                assert type(attached) is AsyncVM
+                assert await attached.query_jobs() == []
+            assert owner.is_running
+
+    asyncio.run(main())
+
+
+def test_a_daemon_frozen_at_attaching_goes_on_when_it_thaws(tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with StorageDaemon(monitors=[path]) as owner:
+        os.kill(owner.process.pid, signal.SIGSTOP)
+        with pytest.raises(DeadlineExceeded):
+            StorageDaemon.attach(path, timeout=0.3)
+        os.kill(owner.process.pid, signal.SIGCONT)
+        with StorageDaemon.attach(path) as attached:
+            assert attached.qmp.execute(QueryJobs()) == []
