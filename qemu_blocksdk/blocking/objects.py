@@ -2603,9 +2603,9 @@ class VM(Qemu):
     ) -> None:
         """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
 
-        Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
-        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
-        a command that its users do not permit.
+        Whether it succeeded is not looked at: qemu-io prints to QEMU's own stdout, which
+        :meth:`Node.qemu_io` reads. Raises CommandError for no such drive, and for a command
+        that its users do not permit.
         """
         return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
 

@@ -98,7 +98,7 @@ class Chains:
                         self._chains = others
                         await self._sweep(owner)
                     raise
-                del self._layers[chain.top]
+                self._layers.pop(chain.top, None)
             self._chains = others
             await self._sweep(owner)
 

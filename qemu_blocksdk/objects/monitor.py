@@ -24,6 +24,7 @@ from qemu_blocksdk.wire import (
 )
 
 from .live import subject
+from .node_io import quoted
 from .qemu import AsyncQemu
 
 R = TypeVar("R")
@@ -53,12 +54,12 @@ class Monitor(AsyncQemu):
     ) -> None:
         """Run a command of qemu-io on a drive or node, or with ``qdev`` on a device's path.
 
-        Whether it succeeded cannot be seen: qemu-io prints to QEMU's own stdout, which is in
-        ``process.output()`` when QEMU has ended. Raises CommandError for no such drive, and for
-        a command that its users do not permit.
+        Whether it succeeded is not looked at: qemu-io prints to QEMU's own stdout, which
+        :meth:`AsyncNode.qemu_io` reads. Raises CommandError for no such drive, and for a command
+        that its users do not permit.
         """
         option = "-d " if qdev else ""
-        line = f"qemu-io {option}{_quoted(drive)} {_quoted(command)}"
+        line = f"qemu-io {option}{quoted(drive)} {quoted(command)}"
         said = " ".join((await self.hmp(line, timeout=timeout)).split())
         if said:
             error = CommandError(
@@ -174,9 +175,3 @@ def _opened(fd: Descriptor) -> Generator[int]:
         yield number
     finally:
         os.close(number)
-
-
-def _quoted(text: str) -> str:
-    """A text as the human monitor takes it for one word."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

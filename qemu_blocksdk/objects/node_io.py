@@ -57,14 +57,14 @@ class _Monitor:
         return "qemu-io", self._node.name
 
     async def ask(self, line: str, *, timeout: float | None) -> Answer:
-        words = f"qemu-io {_quoted(self._node.name)} {_quoted(line)}"
+        words = f"qemu-io {quoted(self._node.name)} {quoted(line)}"
         command = HumanMonitorCommand(command_line=words)
         with naming(self._node, command):
             said, printed = await self._node._qmp._execute_and_read(command, timeout=timeout)
         return Answer(printed, said)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a text as the human monitor takes it for one word."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
