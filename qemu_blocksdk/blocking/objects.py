@@ -540,26 +540,6 @@ class Job(Face):
         return portal.run(self._aio.query_block_info())
 
     @classmethod
-    def start(
-        cls,
-        owner: Node | Qemu,
-        command: Command[None],
-        *,
-        job_id: str,
-        kind: JobType,
-        auto_finalize: bool = True,
-        auto_dismiss: bool = True,
-    ) -> Self:
-        """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
-
-        Errors name the ``owner``. The flags are those of every verb that starts a job.
-        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
-        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
-        :meth:`Qmp.execute`; no job is left behind then.
-        """
-        return cls._of(portal.run(AsyncJob.start(owner._aio, command, job_id=job_id, kind=kind, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss)))
-
-    @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
         """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
         return cls._of(portal.run(AsyncJob.attach(qmp._aio, job_id)))

@@ -9,7 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import (
@@ -42,12 +42,8 @@ from qemu_blocksdk.wire import (
     MirrorCopyMode,
 )
 
-from .live import subject
+from .live import Live, subject
 from .watched_job import WatchedJob
-
-if TYPE_CHECKING:
-    from .node import AsyncNode
-    from .qemu import AsyncQemu
 
 _ids = itertools.count()
 # A job that is cancelled still waits for the requests that it has in flight.
@@ -69,9 +65,9 @@ class AsyncJob(WatchedJob, Resource):
     """
 
     @classmethod
-    async def start(
+    async def _start(
         cls,
-        owner: AsyncNode | AsyncQemu,
+        owner: Live,
         command: Command[None],
         *,
         job_id: str,
@@ -81,10 +77,7 @@ class AsyncJob(WatchedJob, Resource):
     ) -> Self:
         """Send a command that starts a job whose dismissal is not QEMU's; return it in flight.
 
-        Errors name the ``owner``. The flags are those of every verb that starts a job.
-        ``auto_finalize=False``: it waits, ``pending``, for :meth:`finalize`;
-        ``auto_dismiss=False``: it stays, ``concluded``, until :meth:`dismiss`. Raises as
-        :meth:`AsyncQmp.execute`; no job is left behind then.
+        Errors name the ``owner``; no job is left behind then.
         """
         self = cls(
             owner._connection(),

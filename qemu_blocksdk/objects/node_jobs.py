@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.codec import Command
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 class JobOptions(TypedDict, total=False):
     """What every verb takes that starts a block job.
 
-    ``speed`` is in bytes a second, 0 for no limit. ``auto_finalize`` and ``auto_dismiss`` are
-    True unless told otherwise, see :meth:`AsyncJob.start`. ``filter_node_name`` is for the
-    node that the job puts over this one.
+    ``speed`` is in bytes a second, 0 for no limit. With ``auto_finalize=False`` the job waits,
+    ``pending``, for :meth:`AsyncJob.finalize`; with ``auto_dismiss=False`` it stays, ``concluded``,
+    until :meth:`AsyncJob.dismiss`. ``filter_node_name`` is for the node that the job puts over
+    this one.
     """
 
     job_id: str | None
@@ -206,13 +207,13 @@ class NodeJobs(NodeGraph):
         command = wire.XBlockdevAmend(
             job_id=job_id, node_name=self._name, options=options, force=force
         )
-        return await AsyncJob.start(cast("AsyncNode", self), command, job_id=job_id, kind="amend")
+        return await AsyncJob._start(self, command, job_id=job_id, kind="amend")
 
     async def _start(
         self, kind: JobType, command: Command[None], job: JobOptions, on_wire: _OnWire
     ) -> AsyncJob:
-        return await AsyncJob.start(
-            cast("AsyncNode", self),
+        return await AsyncJob._start(
+            self,
             command,
             job_id=on_wire["job_id"],
             kind=kind,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.blockdev.layers import name_of
@@ -15,8 +15,6 @@ from .node import AsyncNode
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import BlockdevCreateOptions, BlockdevOptions
-
-    from .qemu import AsyncQemu
 
 
 class Nodes(Live):
@@ -50,4 +48,4 @@ class Nodes(Live):
         """
         job_id = job_id or new_job_id("create")
         command = wire.BlockdevCreate(job_id=job_id, options=options)
-        return await AsyncJob.start(cast("AsyncQemu", self), command, job_id=job_id, kind="create")
+        return await AsyncJob._start(self, command, job_id=job_id, kind="create")

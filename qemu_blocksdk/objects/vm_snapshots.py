@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 
@@ -14,8 +14,6 @@ from .node import AsyncNode
 if TYPE_CHECKING:
     from qemu_blocksdk.codec import Command
     from qemu_blocksdk.wire import JobType
-
-    from .qemu import AsyncQemu
 
 
 class VmSnapshots(Live):
@@ -67,4 +65,4 @@ class VmSnapshots(Live):
         return await self._start("snapshot-delete", command, job_id)
 
     async def _start(self, kind: JobType, command: Command[None], job_id: str) -> AsyncJob:
-        return await AsyncJob.start(cast("AsyncQemu", self), command, job_id=job_id, kind=kind)
+        return await AsyncJob._start(self, command, job_id=job_id, kind=kind)

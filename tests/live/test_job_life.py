@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import Job, Node, StorageDaemon
-from qemu_blocksdk.aio import AsyncJob, AsyncStorageDaemon
+from qemu_blocksdk.aio import AsyncJob, AsyncNode, AsyncStorageDaemon
 from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, NullCo, Qcow2
 from qemu_blocksdk.errors import (
     BlockSdkError,
@@ -25,9 +25,7 @@ from qemu_blocksdk.errors import (
 from qemu_blocksdk.jobs import JobResult
 from qemu_blocksdk.wire import (
     BlockdevBackup,
-    BlockdevCreate,
     BlockdevCreateOptionsQcow2,
-    BlockdevMirror,
     BlockdevOnError,
     JobStatus,
     JobType,
@@ -51,21 +49,11 @@ def _start(
     for name in ("source", "target"):
         if name not in {node.name for node in daemon.graph().nodes}:
             daemon.add_node(NullCo(node_name=name, size=1 << 26))
-    command_class = {"mirror": BlockdevMirror, "backup": BlockdevBackup}[kind]
-    command = command_class(
+    source, target = daemon.node("source"), daemon.node("target")
+    return (source.mirror if kind == "mirror" else source.backup)(
+        target,
         job_id=job_id,
-        device="source",
-        target="target",
-        sync="full",
         speed=speed,
-        auto_finalize=auto_finalize,
-        auto_dismiss=False,
-    )
-    return Job.start(
-        daemon,
-        command,
-        job_id=job_id,
-        kind=kind,
         auto_finalize=auto_finalize,
         auto_dismiss=auto_dismiss,
     )
@@ -121,19 +109,9 @@ def test_a_call_before_the_end_that_raises_leaves_no_job(daemon: StorageDaemon) 
 def test_an_awaitable_job_awaits_what_it_calls_before_the_end() -> None:
     async def main() -> None:
         async with AsyncStorageDaemon() as daemon:
-            for name in ("source", "target"):
-                await daemon.add_node(NullCo(node_name=name, size=1 << 20))
-            command = BlockdevBackup(
-                job_id="job",
-                device="source",
-                target="target",
-                sync="full",
-                auto_finalize=False,
-                auto_dismiss=False,
-            )
-            job = await AsyncJob.start(
-                daemon, command, job_id="job", kind="backup", auto_finalize=False
-            )
+            source = await daemon.add_node(NullCo(node_name="source", size=1 << 20))
+            target = await daemon.add_node(NullCo(node_name="target", size=1 << 20))
+            job = await source.backup(target, auto_finalize=False)
             asked: list[str] = []
 
             async def ask() -> None:
@@ -159,8 +137,7 @@ def test_a_job_that_fails_at_once_is_still_a_job(daemon: StorageDaemon, tmp_path
     path.touch()
     file = daemon.add_node(File(node_name="file", filename=str(path)))
     options = BlockdevCreateOptionsQcow2(file="file", size=1000)
-    command = BlockdevCreate(job_id="create", options=options)
-    job = Job.start(daemon, command, job_id="create", kind="create")
+    job = daemon.create(options, job_id="create")
     with pytest.raises(JobFailed, match=r"create job 'create' failed: .*multiple of 512") as caught:
         job.run(timeout=10)
     assert caught.value.job_type == "create"
@@ -328,12 +305,9 @@ def test_a_status_that_cannot_come_any_more_is_not_waited_for(daemon: StorageDae
 def test_several_wait_for_one_job_each_for_his_own() -> None:
     async def main() -> None:
         async with AsyncStorageDaemon() as daemon:
-            for name in ("source", "target"):
-                await daemon.add_node(NullCo(node_name=name, size=1 << 20))
-            command = BlockdevMirror(
-                job_id="job", device="source", target="target", sync="full", auto_dismiss=False
-            )
-            job = await AsyncJob.start(daemon, command, job_id="job", kind="mirror")
+            source = await daemon.add_node(NullCo(node_name="source", size=1 << 20))
+            target = await daemon.add_node(NullCo(node_name="target", size=1 << 20))
+            job = await source.mirror(target)
             waits = [
                 asyncio.create_task(job.wait(timeout=10)),
                 asyncio.create_task(job.wait(until="ready", timeout=10)),
@@ -360,18 +334,10 @@ def _failing(
         daemon.node("bad-target").delete()
     else:
         daemon.add_node(NullCo(node_name="good", size=1 << 20, read_zeroes=False))
-    daemon.add_node(
+    bad = daemon.add_node(
         Blkdebug(node_name="bad-target", image=NullCo(size=1 << 20), inject_error=[rule])
     )
-    command = BlockdevBackup(
-        job_id="job",
-        device="good",
-        target="bad-target",
-        sync="full",
-        auto_dismiss=False,
-        on_target_error=on_error,
-    )
-    return Job.start(daemon, command, job_id="job", kind="backup")
+    return daemon.node("good").backup(bad, job_id="job", on_target_error=on_error)
 
 
 def test_a_job_that_stops_on_an_error_goes_on_when_it_is_resumed(daemon: StorageDaemon) -> None:
@@ -431,27 +397,29 @@ def test_a_job_that_another_client_finished_and_dismissed_has_its_outcome(
     assert job.result.outcome == "completed"
 
 
-def test_a_job_that_another_client_dismisses_first_has_its_outcome() -> None:
+async def _dismissed_by_qemu(
+    daemon: AsyncStorageDaemon, source: AsyncNode, target: AsyncNode, *, speed: int = 0
+) -> AsyncJob:
+    """Start a backup whose dismissal is QEMU's: as if another client were faster, each time."""
+    command = BlockdevBackup(
+        job_id="job",
+        device=source.name,
+        target=target.name,
+        sync="full",
+        speed=speed,
+        auto_dismiss=True,
+    )
+    return await AsyncJob._start(daemon, command, job_id="job", kind="backup")
 
+
+def test_a_job_that_another_client_dismisses_first_has_its_outcome() -> None:
     async def main() -> None:
         async with AsyncStorageDaemon() as daemon:
-            for name in ("source", "target"):
-                await daemon.add_node(NullCo(node_name=name, size=1 << 26))
-
-            async def start(speed: int) -> AsyncJob:
-                command = BlockdevBackup(
-                    job_id="job",
-                    device="source",
-                    target="target",
-                    sync="full",
-                    speed=speed,
-                    auto_dismiss=True,  # QEMU itself is the other client
-                )
-                return await AsyncJob.start(daemon, command, job_id="job", kind="backup")
-
-            done = await start(0)
+            source = await daemon.add_node(NullCo(node_name="source", size=1 << 26))
+            target = await daemon.add_node(NullCo(node_name="target", size=1 << 26))
+            done = await _dismissed_by_qemu(daemon, source, target)
             assert (await done.run(timeout=10)).outcome == "completed"
-            cancelled = await start(1)
+            cancelled = await _dismissed_by_qemu(daemon, source, target, speed=1)
             await daemon.qmp.execute_raw("job-cancel", {"id": "job"})
             with pytest.raises(JobCancelled):
                 await cancelled.wait(timeout=10)
@@ -460,15 +428,19 @@ def test_a_job_that_another_client_dismisses_first_has_its_outcome() -> None:
     asyncio.run(main())
 
 
-def test_the_words_of_a_failure_survive_a_thief(daemon: StorageDaemon) -> None:
-    daemon.add_node(NullCo(node_name="good", size=1 << 20, read_zeroes=False))
-    rule = BlkdebugInjectErrorOptions(event="none", iotype="write")
-    daemon.add_node(Blkdebug(node_name="bad", image=NullCo(size=1 << 20), inject_error=[rule]))
-    command = BlockdevBackup(
-        job_id="job", device="good", target="bad", sync="full", auto_dismiss=True
-    )
-    with pytest.raises(JobFailed, match="Input/output error"):
-        Job.start(daemon, command, job_id="job", kind="backup").wait(timeout=10)
+def test_the_words_of_a_failure_survive_a_thief() -> None:
+    async def main() -> None:
+        async with AsyncStorageDaemon() as daemon:
+            good = await daemon.add_node(NullCo(node_name="good", size=1 << 20, read_zeroes=False))
+            rule = BlkdebugInjectErrorOptions(event="none", iotype="write")
+            bad = await daemon.add_node(
+                Blkdebug(node_name="bad", image=NullCo(size=1 << 20), inject_error=[rule])
+            )
+            job = await _dismissed_by_qemu(daemon, good, bad)
+            with pytest.raises(JobFailed, match="Input/output error"):
+                await job.wait(timeout=10)
+
+    asyncio.run(main())
 
 
 def test_a_job_that_somebody_else_started_is_attached(daemon: StorageDaemon) -> None:
