@@ -6,3 +6,5 @@ the outermost to ``add_node``.
 
 from qemu_blocksdk.codec import NULL as NULL
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
+
+from .checking import check as check

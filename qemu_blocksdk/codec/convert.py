@@ -56,10 +56,10 @@ def encode(value: Struct) -> dict[str, JsonValue]:
             out[names[attribute]] = member
         elif attribute in names:
             out[names[attribute]] = _encode_member(member, cls.__name__, attribute)
-    rest = out.pop(cls._rest, None) if cls._rest else None
-    if isinstance(rest, Mapping):
+    if cls._rest and isinstance(rest := out.pop(cls._rest, None), Mapping):
         out.update(rest)
-    out.update(value.unknown_members)
+    if "_extra" in value.__dict__:
+        out.update(value.unknown_members)
     return out
 
 

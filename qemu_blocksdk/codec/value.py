@@ -9,7 +9,7 @@ is done on first use. To type checkers it is dataclass-like from the start.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
 
 from typing_extensions import dataclass_transform
@@ -88,10 +88,13 @@ class Value(metaclass=_ValueType):
 
 
 def evolved(value: V, **changes: object) -> V:
-    """Return a copy in which some members are others."""
-    make = cast("Callable[..., V]", type(value))
-    members = {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
-    return make(**{**members, **changes})
+    """Return a copy in which some members are others. Raises TypeError for what is no member."""
+    members = {field.name for field in value.__attrs_attrs__}
+    if strays := sorted(changes.keys() - members):
+        raise TypeError(f"{type(value).__name__} has no member {strays[0]!r}")
+    copy = object.__new__(type(value))
+    vars(copy).update(vars(value), **changes)
+    return copy
 
 
 def _content(value: Value) -> dict[str, object]:

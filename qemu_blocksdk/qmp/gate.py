@@ -59,7 +59,7 @@ class Gate:
         if not self.passes(command, arguments):
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
-                raise _error(problem, arguments)
+                raise refusal(problem, arguments)
 
     async def explain(
         self, error: CommandError, command: str, arguments: JsonObject
@@ -68,7 +68,7 @@ class Gate:
         if error.error_class == "CommandNotFound" or "arameter" in error.desc:
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
-                return _error(problem, arguments)
+                return refusal(problem, arguments)
         return error
 
     async def schema(self) -> Schema:
@@ -84,13 +84,20 @@ class Gate:
         _asked.pop(self, None)
 
 
-def _error(problem: Problem, arguments: Mapping[str, object]) -> BlockSdkError:
-    if problem.kind in ("type", "missing"):
-        return UsageError(str(problem))
-    known = tuple(name for name in snapshots.available() if _known(name, problem, arguments))
-    if problem.kind == "value" and not known:
-        return UsageError(str(problem))
-    return Unsupported(_missing(problem), available_in=known)
+def refusal(
+    problem: Problem, arguments: Mapping[str, object], *, where: str | None = None
+) -> BlockSdkError:
+    """Return the error that says why arguments are not sent: Unsupported or UsageError.
+
+    ``where`` is how to name the place, if not by command and members.
+    """
+    where = where or problem.where
+    known: tuple[str, ...] = ()
+    if problem.kind not in ("type", "missing"):
+        known = tuple(name for name in snapshots.available() if _known(name, problem, arguments))
+    if problem.kind in ("type", "missing") or (problem.kind == "value" and not known):
+        return UsageError(f"{where}: {problem.what}")
+    return Unsupported(_missing(problem, where), available_in=known)
 
 
 def _known(snapshot: str, problem: Problem, arguments: Mapping[str, object]) -> bool:
@@ -99,8 +106,8 @@ def _known(snapshot: str, problem: Problem, arguments: Mapping[str, object]) -> 
     return other is None or (other.kind != "command" and other.path != problem.path)
 
 
-def _missing(problem: Problem) -> str:
+def _missing(problem: Problem, where: str) -> str:
     if problem.kind == "command":
         return f"command {problem.path[0]!r}"
     what = f"member {problem.path[-1]!r}" if problem.kind == "member" else repr(problem.found)
-    return f"{what} ({problem.where})"
+    return f"{what} ({where})"
