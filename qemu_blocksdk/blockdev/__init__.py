@@ -8,3 +8,5 @@ from qemu_blocksdk.codec import NULL as NULL
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
 
 from .checking import check as check
+from .explaining import explain as explain
+from .python import to_python as to_python

@@ -89,7 +89,7 @@ class Value(metaclass=_ValueType):
 
 def evolved(value: V, **changes: object) -> V:
     """Return a copy in which some members are others. Raises TypeError for what is no member."""
-    members = {field.name for field in value.__attrs_attrs__}
+    members = {field.name for field in type(value).__attrs_attrs__}
     if strays := sorted(changes.keys() - members):
         raise TypeError(f"{type(value).__name__} has no member {strays[0]!r}")
     copy = object.__new__(type(value))

@@ -108,3 +108,11 @@ def test_two_children_of_one_name_are_refused() -> None:
 def test_options_without_a_name_are_refused(options: object) -> None:
     with pytest.raises(UsageError, match=r"needs a node_name|none of the classes"):
         layers(cast("BlockdevOptions", options))
+
+
+def test_of_the_cache_options_a_child_inherits_those_that_it_does_not_tell() -> None:
+    file = Raw(node_name="raw", file="f", cache=BlockdevCacheOptions(no_flush=False))
+    found = layers(
+        Qcow2(node_name="top", file=file, cache=BlockdevCacheOptions(direct=True, no_flush=True))
+    )
+    assert found["raw"].cache == BlockdevCacheOptions(direct=True, no_flush=False)
