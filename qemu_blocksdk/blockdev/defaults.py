@@ -46,8 +46,6 @@ OF_DRIVER: Mapping[str, _Defaults] = {
         "max-write-zero": 0,
         "opt-discard": 0,
         "opt-write-zero": 0,
-        "take-child-perms": [],
-        "unshare-child-perms": [],
     },
     "blklogwrites": {
         "log-append": False,
