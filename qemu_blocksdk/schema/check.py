@@ -228,6 +228,8 @@ def _check_object(
     for name, item in value.items():
         node = members.get(name)
         if node is not None:
+            if node.rules.get(type(item), node) is None:
+                continue  # most members: any value of that type
             problem = _check_value(node, item, path, name, stack)
             if problem is not None:
                 return problem
