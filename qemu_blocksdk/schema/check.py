@@ -203,7 +203,8 @@ class Schema(Model):
         members = {member.name: self._node(member.type) for member in found.members}
         mandatory = [member.name for member in found.members if not member.optional]
         if base is not None:
-            members = {**base.members, **members}
+            # The discriminator's value has been looked at: it led here.
+            members = {**base.members, str(base.tag): self._node("str"), **members}
             mandatory = [*base.mandatory, *mandatory]
         shape.members, shape.mandatory = members, mandatory
         branches = {case: _Shape() for case in found.variants}
