@@ -12,8 +12,8 @@ from typing import cast, get_args
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp.gate import refusal
 from qemu_blocksdk.schema import Problem, snapshots
+from qemu_blocksdk.schema.refusal import refusal
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
