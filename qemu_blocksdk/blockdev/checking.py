@@ -12,8 +12,8 @@ from typing import cast, get_args
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp.gate import refusal
-from qemu_blocksdk.schema import snapshots
+from qemu_blocksdk.schema import Problem, snapshots
+from qemu_blocksdk.schema.refusal import refusal
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
@@ -38,27 +38,27 @@ def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, Jso
 
 
 def sound_name(options: BlockdevOptions) -> str:
-    """Return the node name of options. Raises as :func:`name_of` and :func:`assert_sound`."""
+    """Return the node name of options. Raises as :func:`name_of` and :func:`assert_sound`.
+
+    What is in no schema that this package knows is left to the QEMU that is going to get it.
+    """
     name = name_of(options)
-    assert_sound(encode(options))
+    members = encode(options)
+    if _problem(members, None) is None:
+        assert_sound(members)
     return name
 
 
 def assert_known(members: JsonObject, *, qemu: str | None = None) -> None:
     """Raise for the JSON of options with what no QEMU, or the given one, has in its schema."""
-    problem = None
-    for name in _snapshots(qemu):
-        found = snapshots.load(name).problem("blockdev-add", members)
-        if found is None:
-            return
-        problem = problem or found
+    problem = _problem(members, qemu)
     if problem is not None:
         where = ".".join((_root(members), *problem.path[1:]))
         raise refusal(problem, members, where=where)
 
 
 def assert_sound(members: JsonObject) -> None:
-    """Raise UsageError for the JSON of options that QEMU would not take together."""
+    """Raise UsageError for the JSON of known options that QEMU would not take together."""
     children = _children()
     places: dict[JsonValue, _Path] = {}
     todo: list[tuple[Node, _Path, bool]] = [(members, (None, _root(members), None), False)]
@@ -87,6 +87,17 @@ def assert_sound(members: JsonObject) -> None:
                         todo.append((each, (path, place, None), is_direct))
                     else:
                         _assert_no_loop(each, path, place)
+
+
+def _problem(members: JsonObject, qemu: str | None) -> Problem | None:
+    """What the newest QEMU of those asked for objects to, if every one does."""
+    newest: Problem | None = None
+    for name in _snapshots(qemu):
+        problem = snapshots.load(name).problem("blockdev-add", members)
+        if problem is None:
+            return None
+        newest = newest or problem
+    return newest
 
 
 def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:

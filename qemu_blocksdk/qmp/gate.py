@@ -7,12 +7,13 @@ which decides. So the snapshots save time and limit nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from qemu_blocksdk.codec import JsonObject
-from qemu_blocksdk.errors import BlockSdkError, CommandError, Unsupported, UsageError
-from qemu_blocksdk.schema import Problem, Schema, snapshots
+from qemu_blocksdk.errors import BlockSdkError, CommandError
+from qemu_blocksdk.schema import Schema, snapshots
 from qemu_blocksdk.schema import ServerKind as ServerKind
+from qemu_blocksdk.schema.refusal import refusal
 
 _asked: dict[object, Schema] = {}
 """Schemas that servers gave, by the identity of their binary: fifty daemons, one question."""
@@ -82,32 +83,3 @@ class Gate:
     def forget(self) -> None:
         """Drop what was kept for this connection alone."""
         _asked.pop(self, None)
-
-
-def refusal(
-    problem: Problem, arguments: Mapping[str, object], *, where: str | None = None
-) -> BlockSdkError:
-    """Return the error that says why arguments are not sent: Unsupported or UsageError.
-
-    ``where`` is how to name the place, if not by command and members.
-    """
-    where = where or problem.where
-    known: tuple[str, ...] = ()
-    if problem.kind not in ("type", "missing"):
-        known = tuple(name for name in snapshots.available() if _known(name, problem, arguments))
-    if problem.kind in ("type", "missing") or (problem.kind == "value" and not known):
-        return UsageError(f"{where}: {problem.what}")
-    return Unsupported(_missing(problem, where), available_in=known)
-
-
-def _known(snapshot: str, problem: Problem, arguments: Mapping[str, object]) -> bool:
-    other = snapshots.load(snapshot).problem(problem.path[0], arguments)
-    # One that lacks the command lacks the member of it as well.
-    return other is None or (other.kind != "command" and other.path != problem.path)
-
-
-def _missing(problem: Problem, where: str) -> str:
-    if problem.kind == "command":
-        return f"command {problem.path[0]!r}"
-    what = f"member {problem.path[-1]!r}" if problem.kind == "member" else repr(problem.found)
-    return f"{what} ({where})"

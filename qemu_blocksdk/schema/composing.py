@@ -16,6 +16,8 @@ from .merged import Branch, Field, Merged, Module, UnionType
 
 COMPOSED: Final = "BlockdevOptions"
 """The union whose branches these are."""
+NAMES: Final = ("BackedOptions", "CacheMode", "DriverOptions")
+"""What `BASE` defines."""
 CHANGES: Final = "_changes"
 """The module of the typed dictionaries."""
 

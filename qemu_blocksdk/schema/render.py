@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from . import composing
-from .layout import HEADER, PYRIGHT, WIDTH, docstring, import_line, import_order
+from .layout import HEADER, PYRIGHT, WIDTH, docstring, import_line, import_order, natural_order
 from .merged import (
     AlternateType,
     Branch,
@@ -68,10 +68,17 @@ def module_text(module: Module, homes: Mapping[str, str], merged: Merged) -> str
             HEADER + PYRIGHT + (NOQA if is_quoted_only else "") + docstring([module.doc], ""),
             "from __future__ import annotations\n",
             _imports(words, foreign),
+            _exports(module),
             # Two empty lines before a class, one before anything else.
             ("\n" if code.startswith(("class", "@")) else "") + code,
         ]
     )
+
+
+def _exports(module: Module) -> str:
+    names = {*module.exported(), *(composing.NAMES if composing.drivers(module) else ())}
+    listed = "".join(f'    "{name}",\n' for name in sorted(names, key=natural_order))
+    return f"__all__ = [\n{listed}]\n"
 
 
 def _words(code: str) -> set[str]:
