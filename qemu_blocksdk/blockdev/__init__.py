@@ -6,3 +6,14 @@ the outermost to ``add_node``.
 
 from qemu_blocksdk.codec import NULL as NULL
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
+
+from .forms import flatten as flatten
+from .forms import from_blockdev as from_blockdev
+from .forms import from_filename as from_filename
+from .forms import from_image_opts as from_image_opts
+from .forms import from_json as from_json
+from .forms import to_blockdev as to_blockdev
+from .forms import to_filename as to_filename
+from .forms import to_image_opts as to_image_opts
+from .forms import to_json as to_json
+from .forms import to_opts as to_opts

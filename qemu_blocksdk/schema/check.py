@@ -70,18 +70,23 @@ class Problem:
         command, *members = self.path
         return f"{command}: {'.'.join(members)}" if members else command
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What is wrong there."""
         match self.kind:
             case "command":
-                return f"{self.where}: no such command"
+                return "no such command"
             case "member":
-                return f"{self.where}: no such member"
+                return "no such member"
             case "missing":
-                return f"{self.where}: mandatory member is missing"
+                return "mandatory member is missing"
             case "value":
-                return f"{self.where}: {self.found!r} is none of {self.expected}"
+                return f"{self.found!r} is none of {self.expected}"
             case "type":
-                return f"{self.where}: expected {self.expected}, found {self.found}"
+                return f"expected {self.expected}, found {self.found}"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
 
     def __repr__(self) -> str:
         return f"<Problem {self.kind}: {self}>"
