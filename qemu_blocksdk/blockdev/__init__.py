@@ -7,6 +7,9 @@ the outermost to ``add_node``.
 from qemu_blocksdk.codec import NULL as NULL
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
 
+from .drive import Drive as Drive
+from .drive import from_drive as from_drive
+from .drive import to_drive as to_drive
 from .forms import flatten as flatten
 from .forms import from_blockdev as from_blockdev
 from .forms import from_filename as from_filename

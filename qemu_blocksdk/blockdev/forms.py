@@ -64,7 +64,7 @@ def to_blockdev(options: BlockdevOptions, *, dotted: bool = False) -> str:
 
     Raises UsageError as :func:`to_json`, or where dotted names cannot say it.
     """
-    return keyval(dotted_texts(options)) if dotted else to_json(options)
+    return keyval(leaf_texts(members_of(options))) if dotted else to_json(options)
 
 
 def from_blockdev(word: str) -> BlockdevOptions:
@@ -99,7 +99,7 @@ def to_image_opts(options: BlockdevOptions) -> str:
 
     Raises UsageError where dotted names cannot say it.
     """
-    return keyval(dotted_texts(options))
+    return keyval(leaf_texts(members_of(options)))
 
 
 def from_image_opts(word: str) -> BlockdevOptions:
@@ -129,12 +129,11 @@ def members_of(options: BlockdevOptions) -> dict[str, JsonValue]:
     return encode(options)
 
 
-def dotted_texts(options: BlockdevOptions) -> dict[str, str]:
-    """Return the texts of options under dotted names. Raises UsageError for what has none."""
-    members = members_of(options)
+def leaf_texts(members: JsonObject) -> dict[str, str]:
+    """Return the texts of members under dotted names. Raises UsageError for what has none."""
     assert_texts(members, errors="surrogateescape")
     texts: dict[str, str] = {}
-    for name, leaf in leaves(members):
+    for name, leaf in leaves(members) if members else ():
         at = place(members, name)
         is_backing = name.rpartition(".")[2] == "backing"
         if is_backing and leaf == "":

@@ -42,6 +42,13 @@ def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str =
     }
 
 
+def fits(hint: object, scalar: JsonValue) -> bool:
+    """Tell whether an annotation allows a scalar."""
+    kinds = _kinds(hint)
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return type(scalar) in kinds or scalar in choices
+
+
 @functools.cache
 def hints_of(cls: type[Struct]) -> dict[str, object]:
     """Return the annotation of each member of a wire class, by its name on the wire."""
@@ -94,10 +101,10 @@ def _is_branch(kind: object, members: JsonObject) -> bool:
 
 @functools.cache
 def _kinds(hint: object) -> tuple[object, ...]:
-    """The alternatives of an annotation; a Literal counts as str."""
+    """The alternatives of an annotation."""
     origin = get_origin(hint)
     if origin is Annotated:
         return _kinds(get_args(hint)[0])
     if origin is Union or isinstance(hint, types.UnionType):
         return tuple(kind for each in get_args(hint) for kind in _kinds(each))
-    return (str,) if origin is Literal else (hint,)
+    return (hint,)
