@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
+from qemu_blocksdk.codec.dotted import leaves
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .defaults import COMMON, OF_DRIVER
@@ -69,36 +70,19 @@ def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[s
         yield _readable(str(name))
     yield f"[{driver}]"
     usual = {**COMMON, **OF_DRIVER.get(driver, {}), **_inherited(inherited)}
-    for name, member in cast("JsonObject", redact(members, of=driver)).items():
-        for place, value in _leaves(member, name):
-            if usual.get(_INDEX.sub("", place), _NOTHING) != value:
-                yield f"{place}={_text(value)}"
+    for place, value in leaves(cast("JsonObject", redact(members, of=driver))):
+        if place and usual.get(_INDEX.sub("", place), _NOTHING) != value:
+            yield f"{place}={_text(value)}"
 
 
 def _inherited(members: Mapping[str, object]) -> dict[str, JsonValue]:
     """The same under the dotted names of the wire."""
-    return {
-        place: leaf
+    told = {
+        name.replace("_", "-"): encode(value) if isinstance(value, Struct) else value
         for name, value in members.items()
         if value is not None
-        for place, leaf in _leaves(
-            encode(value) if isinstance(value, Struct) else cast("JsonValue", value),
-            name.replace("_", "-"),
-        )
     }
-
-
-def _leaves(value: JsonValue, place: str) -> Iterator[tuple[str, JsonValue]]:
-    """The scalars, and what is empty, under their dotted names."""
-    members: Mapping[str, JsonValue] = {}
-    if isinstance(value, Mapping):
-        members = value
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        members = {str(number): item for number, item in enumerate(value)}
-    if not members:
-        yield place, value
-    for name, member in members.items():
-        yield from _leaves(member, f"{place}.{name}")
+    return dict(leaves(cast("JsonObject", told)))
 
 
 def _text(value: JsonValue) -> str:

@@ -6,16 +6,15 @@ line, as ruff has it. Nothing recurses along the nodes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
-from qemu_blocksdk.codec import NULL, JsonObject, Struct, Unknown, decode
+from qemu_blocksdk.codec import NULL, JsonObject, Struct, Unknown
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.schema.layout import WIDTH, import_line, import_order
-from qemu_blocksdk.wire import BlockdevAdd, BlockdevOptions
+from qemu_blocksdk.wire import BlockdevOptions
 
-from .checking import assert_known
+from .forms import from_json
 from .layers import assert_options
 
 _DEEPEST: Final = 64
@@ -31,24 +30,25 @@ def to_python(options: BlockdevOptions | str | JsonObject, *, module: bool = Fal
     options hold is in the text. Raises UsageError for JSON that is no options, for what this
     package has no class for, and for an expression that is too deep.
     """
-    value = options if isinstance(options, Struct) else _from_json(options)
+    value = from_json(options) if isinstance(options, str | Mapping) else options
     assert_options(value)
-    classes = _classes(value)
+    names = _names(value)
     named: list[tuple[str, object]] = [("options", value)]
     blocks: list[str] = []
     for name, part in named:  # _lines adds to it
         prefix, deepest = (f"{name} = ", _DEEPEST_IN_MODULE) if module else ("", _DEEPEST)
         blocks.append("\n".join(_lines(prefix, part, named, deepest)))
     if module:
-        return "\n".join([_imports(classes), "", *reversed(blocks), ""])
+        imports = import_line("qemu_blocksdk.blockdev", sorted(names, key=import_order), "")
+        return "\n".join([imports, "", *reversed(blocks), ""])
     if len(blocks) > 1:
         raise UsageError(f"more than {_DEEPEST} nodes in each other are no expression")
     return blocks[0]
 
 
-def _classes(options: BlockdevOptions) -> set[type[object]]:
-    """The classes of all that is in the options. Raises UsageError for what has none."""
-    found: set[type[object]] = set()
+def _names(options: BlockdevOptions) -> set[str]:
+    """What all that is in the options is built with. Raises UsageError where that is nothing."""
+    found: set[str] = set()
     todo: list[object] = [options]
     while todo:
         value = todo.pop()
@@ -56,9 +56,9 @@ def _classes(options: BlockdevOptions) -> set[type[object]]:
             unknown = [value.tag] if isinstance(value, Unknown) else list(value.unknown_members)
             if unknown:
                 raise UsageError(f"{unknown[0]!r} is known to no class of this package")
-            found.add(type(value))
+            found.add(type(value).__name__)
         elif value is NULL:
-            found.add(type(NULL))
+            found.add("NULL")
         elif not isinstance(value, str | int | float | Sequence):
             raise UsageError(f"{value!r} has no JSON form")
         todo += (item for _, item in _parts(cast("object", value))[1])
@@ -118,27 +118,3 @@ def _parts(value: object) -> tuple[str, Sequence[tuple[str, object]], str]:
         text = str.__repr__(value)  # of a StrEnum, the value
         text = text if '"' in text else f'"{text[1:-1]}"'
     return text, (), ""
-
-
-def _imports(classes: set[type[object]]) -> str:
-    homes: dict[str, list[str]] = {}
-    for each in classes:
-        is_ours = each is type(NULL) or each.__module__ == BlockdevAdd.__module__
-        home = "qemu_blocksdk.blockdev" if is_ours else "qemu_blocksdk.wire"
-        homes.setdefault(home, []).append("NULL" if each is type(NULL) else each.__name__)
-    return "\n".join(
-        import_line(home, sorted(names, key=import_order), "")
-        for home, names in sorted(homes.items())
-    )
-
-
-def _from_json(given: str | JsonObject) -> BlockdevOptions:
-    try:
-        members: object = json.loads(given) if isinstance(given, str) else given
-    except (ValueError, RecursionError) as error:
-        raise UsageError("options: not JSON") from error
-    if not isinstance(members, Mapping):
-        raise UsageError("options: not a JSON object")
-    known = cast("JsonObject", members)
-    assert_known(known)
-    return decode(BlockdevAdd, {"options": known}).options
