@@ -17,6 +17,7 @@ from qemu_blocksdk.wire import SocketAddressUnix as SocketAddressUnix
 from qemu_blocksdk.wire import SocketAddressVsock as SocketAddressVsock
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
 
+from .chains import chain as chain
 from .checking import check as check
 from .drive import Drive as Drive
 from .drive import from_drive as from_drive

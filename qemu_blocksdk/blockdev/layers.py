@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from qemu_blocksdk.codec import Struct, Unknown, evolved
+from qemu_blocksdk.codec import Struct, evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire.blockdev import BlockdevOptions, DriverOptions
 
@@ -16,7 +16,7 @@ _CACHE = ("direct", "no_flush")
 
 def assert_options(options: BlockdevOptions) -> None:
     """Raise UsageError for what is no options of a block device."""
-    if not isinstance(cast("object", options), DriverOptions | Unknown):
+    if not isinstance(cast("object", options), DriverOptions):
         raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
 
 

@@ -59,7 +59,7 @@ def _names(options: BlockdevOptions) -> set[str]:
             found.add(type(value).__name__)
         elif value is NULL:
             found.add("NULL")
-        elif not isinstance(value, str | int | float | Sequence):
+        elif isinstance(value, bytes) or not isinstance(value, str | int | float | Sequence):
             raise UsageError(f"{value!r} has no JSON form")
         todo += (item for _, item in _parts(cast("object", value))[1])
     return found
@@ -111,7 +111,7 @@ def _parts(value: object) -> tuple[str, Sequence[tuple[str, object]], str]:
         members = [(f"{name}=", item) for name, item in vars(value).items() if item is not None]
         members.sort(key=lambda member: member[0] != "node_name=")
         return f"{type(value).__name__}(", members, ")"
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return "[", [("", item) for item in cast("Sequence[object]", value)], "]"
     text = repr(value)
     if isinstance(value, str):

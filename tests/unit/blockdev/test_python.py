@@ -198,8 +198,9 @@ def test_what_there_is_no_class_for_is_refused() -> None:
         to_python(Raw(file=newer))
     unknown = cast("BlockdevOptions", Unknown(tag="future", members={"driver": "future"}))
     with pytest.raises(UsageError, match="'future' is known to no class"):
-        to_python(unknown)
+        to_python(Raw(file=unknown))
     with pytest.raises(UsageError, match="none of the classes"):
         to_python(cast("BlockdevOptions", BlockdevCacheOptions()))
-    with pytest.raises(UsageError, match="has no JSON form"):
-        to_python(File(filename=cast("str", Path("f"))))
+    for filename in (Path("f"), b"f"):
+        with pytest.raises(UsageError, match="has no JSON form"):
+            to_python(File(filename=cast("str", filename)))
