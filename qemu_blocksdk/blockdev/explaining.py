@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
@@ -16,7 +16,7 @@ from qemu_blocksdk.codec.dotted import leaves
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .defaults import COMMON, OF_DRIVER
-from .layers import assert_options, child_members, handed_down, in_effect
+from .layers import assert_options, child_members, children_of, handed_down, in_effect
 
 
 def explain(options: BlockdevOptions) -> str:
@@ -40,24 +40,13 @@ def explain(options: BlockdevOptions) -> str:
             continue
         lines.append(lead + " ".join(_words(node, inherited)))
         own = in_effect(node, inherited)
-        children = list(_children(node))
+        children = list(children_of(node))
         branch, trunk = "└─", "   "
         for role, child in reversed(children):
             for_child = handed_down(own, to=role)
             todo.append((f"{below}{branch} {role}: ", below + trunk, child, for_child))
             branch, trunk = "├─", "│  "
     return "\n".join(lines)
-
-
-def _children(node: BlockdevOptions) -> Iterator[tuple[str, BlockdevOptions | str]]:
-    for member in child_members(type(node)):
-        child: object = getattr(node, member)
-        role = member.replace("_", "-")
-        if isinstance(child, str | Struct):
-            yield role, cast("BlockdevOptions | str", child)
-        elif isinstance(child, Sequence):
-            each = cast("Sequence[BlockdevOptions | str]", child)
-            yield from ((f"{role}.{number}", item) for number, item in enumerate(each))
 
 
 def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[str]:
