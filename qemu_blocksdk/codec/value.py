@@ -28,9 +28,10 @@ _defining = threading.Lock()
 class _Shape(NamedTuple):
     """What the annotations of a class say; ``defaults`` are those that are not None."""
 
-    names: dict[str, None]
+    names: frozenset[str]
     required: frozenset[str]
     defaults: Mapping[str, object]
+    order: Sequence[str]
 
 
 class _ValueType(type):
@@ -54,7 +55,7 @@ def shape(cls: type[Value]) -> _Shape:
         names = _members(cls)
         given = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
         defaults = {name: value for name, value in given.items() if value is not None}
-        found = _Shape(dict.fromkeys(names), frozenset(names) - given.keys(), defaults)
+        found = _Shape(frozenset(names), frozenset(names) - given.keys(), defaults, names)
         cls._shape = found
     return found
 
@@ -108,15 +109,12 @@ class Value(metaclass=_ValueType):
                     raise TypeError(f"{base.__name__} is final: {cls.__name__} cannot extend it")
 
         def __init__(self, **members: object) -> None:
-            cls = type(self)
-            names, required, defaults = cls._shape or shape(cls)
-            if not required <= members.keys() <= names.keys():
-                raise _misused(cls, members)
-            given = self.__dict__
-            given.update(defaults)
-            for name, member in members.items():
-                if member is not None or name in required:
-                    given[name] = member
+            names, required, defaults, _ = type(self)._shape or shape(type(self))
+            if not names.issuperset(members) or not required <= members.keys():
+                raise _misused(type(self), members)
+            if defaults:
+                self.__dict__.update(defaults)
+            self.__dict__.update(members)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
@@ -135,7 +133,7 @@ class Value(metaclass=_ValueType):
     def __repr__(self) -> str:
         members = ", ".join(
             f"{name}={'***' if is_secret(name, of=type(self).__name__) else masked(repr(value))}"
-            for name in shape(type(self)).names
+            for name in shape(type(self)).order
             if (value := getattr(self, name)) is not None
         )
         return f"{type(self).__name__}({members})"
@@ -144,7 +142,7 @@ class Value(metaclass=_ValueType):
 def evolved(value: V, **changes: object) -> V:
     """Return a copy in which some members are others. Raises TypeError for what is no member."""
     cls = type(value)
-    if not changes.keys() <= shape(cls).names.keys():
+    if not shape(cls).names.issuperset(changes):
         raise _misused(cls, {**dict.fromkeys(shape(cls).required), **changes})
     copy = object.__new__(cls)
     vars(copy).update(vars(value), **changes)
@@ -153,8 +151,8 @@ def evolved(value: V, **changes: object) -> V:
 
 def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
     """Return the error that a function would raise."""
-    names, required, _ = shape(cls)
-    if strays := sorted(members.keys() - names.keys()):
+    names, required, *_ = shape(cls)
+    if strays := sorted(members.keys() - names):
         return TypeError(f"{cls.__name__} has no member {strays[0]!r}")
     missing = ", ".join(sorted(required - members.keys()))
     return TypeError(f"{cls.__name__} needs {missing}")
