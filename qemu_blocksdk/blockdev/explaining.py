@@ -13,6 +13,7 @@ from typing import cast
 
 from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
 from qemu_blocksdk.codec.dotted import leaves
+from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .defaults import COMMON, OF_DRIVER
@@ -59,7 +60,9 @@ def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[s
         yield _readable(str(name))
     yield f"[{driver}]"
     usual = {**COMMON, **OF_DRIVER.get(driver, {}), **_inherited(inherited)}
-    for place, value in leaves(cast("JsonObject", redact(members, of=driver))):
+    order = {name.replace("_", "-"): number for number, name in enumerate(shape(type(node)).order)}
+    told = {name: members[name] for name in sorted(members, key=lambda name: order.get(name, 99))}
+    for place, value in leaves(cast("JsonObject", redact(told, of=driver))):
         if place and usual.get(_INDEX.sub("", place), _NOTHING) != value:
             yield f"{place}={_text(value)}"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from qemu_blocksdk.codec import NULL, JsonObject, Struct, Unknown
+from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.schema.layout import WIDTH, import_line, import_order
 from qemu_blocksdk.wire import BlockdevOptions
@@ -108,8 +109,8 @@ def _on_one_line(value: object, room: int) -> str | None:
 def _parts(value: object) -> tuple[str, Sequence[tuple[str, object]], str]:
     """How a value begins, what is in it with its prefix, how it ends."""
     if isinstance(value, Struct):
-        members = [(f"{name}=", item) for name, item in vars(value).items() if item is not None]
-        members.sort(key=lambda member: member[0] != "node_name=")
+        names = sorted(shape(type(value)).order, key=lambda name: name != "node_name")
+        members = [(f"{name}=", item) for name in names if (item := getattr(value, name)) is not None]
         return f"{type(value).__name__}(", members, ")"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[", [("", item) for item in cast("Sequence[object]", value)], "]"

@@ -16,6 +16,7 @@ from qemu_blocksdk.blockdev import (
     File,
     Http,
     Luks,
+    Nbd,
     NullCo,
     Qcow2,
     Qcow2OverlapCheckFlags,
@@ -28,6 +29,8 @@ from qemu_blocksdk.codec import JsonObject, Struct, Unknown, decode
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevAdd, SocketAddressInet
 from tests.unit.blockdev.strategies import DRIVERS, options
+
+SERVER = SocketAddressInet(host="h", port="1")
 
 
 def test_a_tree_of_nodes_in_the_words_of_qemu() -> None:
@@ -126,6 +129,13 @@ def test_what_is_inherited_goes_on_to_grandchildren() -> None:
 └─ file: [raw] cache.no-flush=on
    └─ file: [file] filename=f"""
     )
+
+
+def test_equal_options_say_the_same() -> None:
+    one, other = Nbd(server=SERVER, export="x", open_timeout=1), decode(Nbd, {"open-timeout": 1})
+    other = other.with_(export="x", server=SERVER)
+    assert one == other
+    assert explain(one) == explain(other)
 
 
 def test_no_secret_shows() -> None:
