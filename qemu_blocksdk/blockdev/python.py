@@ -110,7 +110,9 @@ def _parts(value: object) -> tuple[str, Sequence[tuple[str, object]], str]:
     """How a value begins, what is in it with its prefix, how it ends."""
     if isinstance(value, Struct):
         names = sorted(shape(type(value)).order, key=lambda name: name != "node_name")
-        members = [(f"{name}=", item) for name in names if (item := getattr(value, name)) is not None]
+        members = [
+            (f"{name}=", item) for name in names if (item := getattr(value, name)) is not None
+        ]
         return f"{type(value).__name__}(", members, ")"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[", [("", item) for item in cast("Sequence[object]", value)], "]"
