@@ -60,8 +60,8 @@ def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[s
         yield _readable(str(name))
     yield f"[{driver}]"
     usual = {**COMMON, **OF_DRIVER.get(driver, {}), **_inherited(inherited)}
-    order = {name.replace("_", "-"): number for number, name in enumerate(shape(type(node)).order)}
-    told = {name: members[name] for name in sorted(members, key=lambda name: order.get(name, 99))}
+    order = [member.replace("_", "-") for member in shape(type(node)).order]
+    told = {member: members[member] for member in (*order, *members) if member in members}
     for place, value in leaves(cast("JsonObject", redact(told, of=driver))):
         if place and usual.get(_INDEX.sub("", place), _NOTHING) != value:
             yield f"{place}={_text(value)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast, get_args
 
 from qemu_blocksdk.blockdev import BackedOptions, chain, from_filename
 from qemu_blocksdk.blockdev.chains import layer_name
@@ -49,27 +49,11 @@ from qemu_blocksdk.wire import (
 _Format = (
     Bochs | Cloop | Dmg | Luks | Parallels | Qcow | Qcow2 | Qed | Raw | Vdi | Vhdx | Vmdk | Vpc
 )
-_FORMATS: Final[Mapping[str, type[_Format]]] = {
-    "bochs": Bochs,
-    "cloop": Cloop,
-    "dmg": Dmg,
-    "luks": Luks,
-    "parallels": Parallels,
-    "qcow": Qcow,
-    "qcow2": Qcow2,
-    "qed": Qed,
-    "raw": Raw,
-    "vdi": Vdi,
-    "vhdx": Vhdx,
-    "vmdk": Vmdk,
-    "vpc": Vpc,
+_Url = Ftp | Ftps | Http | Https
+_FORMATS: Final = {
+    str(kind.driver): kind for kind in cast("tuple[type[_Format]]", get_args(_Format))
 }
-_URLS: Final[Mapping[str, type[Ftp | Ftps | Http | Https]]] = {
-    "ftp": Ftp,
-    "ftps": Ftps,
-    "http": Http,
-    "https": Https,
-}
+_URLS: Final = {str(kind.driver): kind for kind in cast("tuple[type[_Url]]", get_args(_Url))}
 _SCHEME: Final = re.compile(r"([^/:]*):")
 
 
@@ -120,7 +104,7 @@ def chain_options(
         try:
             layer = _layer(info, key_secrets.get(name))
         except UsageError as error:
-            raise UsageError(f"layer {name!r}, {masked(info.filename)!r}: {error}") from error
+            raise UsageError(masked(f"layer {name!r}, {info.filename!r}: {error}")) from error
         layers.append(layer)
         if isinstance(layer, BackedOptions) and layer.backing is not None:
             break

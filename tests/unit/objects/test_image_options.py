@@ -204,3 +204,7 @@ def test_an_error_names_the_layer_and_no_secret() -> None:
     assert "hush" not in str(caught.value)
     with pytest.raises(UsageError, match=r"^layer 'disk-1', '/b': nothing is known of the format"):
         chain_of(top, info("/b", "future"))
+    secret = info("/a", backing_filename="nbd://me:hush@host/x", backing_filename_format=None)
+    with pytest.raises(UsageError, match=r"^layer 'disk', '/a': the format of") as caught:
+        chain_of(secret, info("/b"))
+    assert "hush" not in str(caught.value)
