@@ -16,3 +16,16 @@ from qemu_blocksdk.wire import SocketAddressVsock as SocketAddressVsock
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
 
 from .checking import check as check
+from .drive import Drive as Drive
+from .drive import from_drive as from_drive
+from .drive import to_drive as to_drive
+from .forms import flatten as flatten
+from .forms import from_blockdev as from_blockdev
+from .forms import from_filename as from_filename
+from .forms import from_image_opts as from_image_opts
+from .forms import from_json as from_json
+from .forms import to_blockdev as to_blockdev
+from .forms import to_filename as to_filename
+from .forms import to_image_opts as to_image_opts
+from .forms import to_json as to_json
+from .forms import to_opts as to_opts

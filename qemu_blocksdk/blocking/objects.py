@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self, Unpack
 
+    from qemu_blocksdk.blockdev.drive import Drive
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph, Edge
     from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.launch import (
         Chardev,
         Console,
-        Drive,
         InheritedFd,
         MonitorAddress,
         Program,
