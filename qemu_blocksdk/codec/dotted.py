@@ -36,9 +36,9 @@ def leaves(json: JsonValue) -> Iterator[tuple[str, JsonValue]]:
         else:
             members = []
         if members:
-            todo += [(f"{name}.{key}" if name else str(key), item) for key, item in members[::-1]]
+            todo += [(f"{name}{key}.", item) for key, item in members[::-1]]
         else:
-            yield name, value
+            yield name[:-1], value
 
 
 def flatten(json: JsonValue) -> dict[str, Scalar]:
@@ -94,7 +94,7 @@ def pairs(word: str, *, implied: str | None = None) -> list[tuple[str, str]]:
         part = cast("re.Match[str]", _WORD.match(word, begin))
         begin = part.end() + 1
         name, equals, value = part[0].partition("=")
-        if not equals and implied is not None and not found:
+        if name and not equals and implied is not None and not found:
             name, equals, value = implied, "=", name
         if not equals:
             raise UsageError(f"options: part {len(found) + 1} is not name=value")

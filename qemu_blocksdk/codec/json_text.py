@@ -15,8 +15,8 @@ from qemu_blocksdk.errors import UsageError
 from .dotted import leaves
 from .struct import JsonObject, JsonValue
 
-_STRING = re.compile(r"""("(?:[^"\\]|\\.)*")|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
-_INNER = re.compile(r"""\\.|\"""", re.DOTALL)
+_STRING = re.compile(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
+_QUOTE = re.compile(r'''\\.|"''', re.DOTALL)
 
 
 class _Twice:
@@ -89,10 +89,12 @@ def place(json: JsonValue, *path: str) -> str:
 
 
 def _double_quoted(found: re.Match[str]) -> str:
-    if found[1]:
-        return found[1].replace(r"\'", "'") if r"\'" in found[1] else found[1]
-    inner = _INNER.sub(lambda each: {r"\'": "'", '"': r"\""}.get(each[0], each[0]), found[2])
-    return f'"{inner}"'
+    inner = found[1] or found[2] or ""
+    return f'"{_QUOTE.sub(_escaped, inner)}"' if "'" in found[0] else found[0]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return {r"\'": "'", '"': r"\""}.get(found[0], found[0])
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> object:

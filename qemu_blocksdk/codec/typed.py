@@ -18,8 +18,8 @@ _BOOLS = {
     **dict.fromkeys(("on", "yes", "true", "y"), True),
     **dict.fromkeys(("off", "no", "false", "n"), False),
 }
-_INTEGER = re.compile(r"\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")
-_SIZE = re.compile(r"\s*\+?([0-9]+)(?:\.([0-9]+))?([bkmgtpe])?", re.IGNORECASE)
+_INTEGER = re.compile(r"\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]{0,19}))")
+_SIZE = re.compile(r"\s*\+?([0-9]{1,20})(?:\.([0-9]{1,20}))?([bkmgtpe])?", re.IGNORECASE)
 
 
 def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str = "") -> JsonValue:
