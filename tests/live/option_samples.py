@@ -8,7 +8,7 @@ import struct
 import subprocess
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -273,7 +273,7 @@ SAMPLES: dict[str, Callable[[Lab], BlockdevOptions]] = {
 
 
 @contextlib.contextmanager
-def lab_in(folder: Path) -> Iterator[Lab]:
+def lab_in(folder: Path) -> Generator[Lab]:
     """A lab whose servers end with the block."""
     lab = Lab(folder)
     with lab.stack:
