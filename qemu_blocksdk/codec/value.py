@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
 
 from typing_extensions import dataclass_transform
 
-from .masks import is_secret, masked
+from .masks import is_secret, masked, redact
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -80,7 +80,7 @@ class Value(metaclass=_ValueType):
 
     def __repr__(self) -> str:
         members = ", ".join(
-            f"{name}={'***' if is_secret(name, of=type(self).__name__) else masked(repr(value))}"
+            f"{name}={'***' if is_secret(name, of=type(self).__name__) else _shown(value)}"
             for name, value in self.__dict__.items()
             if value is not None and not name.startswith("_")
         )
@@ -92,6 +92,10 @@ def evolved(value: V, **changes: object) -> V:
     make = cast("Callable[..., V]", type(value))
     members = {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
     return make(**{**members, **changes})
+
+
+def _shown(value: object) -> str:
+    return masked(repr(redact(value) if isinstance(value, Mapping) else value))
 
 
 def _content(value: Value) -> dict[str, object]:
