@@ -95,7 +95,8 @@ def evolved(value: V, **changes: object) -> V:
 
 
 def _shown(value: object) -> str:
-    return masked(repr(redact(value) if isinstance(value, Mapping) else value))
+    of_json = isinstance(value, Mapping)
+    return masked(repr(redact(value) if of_json else value))
 
 
 def _content(value: Value) -> dict[str, object]:
