@@ -26,6 +26,7 @@ from . import (
     launch,
     many,
     memory,
+    options,
     qemu_io,
     sorting,
 )
@@ -34,7 +35,7 @@ from .report import table, write_json
 
 BENCHES = (
     *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
-    *(many.BENCH, sorting.BENCH),
+    *(many.BENCH, sorting.BENCH, options.BENCH),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
 )
 

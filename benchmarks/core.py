@@ -24,8 +24,8 @@ Contestant = Callable[[], float]
 Samples = Mapping[str, Sequence[float]]
 """By contestant, one number a round: seconds, or KiB for a row of kind `growth`."""
 
-Kind = Literal["ratio", "added", "growth"]
-"""Ours in terms of the peer's; seconds on top of the peer's; ours as it is, in KiB."""
+Kind = Literal["ratio", "added", "growth", "time"]
+"""Ours in terms of the peer's; seconds on top of the peer's; ours as it is, in KiB or seconds."""
 
 
 @frozen
@@ -116,7 +116,7 @@ def _value(kind: Kind, ours: float, peer: float) -> float:
             return ours / peer
         case "added":
             return ours - peer
-        case "growth":
+        case "growth" | "time":
             return ours
 
 

@@ -46,6 +46,14 @@ BENCH = Bench(
             note="growth a thousand events: 100,000 (--quick: 20,000) STOP and RESUME, with as"
             " many commands, awaitable",
         ),
+        Row(
+            "memory-options",
+            ours="options",
+            peer=None,
+            kind="growth",
+            target=_FLAT,
+            note="growth a thousand chains: options of 100,000 (--quick: 20,000) built and checked",
+        ),
     ],
     rounds=1,
     contestants=_contestants,

@@ -32,11 +32,10 @@ def table(results: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     row = result.row
-    is_growth = row.kind == "growth"
     return (
         row.name,
         row.ours,
-        "" if is_growth else duration(median(result.ours)),
+        "" if row.kind == "growth" else duration(median(result.ours)),
         row.peer or "",
         "" if result.peer is None else duration(median(result.peer)),
         _in_unit(row, result.value),
@@ -65,10 +64,13 @@ def _in_unit(row: Row, value: float) -> str:
             return f"{value * 1e3:+.1f} ms"
         case "growth":
             return f"{value:.2f} KiB"
+        case "time":
+            return duration(value)
 
 
 def _range(row: Row, low: float, high: float) -> str:
-    return f"{_in_unit(row, low).split()[0]} .. {_in_unit(row, high)}"
+    low_text, high_text = _in_unit(row, low), _in_unit(row, high)
+    return f"{low_text if row.kind == 'time' else low_text.split()[0]} .. {high_text}"
 
 
 def duration(seconds: float) -> str:
@@ -113,7 +115,7 @@ def _json_row(result: Result) -> dict[str, object]:
     return {
         "name": row.name,
         "kind": row.kind,
-        "unit": {"ratio": "x", "added": "s", "growth": "KiB"}[row.kind],
+        "unit": {"ratio": "x", "added": "s", "growth": "KiB", "time": "s"}[row.kind],
         "ours": _json_side(row.ours, result.ours),
         "peer": _json_side(row.peer, result.peer),
         "result": result.value,

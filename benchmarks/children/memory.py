@@ -1,6 +1,6 @@
 """Run many commands, or many events, and print by how many KiB the process has grown.
 
-`python -m benchmarks.children.memory {commands,events} COUNT`. What the first tenth of
+`python -m benchmarks.children.memory {commands,events,options} COUNT`. What the first tenth of
 them adds is not counted: caches fill, and the allocator takes what it needs at a time.
 """
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.options import typed
 from qemu_blocksdk import StorageDaemon
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.wire import Cont, QueryJobs, Resume, Stop, StopEvent
@@ -63,7 +64,21 @@ def events(count: int) -> float:
     return asyncio.run(_events(count))
 
 
-SOURCES: dict[str, Callable[[int], float]] = {"commands": commands, "events": events}
+def options(count: int) -> float:
+    """Build, check and encode a chain's options."""
+    for _ in range(count // 10):
+        typed()
+    before = resident()
+    for _ in range(count):
+        typed()
+    return resident() - before
+
+
+SOURCES: dict[str, Callable[[int], float]] = {
+    "commands": commands,
+    "events": events,
+    "options": options,
+}
 
 if __name__ == "__main__":
     print(SOURCES[sys.argv[1]](int(sys.argv[2])))

@@ -41,7 +41,7 @@ def _taken_apart(
     given = {name: getattr(options, name) for name in _INHERITED}
     own = {**inherited, **{name: value for name, value in given.items() if value is not None}}
     changes: dict[str, object] = {}
-    own_children = _child_members(type(options))
+    own_children = child_members(type(options))
     for member in own_children:
         child: object = getattr(options, member)
         handed_down = _handed_down(own, is_backing=member == "backing")
@@ -71,5 +71,6 @@ def _handed_down(own: Mapping[str, object], *, is_backing: bool) -> dict[str, ob
 
 
 @functools.cache
-def _child_members(kind: type[BlockdevOptions]) -> tuple[str, ...]:
+def child_members(kind: type[BlockdevOptions]) -> tuple[str, ...]:
+    """Return the attributes of a driver's options that stand for other nodes."""
     return tuple(name for name, hint in kind.__annotations__.items() if "BlockdevRef" in str(hint))

@@ -12,8 +12,9 @@ from typing import cast, get_args
 from qemu_blocksdk.codec import JsonObject, JsonValue, decode
 from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.schema import Problem, snapshots
 from qemu_blocksdk.wire import BlockdevOptions
+
+from .checking import newest_problem
 
 
 def read(json: JsonValue) -> BlockdevOptions:
@@ -24,24 +25,13 @@ def read(json: JsonValue) -> BlockdevOptions:
     if not isinstance(json, dict):
         raise UsageError("options: expected object")
     members = cast("JsonObject", json)
-    problem = problem_of(members)
+    problem = newest_problem(members)
     if problem is not None:
         raise UsageError(f"{place(members, *problem.path[1:])}: {problem.what}")
     try:
         return decode(by_driver()[members["driver"]], members)
     except RecursionError as error:
         raise UsageError(f"{place(members)}: nested too deeply") from error
-
-
-def problem_of(members: JsonObject) -> Problem | None:
-    """Return why no snapshot takes the options, as the newest says it; None where one does."""
-    newest: Problem | None = None
-    for name in reversed(snapshots.available()):
-        problem = snapshots.load(name).problem("blockdev-add", members)
-        if problem is None:
-            return None
-        newest = newest or problem
-    return newest
 
 
 @functools.cache

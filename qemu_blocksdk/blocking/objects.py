@@ -2485,8 +2485,9 @@ class Qemu(Face):
     def add_node(self, options: BlockdevOptions) -> Node:
         """Add a block node (``blockdev-add``), with the children that are defined inside it.
 
-        The options need a ``node_name``. Raises UsageError without one, CommandError
-        when QEMU refuses (no such file, locked, not that format).
+        The options need a ``node_name``. Raises UsageError without one and for what QEMU takes
+        in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
+        file, locked, not that format).
         """
         return Node._of(portal.run(self._aio.add_node(options)))
 

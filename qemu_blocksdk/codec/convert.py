@@ -27,6 +27,7 @@ from .struct import (
     UnknownEvent,
     UnstableCommand,
 )
+from .value import shape
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")
@@ -56,10 +57,10 @@ def encode(value: Struct) -> dict[str, JsonValue]:
             out[names[attribute]] = member
         elif attribute in names:
             out[names[attribute]] = _encode_member(member, cls.__name__, attribute)
-    rest = out.pop(cls._rest, None) if cls._rest else None
-    if isinstance(rest, Mapping):
+    if cls._rest and isinstance(rest := out.pop(cls._rest, None), Mapping):
         out.update(rest)
-    out.update(value.unknown_members)
+    if "_extra" in value.__dict__:
+        out.update(value.unknown_members)
     return out
 
 
@@ -156,7 +157,7 @@ def _plan(
 ) -> tuple[dict[str, tuple[str, _Converter | None]], dict[str, None]]:
     hints = {name: _evaluate(hint, cls.__module__) for name, hint in _attributes(cls).items()}
     plan = {_wire_name(cls, name): (name, _converter(hint)) for name, hint in hints.items()}
-    return plan, dict.fromkeys(hints)
+    return plan, dict.fromkeys(shape(cls).required)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import contextlib
 import weakref
 from typing import ClassVar
 
+from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.blockdev.layers import layers
 from qemu_blocksdk.errors import (
     BlockSdkError,
@@ -62,6 +63,8 @@ class Chains:
         has other options.
         """
         wanted = layers(options)
+        for layer in wanted.values():
+            sound_name(layer)
         async with self._turn:
             if self._layers.keys() & wanted.keys():
                 self._forget_gone(await query_graph(owner))

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
 from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, ServerKind, finish, portal
@@ -91,6 +92,8 @@ class Life(Live, Resource):
 
     async def _common_words(self, given: Handover) -> list[str]:
         """The arguments that a system emulator and a storage daemon have in common."""
+        for options in self._blockdevs:
+            sound_name(options)
         return [
             *plain_words("--chardev", self._chardevs),
             *await given.listening_words(self._monitors),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qemu_blocksdk.blockdev.layers import name_of
+from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.errors import GraphError, UsageError
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import (
@@ -55,7 +55,7 @@ class NodeGraph(NodeInfo):
         is told inside again, any other by its node name. Raises UsageError for the options of
         another node, CommandError for what cannot be changed; nothing has changed then.
         """
-        if name_of(options) != self._name:
+        if sound_name(options) != self._name:
             wrong = options.node_name
             raise UsageError(f"{subject(self)} cannot be opened with the options of {wrong!r}")
         await self._execute(BlockdevReopen(options=[options]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
-from qemu_blocksdk.blockdev.layers import name_of
+from qemu_blocksdk.blockdev.checking import sound_name
 
 from .chain import Chains
 from .job import AsyncJob, new_job_id
@@ -35,7 +35,7 @@ class Nodes(Live):
     async def reopen(self, options: Sequence[BlockdevOptions]) -> None:
         """Open nodes with other options, all or none; see :meth:`AsyncNode.reopen`."""
         for each in options:
-            name_of(each)
+            sound_name(each)
         await self._execute(wire.BlockdevReopen(options=options))
 
     async def create(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qemu_blocksdk.blockdev.layers import name_of
+from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import StateError
 from qemu_blocksdk.graph import BlockGraph
@@ -60,10 +60,11 @@ class AsyncQemu(Nodes, Exporting, UserObjects, Life):
     async def add_node(self, options: BlockdevOptions) -> AsyncNode:
         """Add a block node (``blockdev-add``), with the children that are defined inside it.
 
-        The options need a ``node_name``. Raises UsageError without one, CommandError
-        when QEMU refuses (no such file, locked, not that format).
+        The options need a ``node_name``. Raises UsageError without one and for what QEMU takes
+        in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
+        file, locked, not that format).
         """
-        name = name_of(options)
+        name = sound_name(options)
         await self._execute(BlockdevAdd(options=options))
         await Chains.of(self.qmp).forget(self, name)
         return self.node(name)

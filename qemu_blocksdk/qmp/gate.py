@@ -7,12 +7,13 @@ which decides. So the snapshots save time and limit nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from qemu_blocksdk.codec import JsonObject
-from qemu_blocksdk.errors import BlockSdkError, CommandError, Unsupported, UsageError
-from qemu_blocksdk.schema import Problem, Schema, snapshots
+from qemu_blocksdk.errors import BlockSdkError, CommandError
+from qemu_blocksdk.schema import Schema, snapshots
 from qemu_blocksdk.schema import ServerKind as ServerKind
+from qemu_blocksdk.schema.refusal import refusal
 
 _asked: dict[object, Schema] = {}
 """Schemas that servers gave, by the identity of their binary: fifty daemons, one question."""
@@ -59,7 +60,7 @@ class Gate:
         if not self.passes(command, arguments):
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
-                raise _error(problem, arguments)
+                raise refusal(problem, arguments)
 
     async def explain(
         self, error: CommandError, command: str, arguments: JsonObject
@@ -68,7 +69,7 @@ class Gate:
         if error.error_class == "CommandNotFound" or "arameter" in error.desc:
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
-                return _error(problem, arguments)
+                return refusal(problem, arguments)
         return error
 
     async def schema(self) -> Schema:
@@ -82,25 +83,3 @@ class Gate:
     def forget(self) -> None:
         """Drop what was kept for this connection alone."""
         _asked.pop(self, None)
-
-
-def _error(problem: Problem, arguments: Mapping[str, object]) -> BlockSdkError:
-    if problem.kind in ("type", "missing"):
-        return UsageError(str(problem))
-    known = tuple(name for name in snapshots.available() if _known(name, problem, arguments))
-    if problem.kind == "value" and not known:
-        return UsageError(str(problem))
-    return Unsupported(_missing(problem), available_in=known)
-
-
-def _known(snapshot: str, problem: Problem, arguments: Mapping[str, object]) -> bool:
-    other = snapshots.load(snapshot).problem(problem.path[0], arguments)
-    # One that lacks the command lacks the member of it as well.
-    return other is None or (other.kind != "command" and other.path != problem.path)
-
-
-def _missing(problem: Problem) -> str:
-    if problem.kind == "command":
-        return f"command {problem.path[0]!r}"
-    what = f"member {problem.path[-1]!r}" if problem.kind == "member" else repr(problem.found)
-    return f"{what} ({problem.where})"

@@ -18,8 +18,9 @@ from .naming import Names, camel_case, is_empty
 
 # What generated modules use, and what the package exports, under its own name.
 _OWN_NAMES: Final = """
-    ClassVar Command Deprecated Event JsonValue Literal Mapping Null Sequence Struct
-    TYPE_CHECKING Unknown Unstable available_in
+    BackedOptions CacheMode ClassVar Command Deprecated DriverOptions Event JsonValue Literal
+    Mapping Null Self Sequence Struct TYPE_CHECKING Unknown Unpack Unstable available_in cast
+    evolved
 """
 RESERVED: Final = frozenset(_OWN_NAMES.split())
 

@@ -203,7 +203,8 @@ class Schema(Model):
         members = {member.name: self._node(member.type) for member in found.members}
         mandatory = [member.name for member in found.members if not member.optional]
         if base is not None:
-            members = {**base.members, **members}
+            # The discriminator's value has been looked at: it led here.
+            members = {**base.members, str(base.tag): self._node("str"), **members}
             mandatory = [*base.mandatory, *mandatory]
         shape.members, shape.mandatory = members, mandatory
         branches = {case: _Shape() for case in found.variants}
@@ -228,6 +229,8 @@ def _check_object(
     for name, item in value.items():
         node = members.get(name)
         if node is not None:
+            if node.rules.get(type(item), node) is None:
+                continue  # most members: any value of that type
             problem = _check_value(node, item, path, name, stack)
             if problem is not None:
                 return problem

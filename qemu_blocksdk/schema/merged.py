@@ -24,6 +24,15 @@ class Field:
     features: Features
     mask: int
 
+    @property
+    def hint(self) -> str:
+        """The annotation of the attribute, with what QEMU says of the member."""
+        hint = f"{self.annotation} | None" if self.optional else self.annotation
+        for feature in ("unstable", "deprecated"):
+            if feature in self.features:
+                hint = f"{feature.capitalize()}[{hint}]"
+        return hint
+
 
 @dataclass(frozen=True)
 class EnumType:

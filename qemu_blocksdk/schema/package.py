@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from . import composing
 from .layout import HEADER, PYRIGHT, docstring, import_line, import_order, natural_order
 from .merged import CommandType, EnumType, EventType, Field, Merged, Module, NamedType, UnionType
 from .render import module_text
@@ -43,6 +44,8 @@ def render(merged: Merged) -> dict[str, str]:
     homes = {name: module.name for module in merged.modules for name in module.exported()}
     files = {f"{m.name}.py": module_text(m, homes, merged) for m in merged.modules}
     files["_availability.py"] = _availability(merged)
+    if drivers := [branch for m in merged.modules for branch in composing.drivers(m)]:
+        files[f"{composing.CHANGES}.py"] = composing.changes_text(drivers, merged)
     files["__init__.py"] = _package(merged, homes)
     return files
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .layout import HEADER, PYRIGHT, WIDTH, docstring, import_line, import_order
+from . import composing
+from .layout import HEADER, PYRIGHT, WIDTH, docstring, import_line, import_order, natural_order
 from .merged import (
     AlternateType,
     Branch,
@@ -43,8 +44,9 @@ _CODEC: Final = (
     "Unknown",
     "Unstable",
     "UnstableCommand",
+    "evolved",
 )
-_TYPING: Final[tuple[str, ...]] = ("ClassVar", "Literal")
+_TYPING: Final[tuple[str, ...]] = ("ClassVar", "Literal", "Self", "Unpack", "cast")
 _WORD: Final = re.compile(r"@?[A-Za-z_]\w*")
 
 
@@ -58,6 +60,7 @@ def module_text(module: Module, homes: Mapping[str, str], merged: Merged) -> str
     blocks += [_event(event, merged) for event in module.events]
     code = "\n\n".join(blocks)
     words = _words(code)
+    homes = {**homes, **dict.fromkeys(composing.change_names(module), composing.CHANGES)}
     foreign = {word: homes[word] for word in words if homes.get(word, module.name) != module.name}
     is_quoted_only = foreign.keys() - _words(re.sub(r'Command\["[^"]*"\]', "", code))
     return "\n".join(
@@ -65,10 +68,17 @@ def module_text(module: Module, homes: Mapping[str, str], merged: Merged) -> str
             HEADER + PYRIGHT + (NOQA if is_quoted_only else "") + docstring([module.doc], ""),
             "from __future__ import annotations\n",
             _imports(words, foreign),
+            _exports(module),
             # Two empty lines before a class, one before anything else.
             ("\n" if code.startswith(("class", "@")) else "") + code,
         ]
     )
+
+
+def _exports(module: Module) -> str:
+    names = {*module.exported(), *(composing.NAMES if composing.drivers(module) else ())}
+    listed = "".join(f'    "{name}",\n' for name in sorted(names, key=natural_order))
+    return f"__all__ = [\n{listed}]\n"
 
 
 def _words(code: str) -> set[str]:
@@ -133,6 +143,8 @@ def _enum(each: EnumType, merged: Merged) -> str:
 
 def _union(each: UnionType, merged: Merged) -> str:
     blocks = [_branch(branch, each, merged) for branch in each.branches]
+    if each.name == composing.COMPOSED:
+        blocks.insert(0, composing.BASE)
     doc = [f"QMP union `{each.name}`.", *notes(each.mask, frozenset(), (), merged)]
     parts = [branch.name for branch in each.branches]
     if each.is_output:
@@ -165,7 +177,11 @@ def _branch(branch: Branch, union: UnionType, merged: Merged) -> str:
     tags = tags.removesuffix(" ") if len(branch.tags) == 1 else tags.removesuffix(", ")
     attributes.append(f"_tags: ClassVar[tuple[str, ...]] = ({tags})")
     names = {tag: tag.replace("-", "_") for tag, _ in branch.tags}
-    text = _class(branch.name, "Struct", doc, attributes, branch.fields, names)
+    is_composed = union.name == composing.COMPOSED
+    base = composing.base_of(branch) if is_composed else "Struct"
+    text = _class(branch.name, base, doc, attributes, branch.fields, names)
+    if is_composed:
+        text += composing.with_method(branch.name)
     if "deprecated" in branch.features:
         return f'@deprecated("QEMU deprecates `{where}`.")\n{text}'
     return text
@@ -228,8 +244,4 @@ def _class(
 
 
 def _field(each: Field) -> str:
-    annotation = f"{each.annotation} | None" if each.optional else each.annotation
-    for feature in ("unstable", "deprecated"):
-        if feature in each.features:
-            annotation = f"{feature.capitalize()}[{annotation}]"
-    return f"{each.python}: {annotation}" + (" = None" if each.optional else "")
+    return f"{each.python}: {each.hint}" + (" = None" if each.optional else "")

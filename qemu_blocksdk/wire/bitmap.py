@@ -13,6 +13,17 @@ from qemu_blocksdk.codec import Command, Struct, UnstableCommand
 if TYPE_CHECKING:
     from .common import BlockDirtyBitmapOrStr
 
+__all__ = [
+    "BlockDirtyBitmapAdd",
+    "BlockDirtyBitmapClear",
+    "BlockDirtyBitmapDisable",
+    "BlockDirtyBitmapEnable",
+    "BlockDirtyBitmapMerge",
+    "BlockDirtyBitmapRemove",
+    "BlockDirtyBitmapSha256",
+    "XDebugBlockDirtyBitmapSha256",
+]
+
 
 class BlockDirtyBitmapSha256(Struct):
     """QMP object `BlockDirtyBitmapSha256`."""

@@ -6,13 +6,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, Unpack, cast
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Null, Struct, Unstable, UnstableCommand
+from qemu_blocksdk.codec import Command, Null, Struct, Unstable, UnstableCommand, evolved
 
 if TYPE_CHECKING:
+    from ._changes import (
+        BlkdebugChanges,
+        BlklogwritesChanges,
+        BlkreplayChanges,
+        BlkverifyChanges,
+        BochsChanges,
+        CloopChanges,
+        CompressChanges,
+        CopyBeforeWriteChanges,
+        CopyOnReadChanges,
+        DmgChanges,
+        FileChanges,
+        FtpChanges,
+        FtpsChanges,
+        GlusterChanges,
+        HostCdromChanges,
+        HostDeviceChanges,
+        HttpChanges,
+        HttpsChanges,
+        IscsiChanges,
+        LuksChanges,
+        NbdChanges,
+        NfsChanges,
+        NullAioChanges,
+        NullCoChanges,
+        NvmeChanges,
+        ParallelsChanges,
+        PreallocateChanges,
+        Qcow2Changes,
+        QcowChanges,
+        QedChanges,
+        QuorumChanges,
+        RawChanges,
+        RbdChanges,
+        ReplicationChanges,
+        SnapshotAccessChanges,
+        SshChanges,
+        ThrottleChanges,
+        VdiChanges,
+        VhdxChanges,
+        VmdkChanges,
+        VpcChanges,
+        VvfatChanges,
+    )
     from .common import (
         BlockDirtyBitmap,
         BlockPermission,
@@ -22,6 +66,101 @@ if TYPE_CHECKING:
         SocketAddress,
         StrOrNull,
     )
+
+__all__ = [
+    "BackedOptions",
+    "Blkdebug",
+    "BlkdebugEvent",
+    "BlkdebugIOType",
+    "BlkdebugInjectErrorOptions",
+    "BlkdebugSetStateOptions",
+    "Blklogwrites",
+    "Blkreplay",
+    "Blkverify",
+    "BlockdevAdd",
+    "BlockdevAioOptions",
+    "BlockdevCacheOptions",
+    "BlockdevDel",
+    "BlockdevDetectZeroesOptions",
+    "BlockdevDiscardOptions",
+    "BlockdevDriver",
+    "BlockdevOptions",
+    "BlockdevQcow2Encryption",
+    "BlockdevQcow2EncryptionAes",
+    "BlockdevQcow2EncryptionFormat",
+    "BlockdevQcow2EncryptionLuks",
+    "BlockdevQcowEncryption",
+    "BlockdevQcowEncryptionAes",
+    "BlockdevQcowEncryptionFormat",
+    "BlockdevRef",
+    "BlockdevRefOrNull",
+    "BlockdevReopen",
+    "BlockdevSetActive",
+    "Bochs",
+    "CacheMode",
+    "Cloop",
+    "Compress",
+    "CopyBeforeWrite",
+    "CopyOnRead",
+    "Dmg",
+    "DriverOptions",
+    "File",
+    "Ftp",
+    "Ftps",
+    "Gluster",
+    "HostCdrom",
+    "HostDevice",
+    "Http",
+    "Https",
+    "Iscsi",
+    "IscsiHeaderDigest",
+    "IscsiTransport",
+    "Luks",
+    "NFSServer",
+    "NFSTransport",
+    "Nbd",
+    "Nfs",
+    "NullAio",
+    "NullCo",
+    "Nvme",
+    "OnCbwError",
+    "Parallels",
+    "Preallocate",
+    "Qcow",
+    "Qcow2",
+    "Qcow2OverlapCheckFlags",
+    "Qcow2OverlapCheckMode",
+    "Qcow2OverlapChecks",
+    "Qed",
+    "Quorum",
+    "QuorumReadPattern",
+    "Raw",
+    "Rbd",
+    "RbdAuthMode",
+    "RbdEncryptionOptions",
+    "RbdEncryptionOptionsLuks",
+    "RbdEncryptionOptionsLuks2",
+    "RbdEncryptionOptionsLuksAny",
+    "RbdImageEncryptionFormat",
+    "Replication",
+    "ReplicationMode",
+    "SnapshotAccess",
+    "Ssh",
+    "SshHostKeyCheck",
+    "SshHostKeyCheckHash",
+    "SshHostKeyCheckHashType",
+    "SshHostKeyCheckKnownHosts",
+    "SshHostKeyCheckMode",
+    "SshHostKeyCheckNone",
+    "Throttle",
+    "Vdi",
+    "Vhdx",
+    "Vmdk",
+    "Vpc",
+    "Vvfat",
+    "XBlockdevChange",
+    "XBlockdevSetIothread",
+]
 
 BlkdebugEvent = Literal[
     "l1_update",
@@ -249,7 +388,79 @@ class Qcow2OverlapCheckFlags(Struct):
     bitmap_directory: bool | None = None
 
 
-class Blkdebug(Struct):
+CacheMode = Literal["writeback", "none", "writethrough", "directsync", "unsafe"]
+"""A cache mode as `-drive` and the tools take it."""
+
+
+class DriverOptions(Struct):
+    """What the options of every driver can do: return those of another node, or of one above.
+
+    Nothing is changed in place. What a filter takes beyond what it needs is told by `with_`.
+    """
+
+    _is_base: ClassVar[bool] = True
+
+    def named(self, node_name: str | None) -> Self:
+        """Return the options with that node name, or without one."""
+        return evolved(self, node_name=node_name)
+
+    def as_read_only(self) -> Self:
+        """Return the options of a node that nobody can write to."""
+        return evolved(self, read_only=True)
+
+    def cached(self, mode: CacheMode) -> Self:
+        """Return the options with what a cache mode says of a node.
+
+        `none` and `directsync` go past the host's cache, `unsafe` ignores flushes. Whether a
+        write is flushed at once is for the device to say (`write-cache`).
+        """
+        cache = BlockdevCacheOptions(
+            direct=mode in ("none", "directsync"), no_flush=mode == "unsafe"
+        )
+        return evolved(self, cache=cache)
+
+    def throttled(self, throttle_group: str) -> Throttle:
+        """Return the options of a filter over this that keeps to the limits of a group."""
+        return Throttle(file=cast("BlockdevOptions", self), throttle_group=throttle_group)
+
+    def copy_before_write(self, target: BlockdevRef) -> CopyBeforeWrite:
+        """Return the options of a filter over this that saves to `target` what is overwritten."""
+        return CopyBeforeWrite(file=cast("BlockdevOptions", self), target=target)
+
+    def copy_on_read(self) -> CopyOnRead:
+        """Return the options of a filter over this that keeps what is read from backing files."""
+        return CopyOnRead(file=cast("BlockdevOptions", self))
+
+    def compress(self) -> Compress:
+        """Return the options of a filter over this that has whole clusters compressed."""
+        return Compress(file=cast("BlockdevOptions", self))
+
+    def preallocate(self) -> Preallocate:
+        """Return the options of a filter over this that grows a file ahead of its writes."""
+        return Preallocate(file=cast("BlockdevOptions", self))
+
+    def blkdebug(self, *rules: BlkdebugInjectErrorOptions | BlkdebugSetStateOptions) -> Blkdebug:
+        """Return the options of a filter over this that injects errors by rules."""
+        errors = [rule for rule in rules if isinstance(rule, BlkdebugInjectErrorOptions)]
+        states = [rule for rule in rules if isinstance(rule, BlkdebugSetStateOptions)]
+        return Blkdebug(
+            image=cast("BlockdevOptions", self),
+            inject_error=errors or None,
+            set_state=states or None,
+        )
+
+
+class BackedOptions(DriverOptions):
+    """The options of a format that has backing files."""
+
+    _is_base: ClassVar[bool] = True
+
+    def over(self, backing: BlockdevRefOrNull) -> Self:
+        """Return the options with another backing node: options, a node name, or NULL."""
+        return evolved(self, backing=backing)
+
+
+class Blkdebug(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkdebug`.
 
     Only in QEMU 10.0: `active`.
@@ -278,8 +489,12 @@ class Blkdebug(Struct):
     take_child_perms: Sequence[BlockPermission] | None = None
     unshare_child_perms: Sequence[BlockPermission] | None = None
 
+    def with_(self, **changes: Unpack[BlkdebugChanges]) -> Blkdebug:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Blklogwrites(Struct):
+
+class Blklogwrites(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blklogwrites`.
 
     Only in QEMU 10.0: `active`.
@@ -301,8 +516,12 @@ class Blklogwrites(Struct):
     log_append: bool | None = None
     log_super_update_interval: int | None = None
 
+    def with_(self, **changes: Unpack[BlklogwritesChanges]) -> Blklogwrites:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Blkverify(Struct):
+
+class Blkverify(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkverify`.
 
     Only in QEMU 10.0: `active`.
@@ -321,8 +540,12 @@ class Blkverify(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[BlkverifyChanges]) -> Blkverify:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Blkreplay(Struct):
+
+class Blkreplay(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkreplay`.
 
     Only in QEMU 10.0: `active`.
@@ -340,8 +563,12 @@ class Blkreplay(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[BlkreplayChanges]) -> Blkreplay:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Bochs(Struct):
+
+class Bochs(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=bochs`.
 
     Only in QEMU 10.0: `active`.
@@ -359,8 +586,12 @@ class Bochs(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[BochsChanges]) -> Bochs:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Cloop(Struct):
+
+class Cloop(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=cloop`.
 
     Only in QEMU 10.0: `active`.
@@ -378,8 +609,12 @@ class Cloop(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[CloopChanges]) -> Cloop:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Compress(Struct):
+
+class Compress(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=compress`.
 
     Only in QEMU 10.0: `active`.
@@ -397,8 +632,12 @@ class Compress(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[CompressChanges]) -> Compress:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class CopyBeforeWrite(Struct):
+
+class CopyBeforeWrite(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=copy-before-write`.
 
     Only in QEMU 10.0: `active`, `min_cluster_size`.
@@ -421,8 +660,12 @@ class CopyBeforeWrite(Struct):
     cbw_timeout: int | None = None
     min_cluster_size: int | None = None
 
+    def with_(self, **changes: Unpack[CopyBeforeWriteChanges]) -> CopyBeforeWrite:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class CopyOnRead(Struct):
+
+class CopyOnRead(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=copy-on-read`.
 
     Only in QEMU 10.0: `active`.
@@ -441,8 +684,12 @@ class CopyOnRead(Struct):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     bottom: str | None = None
 
+    def with_(self, **changes: Unpack[CopyOnReadChanges]) -> CopyOnRead:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Dmg(Struct):
+
+class Dmg(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=dmg`.
 
     Only in QEMU 10.0: `active`.
@@ -460,8 +707,12 @@ class Dmg(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[DmgChanges]) -> Dmg:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class File(Struct):
+
+class File(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=file`.
 
     Only in QEMU 10.0: `active`.
@@ -486,8 +737,12 @@ class File(Struct):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
+    def with_(self, **changes: Unpack[FileChanges]) -> File:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Ftp(Struct):
+
+class Ftp(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ftp`.
 
     Only in QEMU 10.0: `active`.
@@ -511,8 +766,12 @@ class Ftp(Struct):
     proxy_username: str | None = None
     proxy_password_secret: str | None = None
 
+    def with_(self, **changes: Unpack[FtpChanges]) -> Ftp:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Ftps(Struct):
+
+class Ftps(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ftps`.
 
     Only in QEMU 10.0: `active`.
@@ -537,9 +796,13 @@ class Ftps(Struct):
     proxy_password_secret: str | None = None
     sslverify: bool | None = None
 
+    def with_(self, **changes: Unpack[FtpsChanges]) -> Ftps:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
 
 @deprecated("QEMU deprecates `driver=gluster`.")
-class Gluster(Struct):
+class Gluster(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=gluster`.
 
     Only in QEMU 10.0: `active`.
@@ -561,8 +824,12 @@ class Gluster(Struct):
     debug: int | None = None
     logfile: str | None = None
 
+    def with_(self, **changes: Unpack[GlusterChanges]) -> Gluster:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class HostCdrom(Struct):
+
+class HostCdrom(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=host_cdrom`.
 
     Only in QEMU 10.0: `active`.
@@ -587,8 +854,12 @@ class HostCdrom(Struct):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
+    def with_(self, **changes: Unpack[HostCdromChanges]) -> HostCdrom:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class HostDevice(Struct):
+
+class HostDevice(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=host_device`.
 
     Only in QEMU 10.0: `active`.
@@ -613,8 +884,12 @@ class HostDevice(Struct):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
+    def with_(self, **changes: Unpack[HostDeviceChanges]) -> HostDevice:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Http(Struct):
+
+class Http(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=http`.
 
     Only in QEMU 10.0: `active`.
@@ -640,8 +915,12 @@ class Http(Struct):
     cookie: str | None = None
     cookie_secret: str | None = None
 
+    def with_(self, **changes: Unpack[HttpChanges]) -> Http:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Https(Struct):
+
+class Https(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=https`.
 
     Only in QEMU 10.0: `active`.
@@ -668,8 +947,12 @@ class Https(Struct):
     sslverify: bool | None = None
     cookie_secret: str | None = None
 
+    def with_(self, **changes: Unpack[HttpsChanges]) -> Https:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Iscsi(Struct):
+
+class Iscsi(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=iscsi`.
 
     Only in QEMU 10.0: `active`.
@@ -695,8 +978,12 @@ class Iscsi(Struct):
     header_digest: IscsiHeaderDigest | None = None
     timeout: int | None = None
 
+    def with_(self, **changes: Unpack[IscsiChanges]) -> Iscsi:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Luks(Struct):
+
+class Luks(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=luks`.
 
     Only in QEMU 10.0: `active`, `header`.
@@ -716,8 +1003,12 @@ class Luks(Struct):
     key_secret: str | None = None
     header: BlockdevRef | None = None
 
+    def with_(self, **changes: Unpack[LuksChanges]) -> Luks:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Nbd(Struct):
+
+class Nbd(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nbd`.
 
     Only in QEMU 10.0: `active`.
@@ -742,8 +1033,12 @@ class Nbd(Struct):
     reconnect_delay: int | None = None
     open_timeout: int | None = None
 
+    def with_(self, **changes: Unpack[NbdChanges]) -> Nbd:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Nfs(Struct):
+
+class Nfs(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nfs`.
 
     Only in QEMU 10.0: `active`.
@@ -768,8 +1063,12 @@ class Nfs(Struct):
     page_cache_size: int | None = None
     debug: int | None = None
 
+    def with_(self, **changes: Unpack[NfsChanges]) -> Nfs:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class NullAio(Struct):
+
+class NullAio(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=null-aio`.
 
     Only in QEMU 10.0: `active`.
@@ -789,8 +1088,12 @@ class NullAio(Struct):
     latency_ns: int | None = None
     read_zeroes: bool | None = None
 
+    def with_(self, **changes: Unpack[NullAioChanges]) -> NullAio:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class NullCo(Struct):
+
+class NullCo(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=null-co`.
 
     Only in QEMU 10.0: `active`.
@@ -810,8 +1113,12 @@ class NullCo(Struct):
     latency_ns: int | None = None
     read_zeroes: bool | None = None
 
+    def with_(self, **changes: Unpack[NullCoChanges]) -> NullCo:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Nvme(Struct):
+
+class Nvme(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nvme`.
 
     Only in QEMU 10.0: `active`.
@@ -830,8 +1137,12 @@ class Nvme(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[NvmeChanges]) -> Nvme:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Parallels(Struct):
+
+class Parallels(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=parallels`.
 
     Only in QEMU 10.0: `active`.
@@ -849,8 +1160,12 @@ class Parallels(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[ParallelsChanges]) -> Parallels:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Preallocate(Struct):
+
+class Preallocate(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=preallocate`.
 
     Only in QEMU 10.0: `active`.
@@ -870,8 +1185,12 @@ class Preallocate(Struct):
     prealloc_align: int | None = None
     prealloc_size: int | None = None
 
+    def with_(self, **changes: Unpack[PreallocateChanges]) -> Preallocate:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Qcow2(Struct):
+
+class Qcow2(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qcow2`.
 
     Only in QEMU 10.0: `active`, `discard_no_unref`.
@@ -903,8 +1222,12 @@ class Qcow2(Struct):
     encrypt: BlockdevQcow2Encryption | None = None
     data_file: BlockdevRef | None = None
 
+    def with_(self, **changes: Unpack[Qcow2Changes]) -> Qcow2:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Qcow(Struct):
+
+class Qcow(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qcow`.
 
     Only in QEMU 10.0: `active`.
@@ -924,8 +1247,12 @@ class Qcow(Struct):
     backing: BlockdevRefOrNull | None = None
     encrypt: BlockdevQcowEncryption | None = None
 
+    def with_(self, **changes: Unpack[QcowChanges]) -> Qcow:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Qed(Struct):
+
+class Qed(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qed`.
 
     Only in QEMU 10.0: `active`.
@@ -944,8 +1271,12 @@ class Qed(Struct):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     backing: BlockdevRefOrNull | None = None
 
+    def with_(self, **changes: Unpack[QedChanges]) -> Qed:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Quorum(Struct):
+
+class Quorum(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=quorum`.
 
     Only in QEMU 10.0: `active`.
@@ -967,8 +1298,12 @@ class Quorum(Struct):
     rewrite_corrupted: bool | None = None
     read_pattern: QuorumReadPattern | None = None
 
+    def with_(self, **changes: Unpack[QuorumChanges]) -> Quorum:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Raw(Struct):
+
+class Raw(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=raw`.
 
     Only in QEMU 10.0: `active`.
@@ -988,8 +1323,12 @@ class Raw(Struct):
     offset: int | None = None
     size: int | None = None
 
+    def with_(self, **changes: Unpack[RawChanges]) -> Raw:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Rbd(Struct):
+
+class Rbd(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=rbd`.
 
     Only in QEMU 10.0: `active`.
@@ -1016,8 +1355,12 @@ class Rbd(Struct):
     key_secret: str | None = None
     server: Sequence[InetSocketAddressBase] | None = None
 
+    def with_(self, **changes: Unpack[RbdChanges]) -> Rbd:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Replication(Struct):
+
+class Replication(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=replication`.
 
     Only in QEMU 10.0: `active`.
@@ -1037,8 +1380,12 @@ class Replication(Struct):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     top_id: str | None = None
 
+    def with_(self, **changes: Unpack[ReplicationChanges]) -> Replication:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class SnapshotAccess(Struct):
+
+class SnapshotAccess(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=snapshot-access`.
 
     Only in QEMU 10.0: `active`.
@@ -1056,8 +1403,12 @@ class SnapshotAccess(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[SnapshotAccessChanges]) -> SnapshotAccess:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Ssh(Struct):
+
+class Ssh(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ssh`.
 
     Only in QEMU 10.0: `active`.
@@ -1078,8 +1429,12 @@ class Ssh(Struct):
     user: str | None = None
     host_key_check: SshHostKeyCheck | None = None
 
+    def with_(self, **changes: Unpack[SshChanges]) -> Ssh:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Throttle(Struct):
+
+class Throttle(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=throttle`.
 
     Only in QEMU 10.0: `active`.
@@ -1098,8 +1453,12 @@ class Throttle(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[ThrottleChanges]) -> Throttle:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Vdi(Struct):
+
+class Vdi(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vdi`.
 
     Only in QEMU 10.0: `active`.
@@ -1117,8 +1476,12 @@ class Vdi(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[VdiChanges]) -> Vdi:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Vhdx(Struct):
+
+class Vhdx(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vhdx`.
 
     Only in QEMU 10.0: `active`.
@@ -1136,8 +1499,12 @@ class Vhdx(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[VhdxChanges]) -> Vhdx:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Vmdk(Struct):
+
+class Vmdk(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=vmdk`.
 
     Only in QEMU 10.0: `active`.
@@ -1156,8 +1523,12 @@ class Vmdk(Struct):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     backing: BlockdevRefOrNull | None = None
 
+    def with_(self, **changes: Unpack[VmdkChanges]) -> Vmdk:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Vpc(Struct):
+
+class Vpc(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vpc`.
 
     Only in QEMU 10.0: `active`.
@@ -1175,8 +1546,12 @@ class Vpc(Struct):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
+    def with_(self, **changes: Unpack[VpcChanges]) -> Vpc:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
-class Vvfat(Struct):
+
+class Vvfat(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vvfat`.
 
     Only in QEMU 10.0: `active`.
@@ -1197,6 +1572,10 @@ class Vvfat(Struct):
     floppy: bool | None = None
     label: str | None = None
     rw: bool | None = None
+
+    def with_(self, **changes: Unpack[VvfatChanges]) -> Vvfat:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
 
 
 BlockdevOptions = (

@@ -14,6 +14,26 @@ from qemu_blocksdk.codec import Command, Deprecated, Struct, Unstable
 if TYPE_CHECKING:
     from .job import MirrorCopyMode
 
+__all__ = [
+    "BackupPerf",
+    "BitmapSyncMode",
+    "BlockCommit",
+    "BlockStream",
+    "BlockdevBackup",
+    "BlockdevMirror",
+    "BlockdevOnError",
+    "BlockdevSnapshot",
+    "BlockdevSnapshotDeleteInternalSync",
+    "BlockdevSnapshotInternalSync",
+    "BlockdevSnapshotSync",
+    "ChangeBackingFile",
+    "DriveBackup",
+    "DriveMirror",
+    "MirrorSyncMode",
+    "NewImageMode",
+    "SnapshotInfo",
+]
+
 BitmapSyncMode = Literal["on-success", "never", "always"]
 """QMP enum `BitmapSyncMode`."""
 

@@ -9,6 +9,31 @@ from typing import ClassVar, Literal
 
 from qemu_blocksdk.codec import Null, Struct, Unknown
 
+__all__ = [
+    "BlockDirtyBitmap",
+    "BlockDirtyBitmapOrStr",
+    "BlockPermission",
+    "FdSocketAddress",
+    "InetSocketAddress",
+    "InetSocketAddressBase",
+    "OnOffAuto",
+    "SocketAddress",
+    "SocketAddressFd",
+    "SocketAddressInet",
+    "SocketAddressLegacy",
+    "SocketAddressLegacyFd",
+    "SocketAddressLegacyInet",
+    "SocketAddressLegacyUnix",
+    "SocketAddressLegacyVsock",
+    "SocketAddressType",
+    "SocketAddressUnix",
+    "SocketAddressVsock",
+    "StrOrNull",
+    "ThrottleLimits",
+    "UnixSocketAddress",
+    "VsockSocketAddress",
+]
+
 BlockPermission = Literal["consistent-read", "write", "write-unchanged", "resize"]
 """QMP enum `BlockPermission`."""
 

@@ -10,6 +10,16 @@ from typing import ClassVar
 
 from qemu_blocksdk.codec import Command, Event, JsonValue, Struct, UnstableCommand
 
+__all__ = [
+    "DeviceAdd",
+    "DeviceDel",
+    "DeviceDeleted",
+    "DeviceListProperties",
+    "DeviceSyncConfig",
+    "DeviceUnplugGuestError",
+    "ObjectPropertyInfo",
+]
+
 
 class ObjectPropertyInfo(Struct):
     """QMP object `ObjectPropertyInfo`."""

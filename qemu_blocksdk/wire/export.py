@@ -15,6 +15,26 @@ from qemu_blocksdk.codec import Command, Event, Struct
 if TYPE_CHECKING:
     from .common import BlockDirtyBitmapOrStr, SocketAddress, SocketAddressLegacy
 
+__all__ = [
+    "BlockExportAdd",
+    "BlockExportDel",
+    "BlockExportDeleted",
+    "BlockExportInfo",
+    "BlockExportOptions",
+    "BlockExportOptionsFuse",
+    "BlockExportOptionsNbd",
+    "BlockExportOptionsVduseBlk",
+    "BlockExportOptionsVhostUserBlk",
+    "BlockExportRemoveMode",
+    "BlockExportType",
+    "FuseExportAllowOther",
+    "NbdServerAdd",
+    "NbdServerRemove",
+    "NbdServerStart",
+    "NbdServerStop",
+    "QueryBlockExports",
+]
+
 BlockExportRemoveMode = Literal["safe", "hard"]
 """QMP enum `BlockExportRemoveMode`."""
 

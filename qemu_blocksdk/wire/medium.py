@@ -9,6 +9,17 @@ from typing import ClassVar, Literal
 
 from qemu_blocksdk.codec import Command, Deprecated, Event
 
+__all__ = [
+    "BlockdevChangeMedium",
+    "BlockdevChangeReadOnlyMode",
+    "BlockdevCloseTray",
+    "BlockdevInsertMedium",
+    "BlockdevOpenTray",
+    "BlockdevRemoveMedium",
+    "DeviceTrayMoved",
+    "Eject",
+]
+
 BlockdevChangeReadOnlyMode = Literal["retain", "read-only", "read-write"]
 """QMP enum `BlockdevChangeReadOnlyMode`.
 

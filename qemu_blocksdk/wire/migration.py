@@ -13,6 +13,53 @@ from qemu_blocksdk.codec import Command, Event, Struct, Unstable
 if TYPE_CHECKING:
     from .common import SocketAddress, StrOrNull
 
+__all__ = [
+    "BitmapMigrationBitmapAlias",
+    "BitmapMigrationBitmapAliasTransform",
+    "BitmapMigrationNodeAlias",
+    "CompressionStats",
+    "MigMode",
+    "Migrate",
+    "MigrateCancel",
+    "MigrateContinue",
+    "MigrateIncoming",
+    "MigratePause",
+    "MigrateRecover",
+    "MigrateSetCapabilities",
+    "MigrateSetParameters",
+    "MigrateStartPostcopy",
+    "MigrationAddress",
+    "MigrationAddressExec",
+    "MigrationAddressFile",
+    "MigrationAddressRdma",
+    "MigrationAddressSocketFd",
+    "MigrationAddressSocketInet",
+    "MigrationAddressSocketUnix",
+    "MigrationAddressSocketVsock",
+    "MigrationAddressType",
+    "MigrationCapability",
+    "MigrationCapabilityStatus",
+    "MigrationChannel",
+    "MigrationChannelType",
+    "MigrationEvent",
+    "MigrationInfo",
+    "MigrationParameters",
+    "MigrationPass",
+    "MigrationStats",
+    "MigrationStatus",
+    "MultiFDCompression",
+    "QueryMigrate",
+    "QueryMigrateCapabilities",
+    "QueryMigrateParameters",
+    "SnapshotDelete",
+    "SnapshotLoad",
+    "SnapshotSave",
+    "UnplugPrimary",
+    "VfioStats",
+    "XBZRLECacheStats",
+    "ZeroPageDetection",
+]
+
 MigMode = Literal["normal", "cpr-reboot", "cpr-transfer"]
 """QMP enum `MigMode`.
 

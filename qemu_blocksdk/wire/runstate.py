@@ -9,6 +9,43 @@ from typing import ClassVar, Literal
 
 from qemu_blocksdk.codec import Command, Event, Struct, Unknown
 
+__all__ = [
+    "Cont",
+    "GuestCrashloaded",
+    "GuestPanicAction",
+    "GuestPanicInformation",
+    "GuestPanicInformationHyperV",
+    "GuestPanicInformationS390",
+    "GuestPanicInformationType",
+    "GuestPanicked",
+    "GuestPvshutdown",
+    "PanicAction",
+    "Powerdown",
+    "QueryStatus",
+    "Quit",
+    "RebootAction",
+    "Reset",
+    "Resume",
+    "RunState",
+    "S390CrashReason",
+    "SetAction",
+    "Shutdown",
+    "ShutdownAction",
+    "ShutdownCause",
+    "StatusInfo",
+    "Stop",
+    "StopEvent",
+    "Suspend",
+    "SuspendDisk",
+    "SystemPowerdown",
+    "SystemReset",
+    "SystemWakeup",
+    "Wakeup",
+    "Watchdog",
+    "WatchdogAction",
+    "WatchdogSetAction",
+]
+
 GuestPanicAction = Literal["pause", "poweroff", "run"]
 """QMP enum `GuestPanicAction`.
 

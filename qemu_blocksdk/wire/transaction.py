@@ -17,6 +17,28 @@ if TYPE_CHECKING:
     from .blockjob import BlockdevBackup, BlockdevSnapshot, BlockdevSnapshotSync, DriveBackup
     from .common import BlockDirtyBitmap
 
+__all__ = [
+    "Abort",
+    "ActionCompletionMode",
+    "BlockdevSnapshotInternal",
+    "Transaction",
+    "TransactionAction",
+    "TransactionActionAbort",
+    "TransactionActionBlockDirtyBitmapAdd",
+    "TransactionActionBlockDirtyBitmapClear",
+    "TransactionActionBlockDirtyBitmapDisable",
+    "TransactionActionBlockDirtyBitmapEnable",
+    "TransactionActionBlockDirtyBitmapMerge",
+    "TransactionActionBlockDirtyBitmapRemove",
+    "TransactionActionBlockdevBackup",
+    "TransactionActionBlockdevSnapshot",
+    "TransactionActionBlockdevSnapshotInternalSync",
+    "TransactionActionBlockdevSnapshotSync",
+    "TransactionActionDriveBackup",
+    "TransactionActionKind",
+    "TransactionProperties",
+]
+
 ActionCompletionMode = Literal["individual", "grouped"]
 """QMP enum `ActionCompletionMode`."""
 

@@ -65,7 +65,7 @@ DEBUGGED = Qcow2(node_name="disk", file=Blkdebug(image=File(filename="a,b")), re
     ],
 )
 def test_a_drive_is_written_and_read(drive: Drive, word: str) -> None:
-    assert to_drive(drive) == word
+    assert sorted(to_drive(drive).split(",")) == sorted(word.split(","))
     if word:
         assert from_drive(word) == drive
 

@@ -110,8 +110,8 @@ def test_the_forms_are_what_qemu_takes() -> None:
         "cache-size": 4096,
     }
     word = (
-        "driver=qcow2,file.driver=file,file.filename=a,,b=c,file.locking=off,"
-        "node-name=disk,backing=,lazy-refcounts=off,cache-size=4096"
+        "driver=qcow2,node-name=disk,file.driver=file,file.filename=a,,b=c,file.locking=off,"
+        "backing=,lazy-refcounts=off,cache-size=4096"
     )
     assert json.loads(to_json(DISK)) == members
     assert json.loads(to_blockdev(DISK)) == members

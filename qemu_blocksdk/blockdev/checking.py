@@ -1,0 +1,137 @@
+"""What QEMU would refuse, said before it is asked, with the place inside the options.
+
+Here lives the walk through the nodes of some options; what each driver insists on is in
+``constraints``, what a QEMU knows in its schema. Nothing is refused that some QEMU takes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import cast, get_args
+
+from qemu_blocksdk.codec import JsonObject, JsonValue, encode
+from qemu_blocksdk.codec.json_text import place, root_of
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.schema import Problem, snapshots
+from qemu_blocksdk.schema.refusal import refusal
+from qemu_blocksdk.wire import BlockdevOptions
+
+from .constraints import Node, complaint
+from .layers import child_members, name_of
+
+_Path = tuple["_Path | None", str, JsonValue]
+"""The way to a node, from it upwards: the member that it is, and its node name."""
+
+
+def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, JsonValue]:
+    """Return options as ``blockdev-add`` takes them, unless they are wrong in any case.
+
+    ``qemu`` is a release (``"7.2"``) or one of its binaries (``"storage-daemon-7.2"``); without
+    it, any that this package knows will do. Raises Unsupported for a driver, member or value
+    that it lacks, UsageError for two nodes of one name, a node that is inside itself, and what
+    a driver cannot have. Errors begin with the place: ``disk.backing.file``.
+    """
+    members = encode(options)
+    assert_known(members, qemu=qemu)
+    assert_sound(members)
+    return members
+
+
+def sound_name(options: BlockdevOptions) -> str:
+    """Return the node name of options. Raises as :func:`name_of` and :func:`assert_sound`.
+
+    What is in no schema that this package knows is left to the QEMU that is going to get it.
+    """
+    name = name_of(options)
+    members = encode(options)
+    if newest_problem(members) is None:
+        assert_sound(members)
+    return name
+
+
+def assert_known(members: JsonObject, *, qemu: str | None = None) -> None:
+    """Raise for the JSON of options with what no QEMU, or the given one, has in its schema."""
+    problem = newest_problem(members, qemu=qemu)
+    if problem is not None:
+        raise refusal(problem, members, where=place(members, *problem.path[1:]))
+
+
+def assert_sound(members: JsonObject) -> None:
+    """Raise UsageError for the JSON of known options that QEMU would not take together."""
+    children = _children()
+    places: dict[JsonValue, _Path] = {}
+    todo: list[tuple[Node, _Path, bool]] = [(members, (None, root_of(members), None), False)]
+    while todo:
+        node, (above, member, _), is_direct = todo.pop()
+        name = node.get("node-name")
+        path = (above, member, name)
+        if name is not None and places.setdefault(name, path) is not path:
+            raise UsageError(f"{_text(path)}.node-name: {name!r} is {_text(places[name])} already")
+        if wrong := complaint(node):
+            raise UsageError(f"{_text(path)}.{wrong[0]}: {wrong[1]}")
+        if isinstance(cache := node.get("cache"), dict):
+            is_direct = bool(cache.get("direct", is_direct))
+        if node.get("aio") == "native" and not is_direct:
+            raise UsageError(f"{_text(path)}.aio: native needs cache.direct=on")
+        for child_member in children.get(node.get("driver"), ()):
+            child = node.get(child_member)
+            if isinstance(child, dict):
+                todo.append((child, (path, child_member, None), is_direct))
+            elif isinstance(child, str):
+                _assert_no_loop(child, path, child_member)
+            elif isinstance(child, list):
+                for number, each in enumerate(child):
+                    inside = f"{child_member}.{number}"
+                    if isinstance(each, dict):
+                        todo.append((each, (path, inside, None), is_direct))
+                    else:
+                        _assert_no_loop(each, path, inside)
+
+
+def newest_problem(members: JsonObject, *, qemu: str | None = None) -> Problem | None:
+    """Return what the newest QEMU of those asked for objects to, if every one does."""
+    newest: Problem | None = None
+    for name in _snapshots(qemu):
+        problem = snapshots.load(name).problem("blockdev-add", members)
+        if problem is None:
+            return None
+        newest = newest or problem
+    return newest
+
+
+def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:
+    above: _Path | None = path
+    while above is not None:
+        if above[2] == name:
+            raise UsageError(f"{_text(path)}.{member}: {name!r} is {_text(above)}, which it is in")
+        above = above[0]
+
+
+def _text(path: _Path) -> str:
+    members: list[str] = []
+    above: _Path | None = path
+    while above is not None:
+        above, member, _ = above
+        members.append(member)
+    return ".".join(reversed(members))
+
+
+@functools.cache
+def _children() -> Mapping[JsonValue, tuple[str, ...]]:
+    """The members of each driver that stand for other nodes, as on the wire."""
+    kinds = cast("tuple[type[BlockdevOptions], ...]", get_args(BlockdevOptions))
+    return {
+        kind.driver: tuple(member.replace("_", "-") for member in child_members(kind))
+        for kind in kinds
+    }
+
+
+@functools.cache
+def _snapshots(qemu: str | None) -> tuple[str, ...]:
+    """The names of the snapshots of a QEMU, the newest first."""
+    known = snapshots.available()
+    found = [name for name in known if qemu in (None, name, name.rpartition("-")[2])]
+    if not found:
+        raise UsageError(f"no snapshot of QEMU {qemu!r}; there are: {', '.join(known)}")
+    return tuple(reversed(found))
