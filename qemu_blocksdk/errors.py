@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: (?!warning: |info: )")
+_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: (?!(-.*: )?(warning|info): )")
 
 __all__ = [
     "BlockSdkError",

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
-from qemu_blocksdk.codec.json_text import place
+from qemu_blocksdk.codec.json_text import root_of
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -52,7 +52,7 @@ def assert_sound(members: JsonObject) -> None:
     """Raise UsageError for the JSON of known options that QEMU would not take together."""
     children = _children()
     places: dict[JsonValue, _Path] = {}
-    todo: list[tuple[Node, _Path, bool]] = [(members, (None, place(members), None), False)]
+    todo: list[tuple[Node, _Path, bool]] = [(members, (None, root_of(members), None), False)]
     while todo:
         node, (above, member, _), is_direct = todo.pop()
         name = node.get("node-name")

@@ -131,7 +131,8 @@ def _drive(own: Sequence[tuple[str, str]]) -> Drive:
     limits = {name: json.pop(name) for name in tuple(json) if name in _limits()}
     if limits:
         json["throttling"] = {_limits()[name]: value for name, value in limits.items()}
-    return decode(Drive, json)
+    # Without an interface it is the machine's own, not the one that we prefer.
+    return decode(Drive, {"if": None, **json})
 
 
 @functools.cache

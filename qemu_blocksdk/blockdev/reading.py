@@ -23,7 +23,7 @@ def read(json: JsonValue) -> BlockdevOptions:
     Raises UsageError for what no snapshot takes; it says what is wrong for the newest.
     """
     if not isinstance(json, dict):
-        raise UsageError(f"options: expected object, found {type(json).__name__}")
+        raise UsageError("options: expected object")
     members = cast("JsonObject", json)
     assert_known(members)
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast
 
 from typing_extensions import dataclass_transform
 
-from .masks import is_secret, masked
+from .masks import is_secret, masked, redact
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -132,7 +132,7 @@ class Value(metaclass=_ValueType):
 
     def __repr__(self) -> str:
         members = ", ".join(
-            f"{name}={'***' if is_secret(name, of=type(self).__name__) else masked(repr(value))}"
+            f"{name}={'***' if is_secret(name, of=type(self).__name__) else _shown(value)}"
             for name in shape(type(self)).order
             if (value := getattr(self, name)) is not None
         )
@@ -156,6 +156,12 @@ def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
         return TypeError(f"{cls.__name__} has no member {strays[0]!r}")
     missing = ", ".join(sorted(required - members.keys()))
     return TypeError(f"{cls.__name__} needs {missing}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = redact(cast("Mapping[str, object]", value))
+    return masked(repr(value))
 
 
 def _content(value: Value) -> dict[str, object]:

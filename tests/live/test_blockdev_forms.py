@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -30,6 +31,7 @@ from qemu_blocksdk.blockdev import (
 )
 from qemu_blocksdk.errors import BlockSdkError, LaunchError, Unsupported, UsageError
 from tests.live.option_samples import OBJECTS, SAMPLES, Lab, lab_in
+from tests.live.unreached_samples import UNREACHED
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -150,6 +152,22 @@ def test_a_driver_is_opened_by_its_options_in_every_form(lab: Lab, name: str, fo
             FORMS[form](options)
     else:
         assert FORMS[form](options) == options.driver
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", UNREACHED)
+def test_a_driver_without_its_server_has_read_its_options_in_every_form(
+    name: str, form: str
+) -> None:
+    options, complaint = UNREACHED[name]
+    assert options.driver == name
+    with pytest.raises((BlockSdkError, Refused), match=complaint):
+        FORMS[form](options)
+
+
+def test_no_driver_is_left_out() -> None:
+    known = {kind.driver for kind in get_args(BlockdevOptions)}
+    assert known <= {name.partition(" ")[0] for name in (*SAMPLES, *UNREACHED)}
 
 
 def test_what_is_read_may_be_unsupported_by_the_qemu_that_gets_it(

@@ -33,8 +33,7 @@ PREAMBLE = """
 import logging
 
 from qemu_blocksdk import *
-from qemu_blocksdk.blockdev import File, Qcow2
-from qemu_blocksdk.codec import dotted, keyval
+from qemu_blocksdk.blockdev import File, NullCo, Qcow2, flatten, to_image_opts, to_opts
 from qemu_blocksdk.objects import Console, Drive, InheritedFd
 from qemu_blocksdk.wire import (
     BlockJobError,

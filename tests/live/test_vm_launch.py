@@ -20,8 +20,7 @@ from qemu_blocksdk import (
     Secret,
     StorageDaemon,
 )
-from qemu_blocksdk.blockdev import NULL, File, Luks, NullCo, Qcow2, Raw
-from qemu_blocksdk.codec import dotted
+from qemu_blocksdk.blockdev import NULL, File, Http, Luks, NullCo, Qcow2, Raw
 from qemu_blocksdk.errors import CommandError, LaunchError, Unsupported, UsageError
 from qemu_blocksdk.tools.creation import CreateLuks
 from qemu_blocksdk.tools.nbd import NbdUri
@@ -187,16 +186,36 @@ def test_a_drive_has_what_it_is_described_with(make_image: MakeImage) -> None:
         assert found["empty"].inserted is None
 
 
-def test_a_drive_takes_typed_options_by_their_dotted_names(make_image: MakeImage) -> None:
+def test_a_drive_takes_the_options_of_a_block_device(make_image: MakeImage) -> None:
     image = make_image("x,y.qcow2")
     options = Qcow2(node_name="top", file=File(filename=str(image)), read_only=True)
-    with VM(drives=[Drive(interface="none", id="d", options=dotted(options))]) as vm:
+    with VM(drives=[Drive(interface="none", id="d", options=options)]) as vm:
         assert vm.node("top").query_info().ro
         assert vm.node("top").query_info().file == str(image)
 
 
-def test_a_drive_that_would_show_a_password_is_refused() -> None:
-    drive = Drive(file="http://me:hunter2@host.invalid/x")
+def test_a_drive_has_limits(make_image: MakeImage) -> None:
+    limits = ThrottleLimits(iops_total=50, bps_read=4096, bps_read_max=8192)
+    drive = Drive(
+        file=make_image(), format="qcow2", id="d", throttling=limits, throttling_group="g"
+    )
+    with VM(drives=[drive]) as vm:
+        (info,) = vm.qmp.execute(QueryBlock())
+        assert info.inserted is not None
+        found = info.inserted
+        assert (found.iops, found.bps_rd, found.bps_rd_max) == (50, 4096, 8192)
+        assert found.group == "g"
+
+
+@pytest.mark.parametrize(
+    "drive",
+    [
+        Drive(file="http://me:hunter2@host.invalid/x"),
+        Drive(options=Raw(file=Http(url="http://host.invalid/x", cookie="hunter2"))),
+        Drive(file="x", options={"file.cookie": "hunter2"}),
+    ],
+)
+def test_a_drive_that_would_show_a_secret_is_refused(drive: Drive) -> None:
     assert "hunter2" not in repr(drive)
     with pytest.raises(UsageError, match="holds a secret") as caught:
         VM(drives=[drive]).launch()

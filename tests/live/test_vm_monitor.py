@@ -14,7 +14,6 @@ import pytest
 from qemu_blocksdk import VM, Drive
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import Blkdebug, File, NullCo, Qcow2, Raw
-from qemu_blocksdk.codec import dotted
 from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError, UsageError
 from qemu_blocksdk.objects import emulator
 from qemu_blocksdk.objects.qtest import Qtest
@@ -70,7 +69,7 @@ def _debugged(image: Path) -> Qcow2:
 @pytest.mark.parametrize("name", ["d", "disk", "/machine/peripheral/v/virtio-backend"])
 def test_a_paused_drive_holds_a_job_until_it_is_resumed(make_image: MakeImage, name: str) -> None:
     image = make_image(write="-P 7 0 64k")
-    drive = Drive(id="d", interface="none", options=dotted(_debugged(image)))
+    drive = Drive(id="d", interface="none", options=_debugged(image))
     use = DeviceAdd(driver="virtio-blk-pci", id="v", properties={"drive": "disk"})
     target = NullCo(node_name="t", size=16 << 20)
     with (

@@ -87,8 +87,9 @@ def test_the_complaint_is_quoted_and_not_the_hint_after_it() -> None:
     assert str(error) == "qemu-img failed (exit status 1): qemu-img: Invalid image size specified"
 
 
-def test_a_warning_before_the_complaint_is_not_quoted() -> None:
-    output = "qemu-io: warning: 'x' is deprecated\nqemu-io: Cannot change the option 'x'\n"
+@pytest.mark.parametrize("place", ["", "-drive driver=x,backing=: "])
+def test_a_warning_before_the_complaint_is_not_quoted(place: str) -> None:
+    output = f"qemu-io: {place}warning: 'x' is deprecated\nqemu-io: Cannot change the option 'x'\n"
     error = ToolError(["qemu-io"], exit_status=1, output=output)
     assert str(error) == "qemu-io failed (exit status 1): qemu-io: Cannot change the option 'x'"
 

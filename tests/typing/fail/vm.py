@@ -12,6 +12,7 @@ VM(secrets={"key": "x"})  # error: Dict entry 0 has incompatible type "str": "st
 VM(blokdevs=[])  # error: Unexpected keyword argument "blokdevs" for "VM"
 StorageDaemon(drives=[])  # error: Unexpected keyword argument "drives" for "StorageDaemon"
 Drive(file="a", interface="nvme")  # error: Argument "interface" to "Drive" has incompatible type
+Drive(options=["a"])  # error: Argument "options" to "Drive" has incompatible type "list[str]"
 Drive("a")  # error: Too many positional arguments for "Drive"
 vm = VM.attach("monitor.sock")
 vm.pause_drive("d", "nonsense")  # error: Argument 2 to "pause_drive" of "VM" has incompatible type

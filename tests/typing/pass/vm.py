@@ -5,7 +5,6 @@ from typing import assert_type
 
 from qemu_blocksdk import VM, Console, Drive, InheritedFd, Secret, StorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Qcow2
-from qemu_blocksdk.codec import dotted
 from qemu_blocksdk.objects import QemuOptions
 from qemu_blocksdk.wire import (
     AddfdInfo,
@@ -31,7 +30,7 @@ with VM(
     accelerator="tcg",
     console=Console(index=1),
     fds=[InheritedFd(fd=3, fdset=1)],
-    drives=[Drive(file="a.qcow2", format="qcow2"), Drive(interface="none", options=dotted(disk))],
+    drives=[Drive(file="a.qcow2", format="qcow2"), Drive(interface="none", options=disk)],
     devices=[DeviceAdd(driver="virtio-blk-pci", properties={"drive": "disk"})],
     incoming="defer",
     **common,
