@@ -1,24 +1,22 @@
 """What QEMU would refuse, said before it is asked, with the place inside the options.
 
 Here lives the walk through the nodes of some options; what each driver insists on is in
-``constraints``, what a QEMU knows in its schema. Nothing is refused that some QEMU takes.
+``constraints``, what a QEMU has in ``reading``. Nothing is refused that some QEMU takes.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import cast, get_args
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
-from qemu_blocksdk.codec.json_text import place, root_of
+from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.schema import Problem, snapshots
-from qemu_blocksdk.schema.refusal import refusal
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
 from .layers import child_members, name_of
+from .reading import assert_known, by_driver, problem_of
 
 _Path = tuple["_Path | None", str, JsonValue]
 """The way to a node, from it upwards: the member that it is, and its node name."""
@@ -45,23 +43,16 @@ def sound_name(options: BlockdevOptions) -> str:
     """
     name = name_of(options)
     members = encode(options)
-    if newest_problem(members) is None:
+    if problem_of(members) is None:
         assert_sound(members)
     return name
-
-
-def assert_known(members: JsonObject, *, qemu: str | None = None) -> None:
-    """Raise for the JSON of options with what no QEMU, or the given one, has in its schema."""
-    problem = newest_problem(members, qemu=qemu)
-    if problem is not None:
-        raise refusal(problem, members, where=place(members, *problem.path[1:]))
 
 
 def assert_sound(members: JsonObject) -> None:
     """Raise UsageError for the JSON of known options that QEMU would not take together."""
     children = _children()
     places: dict[JsonValue, _Path] = {}
-    todo: list[tuple[Node, _Path, bool]] = [(members, (None, root_of(members), None), False)]
+    todo: list[tuple[Node, _Path, bool]] = [(members, (None, place(members), None), False)]
     while todo:
         node, (above, member, _), is_direct = todo.pop()
         name = node.get("node-name")
@@ -82,22 +73,11 @@ def assert_sound(members: JsonObject) -> None:
                 _assert_no_loop(child, path, child_member)
             elif isinstance(child, list):
                 for number, each in enumerate(child):
-                    inside = f"{child_member}.{number}"
+                    at = f"{child_member}.{number}"
                     if isinstance(each, dict):
-                        todo.append((each, (path, inside, None), is_direct))
+                        todo.append((each, (path, at, None), is_direct))
                     else:
-                        _assert_no_loop(each, path, inside)
-
-
-def newest_problem(members: JsonObject, *, qemu: str | None = None) -> Problem | None:
-    """Return what the newest QEMU of those asked for objects to, if every one does."""
-    newest: Problem | None = None
-    for name in _snapshots(qemu):
-        problem = snapshots.load(name).problem("blockdev-add", members)
-        if problem is None:
-            return None
-        newest = newest or problem
-    return newest
+                        _assert_no_loop(each, path, at)
 
 
 def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:
@@ -120,18 +100,7 @@ def _text(path: _Path) -> str:
 @functools.cache
 def _children() -> Mapping[JsonValue, tuple[str, ...]]:
     """The members of each driver that stand for other nodes, as on the wire."""
-    kinds = cast("tuple[type[BlockdevOptions], ...]", get_args(BlockdevOptions))
     return {
-        kind.driver: tuple(member.replace("_", "-") for member in child_members(kind))
-        for kind in kinds
+        driver: tuple(member.replace("_", "-") for member in child_members(kind))
+        for driver, kind in by_driver().items()
     }
-
-
-@functools.cache
-def _snapshots(qemu: str | None) -> tuple[str, ...]:
-    """The names of the snapshots of a QEMU, the newest first."""
-    known = snapshots.available()
-    found = [name for name in known if qemu in (None, name, name.rpartition("-")[2])]
-    if not found:
-        raise UsageError(f"no snapshot of QEMU {qemu!r}; there are: {', '.join(known)}")
-    return tuple(reversed(found))
