@@ -23,7 +23,7 @@ from typing import cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Struct, encode
 from qemu_blocksdk.codec import flatten as flatten
-from qemu_blocksdk.codec.dotted import doubled, keyval, leaves, nested, pairs, text
+from qemu_blocksdk.codec.dotted import keyval, leaves, nested, pairs, text
 from qemu_blocksdk.codec.json_text import assert_texts, from_text, place, to_text
 from qemu_blocksdk.codec.typed import typed
 from qemu_blocksdk.errors import UsageError
@@ -118,8 +118,7 @@ def to_opts(json: JsonValue) -> str:
     Unlike there, commas are doubled, numbers and booleans have texts as well, and null is a
     UsageError. What is empty vanishes, as in :func:`flatten`.
     """
-    flat = flatten(json)
-    return ",".join(f"{name}={doubled(text(flat[name], at=name))}" for name in flat)
+    return keyval(flatten(json))
 
 
 def members_of(options: BlockdevOptions) -> dict[str, JsonValue]:

@@ -73,8 +73,11 @@ def text(value: JsonValue, *, at: str) -> str:
     return str(value)
 
 
-def keyval(texts: Mapping[str, str | int | bool]) -> str:
-    """Return the one word of a command line: ``name=text,...``, with commas in it doubled."""
+def keyval(texts: Mapping[str, Scalar]) -> str:
+    """Return the one word of a command line: ``name=text,...``, with commas in it doubled.
+
+    Raises UsageError for a null.
+    """
     return ",".join(f"{name}={doubled(text(each, at=name))}" for name, each in texts.items())
 
 
