@@ -1,0 +1,47 @@
+"""The tables by which a graph's vertices and edges are found. For the other modules here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .node import Edge, GraphNode
+
+
+class Index:
+    """What is where: edges by the ids of their ends, vertices by names."""
+
+    def __init__(self, nodes: Iterable[GraphNode], edges: Iterable[Edge]) -> None:
+        below: dict[int, list[Edge]] = defaultdict(list)
+        above: dict[int, list[Edge]] = defaultdict(list)
+        self._child: dict[tuple[int, str], GraphNode] = {}
+        for edge in edges:
+            parent = edge.parent.id
+            below[parent].append(edge)
+            above[edge.child.id].append(edge)
+            self._child.setdefault((parent, edge.name), edge.child)
+        self._below = {number: tuple(found) for number, found in below.items()}
+        self._above = {number: tuple(found) for number, found in above.items()}
+        self.first: dict[str, GraphNode] = {}
+        """The first vertex of each name in QEMU's reply."""
+        named: dict[str, list[GraphNode]] = defaultdict(list)
+        for node in nodes:
+            self.first.setdefault(node.name, node)
+            for name in node.names:
+                named[name].append(node)
+        self.named = dict(named)
+        """The vertices by :attr:`GraphNode.names`."""
+
+    def below(self, node: GraphNode) -> tuple[Edge, ...]:
+        """Return the edges from a vertex to what it uses."""
+        return self._below.get(node.id, ())
+
+    def above(self, node: GraphNode) -> tuple[Edge, ...]:
+        """Return the edges to a vertex from what uses it."""
+        return self._above.get(node.id, ())
+
+    def child(self, node: GraphNode, name: str) -> GraphNode | None:
+        """Return what a vertex uses under a name: the first such, as QEMU's iotests have it."""
+        return self._child.get((node.id, name))
