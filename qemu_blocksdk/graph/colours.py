@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .picture import KINDS, Box, Picture
+from .picture import KINDS, Box, Change, Picture
 
 TEXT = "#111827"
 LINE = "#768390"
-LINES = {"": LINE, "added": "#238636", "removed": "#da3633", "changed": "#b07800"}
+LINES: dict[Change, str] = {"": LINE, "added": "#238636", "removed": "#da3633", "changed": "#b07800"}
 _FILLS = {
     "device": ("#bbf7d0", "#15803d"),
     "export": ("#a5f3fc", "#0e7490"),
@@ -16,7 +16,7 @@ _FILLS = {
     "filter": ("#ddd6fe", "#6d28d9"),
     "storage": ("#e5e7eb", "#4b5563"),
 }
-_CHANGED = {
+_CHANGED: dict[Change, tuple[str, str]] = {
     "": ("#e5e7eb", "#6b7280"),
     "added": ("#bbf7d0", LINES["added"]),
     "removed": ("#fecaca", LINES["removed"]),
@@ -32,7 +32,7 @@ def style(box: Box, picture: Picture) -> str:
 def legend(picture: Picture) -> dict[str, tuple[str, str]]:
     """Return what is filled and lined how, in words; only what is in the picture."""
     if picture.has_changes:
-        there = {box.change for box in picture.boxes} | {a.change for a in picture.arrows}
-        return {word or "unchanged": c for word, c in _CHANGED.items() if word in there}
+        changes = {box.change for box in picture.boxes} | {each.change for each in picture.arrows}
+        return {word or "unchanged": c for word, c in _CHANGED.items() if word in changes}
     there = {box.kind for box in picture.boxes}
     return {word: _FILLS[kind] for kind, word in KINDS.items() if kind in there}

@@ -32,7 +32,7 @@ def _box(box: Box, picture: Picture) -> str:
         look += ",dashed"
     label = "\\n".join(map(_escaped, box.lines))
     return (
-        f'  {_quoted(box.key)} [label="{label}", tooltip={_quoted(box.file or box.key)}{shape},'
+        f'  {_quoted(box.key)} [label="{label}", tooltip={_quoted(box.more or box.key)}{shape},'
         f' style="{look}", fillcolor="{fill}", color="{line}"]'
     )
 

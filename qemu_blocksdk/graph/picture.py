@@ -23,7 +23,7 @@ KINDS = {
     "storage": "storage",
 }
 """The kinds of boxes, in words; a block node without children is storage."""
-_LONGEST = 36
+_LONGEST = 32
 
 
 class Box(NamedTuple):
@@ -33,14 +33,14 @@ class Box(NamedTuple):
     kind: str
     title: str
     detail: str
-    file: str
+    more: str
     change: Change = ""
 
     @property
     def lines(self) -> list[str]:
         """What is written in it; of a long file name, the end."""
-        file = self.file if len(self.file) <= _LONGEST else "…" + self.file[1 - _LONGEST :]
-        return [line for line in (self.title, self.detail, file) if line]
+        more = self.more if len(self.more) <= _LONGEST else "…" + self.more[1 - _LONGEST :]
+        return [line for line in (self.title, self.detail, more) if line]
 
 
 class Arrow(NamedTuple):
@@ -97,7 +97,7 @@ def box(node: GraphNode, keys: Mapping[int, str], change: Change = "") -> Box:
         kind=_kind(node),
         title=printable(node.names[0]) if node.names else "unnamed",
         detail=printable(_detail(node)),
-        file="" if node.children or _is_json(node) else printable(node.filename or ""),
+        more=printable(_more(node)),
         change=change,
     )
 
@@ -143,9 +143,11 @@ def _detail(node: GraphNode) -> str:
         return f"{node.job.type} job, {node.job.status}"
     if node.export is not None:
         return f"{node.export.type} export"
-    perhaps = f", perhaps of {' or '.join(node.candidates)}" if node.candidates else ""
-    return ("device" if node.kind == "device" else node.type) + perhaps
+    return "device" if node.kind == "device" else node.type
 
 
-def _is_json(node: GraphNode) -> bool:
-    return (node.filename or "").startswith("json:")
+def _more(node: GraphNode) -> str:
+    if node.candidates:
+        return f"perhaps of {' or '.join(node.candidates)}"
+    file = node.filename or ""
+    return "" if node.children or file.startswith("json:") else file

@@ -39,7 +39,7 @@ def tree(picture: Picture) -> str:
 
 
 def _words(box: Box) -> str:
-    return f"{box.title} [{box.detail}]" + (f" {box.file}" if box.file else "")
+    return f"{box.title} [{box.detail}]" + (f" {box.more}" if box.more else "")
 
 
 def _legend(picture: Picture) -> list[str]:
