@@ -6,7 +6,12 @@ from .picture import KINDS, Box, Change, Picture
 
 TEXT = "#111827"
 LINE = "#768390"
-LINES: dict[Change, str] = {"": LINE, "added": "#238636", "removed": "#da3633", "changed": "#b07800"}
+LINES: dict[Change, str] = {
+    "": LINE,
+    "added": "#238636",
+    "removed": "#da3633",
+    "changed": "#b07800",
+}
 _FILLS = {
     "device": ("#bbf7d0", "#15803d"),
     "export": ("#a5f3fc", "#0e7490"),

@@ -42,8 +42,9 @@ def _class(word: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    # Mermaid reads quotes, HTML, Markdown and its own #codes; in ASCII, only these are none.
-    return re.sub(r"[^\w /:,.()'=-]", _code, text)
+    # Mermaid reads quotes, HTML, Markdown and its own #codes; in ASCII, only these are none. What
+    # would begin a list ("1. ") it refuses to draw.
+    return re.sub(r"[^\w /:,.()'=-]|[.-](?= )", _code, text)
 
 
 def _code(found: re.Match[str]) -> str:
