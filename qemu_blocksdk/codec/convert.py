@@ -27,6 +27,7 @@ from .struct import (
     UnknownEvent,
     UnstableCommand,
 )
+from .value import shape
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")
@@ -156,7 +157,7 @@ def _plan(
 ) -> tuple[dict[str, tuple[str, _Converter | None]], dict[str, None]]:
     hints = {name: _evaluate(hint, cls.__module__) for name, hint in _attributes(cls).items()}
     plan = {_wire_name(cls, name): (name, _converter(hint)) for name, hint in hints.items()}
-    return plan, dict.fromkeys(hints)
+    return plan, dict.fromkeys(shape(cls).required)
 
 
 @functools.cache

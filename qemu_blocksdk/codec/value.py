@@ -1,16 +1,18 @@
-"""Frozen values that become attrs classes when they are first constructed.
+"""Frozen values that are attrs classes when somebody looks for that.
 
-Defining an attrs class costs half a millisecond and importing attrs as much as all of
-``wire``; the schema has hundreds of classes, of which a program constructs a handful, and
-decoded instances never need it at all. So a class says only its annotations, and the rest
-is done on first use. To type checkers it is dataclass-like from the start.
+The schema has hundreds of classes; for attrs to define one costs half a millisecond and to be
+imported as much as all of ``wire``. So a class says only its annotations. An instance holds the
+members that it was given, and what is absent is the class's ``None``: to build a value with
+two of twenty members costs two. To type checkers it is dataclass-like, to attrs (``fields``,
+``asdict``, ``evolve``) a class of its own, made when it is first asked for.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
+from inspect import Parameter, Signature, get_annotations
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast
 
 from typing_extensions import dataclass_transform
 
@@ -20,17 +22,60 @@ if TYPE_CHECKING:
     from attrs import Attribute
 
 V = TypeVar("V", bound="Value")
-_defining = threading.RLock()
+_defining = threading.Lock()
+
+
+class _Shape(NamedTuple):
+    """What the annotations of a class say; ``defaults`` are those that are not None."""
+
+    names: frozenset[str]
+    required: frozenset[str]
+    defaults: Mapping[str, object]
+    order: Sequence[str]
 
 
 class _ValueType(type):
-    """Turns a class into an attrs class when somebody first looks for that."""
+    """Tells of a class what is looked for only now and then."""
 
     def __getattr__(cls, name: str) -> object:
         if name == "__attrs_attrs__" and not cls.__dict__.get("_is_base"):
             _define(cls)
             return cls.__dict__[name]
+        if name == "__signature__":
+            return _signature(cls)
         raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+
+
+def shape(cls: type[Value]) -> _Shape:
+    """Return what the annotations of a class say. Raises TypeError for one that is abstract."""
+    found = cls._shape
+    if found is None:
+        if cls.__dict__.get("_is_base"):
+            raise TypeError(f"{cls.__name__} is abstract")
+        names = _members(cls)
+        given = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+        defaults = {name: value for name, value in given.items() if value is not None}
+        found = _Shape(frozenset(names), frozenset(names) - given.keys(), defaults, names)
+        cls._shape = found
+    return found
+
+
+def _members(cls: type) -> list[str]:
+    hints = get_annotations(cls)
+    return [name for name, hint in hints.items() if name[0] != "_" and "ClassVar" not in str(hint)]
+
+
+def _signature(cls: type) -> Signature:
+    parameters = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=cls.__dict__.get(name, Parameter.empty),
+            annotation=cls.__annotations__[name],
+        )
+        for name in _members(cls)
+    ]
+    return Signature(parameters)
 
 
 def _define(cls: type) -> None:
@@ -38,8 +83,12 @@ def _define(cls: type) -> None:
 
     with _defining:
         if "__attrs_attrs__" not in cls.__dict__:
-            # No slots: attrs then completes the class in place instead of making another.
-            attrs.frozen(kw_only=True, eq=False, repr=False, slots=False)(cls)
+            defaults = {name: cls.__dict__[name] for name in _members(cls) if name in cls.__dict__}
+            # No slots: attrs then completes the class in place instead of making another. It
+            # takes the defaults away.
+            attrs.frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)(cls)
+            for name, default in defaults.items():
+                setattr(cls, name, default)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -47,6 +96,7 @@ class Value(metaclass=_ValueType):
     """Base of values: frozen, compared and hashed by content, ``None`` for what is absent."""
 
     _is_base: ClassVar[bool] = True
+    _shape: ClassVar[_Shape | None] = None
 
     if TYPE_CHECKING:
         __attrs_attrs__: ClassVar[tuple[Attribute[object], ...]]
@@ -58,11 +108,13 @@ class Value(metaclass=_ValueType):
                 if issubclass(base, Value) and not base.__dict__.get("_is_base"):
                     raise TypeError(f"{base.__name__} is final: {cls.__name__} cannot extend it")
 
-        def __init__(self, *args: object, **members: object) -> None:
-            if type(self).__dict__.get("_is_base"):
-                raise TypeError(f"{type(self).__name__} is abstract")
-            _define(type(self))
-            self.__init__(*args, **members)
+        def __init__(self, **members: object) -> None:
+            names, required, defaults, _ = type(self)._shape or shape(type(self))
+            if not names.issuperset(members) or not required <= members.keys():
+                raise _misused(type(self), members)
+            if defaults:
+                self.__dict__.update(defaults)
+            self.__dict__.update(members)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
@@ -81,20 +133,29 @@ class Value(metaclass=_ValueType):
     def __repr__(self) -> str:
         members = ", ".join(
             f"{name}={'***' if is_secret(name, of=type(self).__name__) else masked(repr(value))}"
-            for name, value in self.__dict__.items()
-            if value is not None and not name.startswith("_")
+            for name in shape(type(self)).order
+            if (value := getattr(self, name)) is not None
         )
         return f"{type(self).__name__}({members})"
 
 
 def evolved(value: V, **changes: object) -> V:
     """Return a copy in which some members are others. Raises TypeError for what is no member."""
-    members = {field.name for field in value.__attrs_attrs__}
-    if strays := sorted(changes.keys() - members):
-        raise TypeError(f"{type(value).__name__} has no member {strays[0]!r}")
-    copy = object.__new__(type(value))
+    cls = type(value)
+    if not shape(cls).names.issuperset(changes):
+        raise _misused(cls, {**dict.fromkeys(shape(cls).required), **changes})
+    copy = object.__new__(cls)
     vars(copy).update(vars(value), **changes)
     return copy
+
+
+def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
+    """Return the error that a function would raise."""
+    names, required, *_ = shape(cls)
+    if strays := sorted(members.keys() - names):
+        return TypeError(f"{cls.__name__} has no member {strays[0]!r}")
+    missing = ", ".join(sorted(required - members.keys()))
+    return TypeError(f"{cls.__name__} needs {missing}")
 
 
 def _content(value: Value) -> dict[str, object]:

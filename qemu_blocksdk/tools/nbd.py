@@ -85,7 +85,7 @@ class NbdUri(Value):
 
     def __str__(self) -> str:
         user = "" if self.username is None else f"{_escaped(self.username, safe='')}@"
-        named = {name: vars(self)[name.replace("-", "_")] for name in _TLS}
+        named = {name: getattr(self, name.replace("-", "_")) for name in _TLS}
         place = ""
         if isinstance(self.address, tuple):
             host, port = self.address

@@ -1,11 +1,14 @@
-"""Values: frozen, compared by content, attrs classes when first needed."""
+"""Values: frozen, compared by content, attrs classes for who looks for that."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from typing import cast
 
 import attrs
 import pytest
@@ -50,8 +53,28 @@ def test_a_value_can_be_copied_and_pickled() -> None:
 
 
 def test_a_value_is_an_attrs_class() -> None:
-    assert attrs.has(Point)
     assert [field.name for field in attrs.fields(Point)] == ["x", "y"]
+    assert attrs.asdict(Point(x=1)) == {"x": 1, "y": 0}
+    # mypy's plug-in knows attrs' own decorators only.
+    evolve = cast("Callable[..., object]", attrs.evolve)
+    assert evolve(Point(x=1), y=2) == Point(x=1, y=2)
+    assert evolve(File(filename="a"), discard="unmap") == File(filename="a", discard="unmap")
+    assert File(filename="b").discard is None
+    assert attrs.has(Point)
+
+
+def test_a_value_shows_its_members_in_the_order_of_its_class() -> None:
+    assert repr(Point(y=2, x=1)) == "Point(x=1, y=2)"
+    assert str(inspect.signature(Point)) == "(*, x: 'int', y: 'int' = 0)"
+
+
+def test_a_wrong_call_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"^Point needs x$"):
+        Point()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match=r"^Point has no member 'z'$"):
+        Point(x=1, z=2)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="positional argument"):
+        Point(1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize("base", [Struct, Event, Value])
