@@ -16,12 +16,13 @@ class Index:
     def __init__(self, nodes: Iterable[GraphNode], edges: Iterable[Edge]) -> None:
         below: dict[int, list[Edge]] = defaultdict(list)
         above: dict[int, list[Edge]] = defaultdict(list)
-        self._child: dict[tuple[int, str], GraphNode] = {}
+        self.children: dict[tuple[int, str], GraphNode] = {}
+        """What each vertex uses under each name, by its id: the first such, as iotests have it."""
         for edge in edges:
             parent = edge.parent.id
             below[parent].append(edge)
             above[edge.child.id].append(edge)
-            self._child.setdefault((parent, edge.name), edge.child)
+            self.children.setdefault((parent, edge.name), edge.child)
         self._below = {number: tuple(found) for number, found in below.items()}
         self._above = {number: tuple(found) for number, found in above.items()}
         self.first: dict[str, GraphNode] = {}
@@ -43,5 +44,5 @@ class Index:
         return self._above.get(node.id, ())
 
     def child(self, node: GraphNode, name: str) -> GraphNode | None:
-        """Return what a vertex uses under a name: the first such, as QEMU's iotests have it."""
-        return self._child.get((node.id, name))
+        """Return what a vertex uses under a name."""
+        return self.children.get((node.id, name))

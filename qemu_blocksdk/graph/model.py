@@ -44,6 +44,12 @@ class BlockGraph(Pictured, Value):
     nodes: tuple[GraphNode, ...]
     edges: tuple[Edge, ...]
 
+    def __init__(self, *, nodes: tuple[GraphNode, ...], edges: tuple[Edge, ...]) -> None:
+        index = Index(nodes, edges)
+        vars(self).update(nodes=nodes, edges=edges, _found_by=index)
+        for node in nodes:
+            vars(node)["_found_by"] = index
+
     @classmethod
     def from_replies(
         cls,
@@ -61,11 +67,6 @@ class BlockGraph(Pictured, Value):
         """
         nodes, edges = joined(graph, infos, devices, jobs, exports)
         return cls(nodes=nodes, edges=edges)
-
-    def __attrs_post_init__(self) -> None:
-        index = vars(self)["_found_by"] = Index(self.nodes, self.edges)
-        for node in self.nodes:
-            vars(node)["_found_by"] = index
 
     # -- by name ----------------------------------------------------------------------------
 

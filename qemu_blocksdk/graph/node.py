@@ -77,6 +77,8 @@ class GraphNode(Value):
     @property
     def names(self) -> tuple[str, ...]:
         """All names that the graph knows it by, the shortest of a device first."""
+        if self.type != "block-backend":
+            return (self.name,) if self.name else ()
         if self.export is not None:
             return (self.export.id,)
         path = self._qdev
@@ -106,9 +108,7 @@ class GraphNode(Value):
 
     @property
     def _qdev(self) -> str:
-        """The id of the device on a backend, or its QOM path; empty for what is none."""
-        if self.type != "block-backend":
-            return ""
+        """The id of the device on a backend, or its QOM path."""
         return (self.device and self.device.qdev) or self.name
 
     # -- its place ------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def resolved(index: Index, start: GraphNode, path: str) -> GraphNode:
         raise UsageError(f"path {path!r} has an empty part")
     node = start
     for number, name in enumerate(names):
-        below = index.child(node, name)
+        below = index.children.get((node.id, name))
         if below is None:
             raise GraphError(
                 f"child {name!r}",
@@ -46,7 +46,7 @@ def mismatch(index: Index, root: str, path: str, expected: str | None) -> str:
         return f"no node {root!r} to begin at; there are: {there}"
     steps: list[GraphNode] = [start]
     for name in names:
-        below = index.child(steps[-1], name)
+        below = index.children.get((steps[-1].id, name))
         if below is None:
             break
         steps.append(below)

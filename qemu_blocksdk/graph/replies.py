@@ -83,10 +83,10 @@ def _owners(
     Every export has a backend on its node and lets others write there. So where only so many
     backends do, each of them is an export's; it is known which where there is one.
     """
-    told = {node.id: node for node in graph.nodes}
     unnamed = {node.id for node in graph.nodes if node.type == "block-backend" and not node.name}
     if not unnamed:
         return {}
+    told = {node.id: node for node in graph.nodes}
     exports_of: dict[str, list[BlockExportInfo]] = defaultdict(list)
     for export in exports:
         exports_of[export.node_name].append(export)

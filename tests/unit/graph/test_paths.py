@@ -9,12 +9,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.path_search import Reply, leads_to
 from qemu_blocksdk.codec import JsonObject, decode
 from qemu_blocksdk.errors import GraphError, UsageError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.wire import XDbgBlockGraph
 from tests.unit.graph.graphs import chain_reply, edge, graph, info, vertex
-from tests.unit.graph.oracle import Reply, holds
 
 NAMES = ("disk", "base", "file", "")
 EDGES = ("backing", "file", "children.0", "")
@@ -59,7 +59,7 @@ def questions(draw: st.DrawFn) -> tuple[Reply, str, str, str | None]:
 def test_a_path_is_asserted_as_iotests_do(question: tuple[Reply, str, str, str | None]) -> None:
     reply, root, path, expected = question
     picture = BlockGraph.from_replies(decode(XDbgBlockGraph, cast("JsonObject", reply)))
-    is_right = holds(reply, root, path, expected)
+    is_right = leads_to(reply, root, path, expected)
     event(f"{is_right}, {path.count('/')} parts")
     with contextlib.nullcontext() if is_right else pytest.raises(AssertionError):
         picture.assert_path(root, path, expected)
