@@ -87,7 +87,7 @@ class GraphDiff(Pictured, Value):
             + [box(node, old, "removed") for node in self.nodes_removed],
             [drawn(edge) for edge in self.after.edges]
             + [arrow(edge, old, "removed", permissions=permissions) for edge in gone],
-            permissions,
+            permissions or bool(self.permissions),
             has_changes=True,
         )
 

@@ -110,10 +110,12 @@ def arrow(
     permissions: bool,
     was: Edge | None = None,
 ) -> Arrow:
-    """Return the arrow of an edge; what its permissions ``was`` before is shown as well."""
+    """Return the arrow of an edge; permissions that changed since it ``was`` are always shown."""
     label = printable(edge.name)
-    if permissions:
-        label += f" {granted(edge)}" if was is None else f" {granted(was)} → {granted(edge)}"
+    if was is not None:
+        label += f" {granted(was)} → {granted(edge)}"
+    elif permissions:
+        label += f" {granted(edge)}"
     return Arrow(printable(keys[edge.parent.id]), printable(keys[edge.child.id]), label, change)
 
 

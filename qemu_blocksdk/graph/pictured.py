@@ -11,7 +11,8 @@ from .tree import tree
 class Pictured:
     """The languages of pictures.
 
-    With ``permissions``, edges tell what the parent holds and shares: ``root rw/rwus``.
+    With ``permissions``, edges tell what the parent holds and shares: ``root rw/rwus``. Where these
+    have changed, they tell it in any case.
     """
 
     def _picture(self, *, permissions: bool) -> Picture:

@@ -94,7 +94,9 @@ def test_permissions_that_changed_are_told_whatever_their_order() -> None:
         "backend 'd0' -root-> node 'disk' holds now write; holds no longer consistent-read; "
         "shares no longer write, write-unchanged"
     )
-    assert "~ └─ root r/rwus → w/rs: disk [qcow2]" in diff.draw(permissions=True)
+    assert "~ └─ root r/rwus → w/rs: disk [qcow2]" in diff.draw()
+    assert "root r/rwus → w/rs" in diff.dot()
+    assert "holds/shares" in diff.mermaid()
 
 
 def test_unnamed_users_are_matched_by_what_they_use() -> None:
