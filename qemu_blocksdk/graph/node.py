@@ -166,6 +166,9 @@ class GraphNode(Value):
         perhaps = f" (perhaps of {' or '.join(self.candidates)})" if self.candidates else ""
         return f"unnamed {self.kind}{perhaps}"
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
 
 class Edge(Value):
     """``parent`` uses ``child`` under ``name`` with ``perm``, and tolerates ``shared_perm``."""

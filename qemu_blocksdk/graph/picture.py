@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from qemu_blocksdk.codec import masked
+
 from .node import FILTERED, Edge, GraphNode
 
 if TYPE_CHECKING:
@@ -152,4 +154,4 @@ def _more(node: GraphNode) -> str:
     if node.candidates:
         return f"perhaps of {' or '.join(node.candidates)}"
     file = node.filename or ""
-    return "" if node.children or file.startswith("json:") else file
+    return "" if node.children or file.startswith("json:") else masked(file)

@@ -151,6 +151,14 @@ def test_a_long_file_name_is_cut_at_its_beginning() -> None:
     assert f'tooltip="{path}"' in text
 
 
+def test_the_password_in_an_address_is_not_drawn() -> None:
+    address = "https://somebody:secret@example.org/disk"
+    picture = graph([vertex(1, "f")], [], info("f", "https", address))
+    for text in (picture.draw(), picture.mermaid(), picture.dot(), repr(picture)):
+        assert "f" in text
+        assert "secret" not in text
+
+
 def test_vertices_of_one_name_are_boxes_of_their_own() -> None:
     picture = graph(
         [vertex(1, "disk"), vertex(2, "", "block-backend"), vertex(3, "", "block-backend")],
