@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .colours import LINE, LINES, TEXT, legend, style
 from .picture import Arrow, Box, Picture
 
@@ -16,16 +18,16 @@ digraph {{
 
 def dot(picture: Picture) -> str:
     """Return the picture in DOT; users are above what they use."""
+    colours = legend(picture)
     lines = [_HEAD]
-    lines += [_box(box, picture) for box in picture.boxes]
+    lines += [_box(box, *colours[style(box, picture)]) for box in picture.boxes]
     lines += [_arrow(arrow) for arrow in picture.arrows]
     if picture.boxes:
-        lines.append(f"  label=<{_legend(picture)}>")
+        lines.append(f"  label=<{_legend(colours, picture.notes)}>")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _box(box: Box, picture: Picture) -> str:
-    fill, line = legend(picture)[style(box, picture)]
+def _box(box: Box, fill: str, line: str) -> str:
     shape = ", shape=cylinder" if box.kind == "storage" else ""
     look = "filled" if shape else "rounded,filled"
     if box.change == "removed" or box.kind == "other":
@@ -46,14 +48,14 @@ def _arrow(arrow: Arrow) -> str:
     )
 
 
-def _legend(picture: Picture) -> str:
+def _legend(colours: Mapping[str, tuple[str, str]], notes: str) -> str:
     cells = "".join(
         f'<TD BGCOLOR="{fill}" COLOR="{line}"><FONT COLOR="{TEXT}">{word}</FONT></TD>'
-        for word, (fill, line) in legend(picture).items()
+        for word, (fill, line) in colours.items()
     )
     rows = f"<TR>{cells}</TR>"
-    if picture.notes:
-        rows += f'<TR><TD BORDER="0" COLSPAN="{len(legend(picture))}">{picture.notes}</TD></TR>'
+    if notes:
+        rows += f'<TR><TD BORDER="0" COLSPAN="{len(colours)}">{notes}</TD></TR>'
     return f'<TABLE BORDER="0" CELLBORDER="1" CELLSPACING="5" CELLPADDING="3">{rows}</TABLE>'
 
 
