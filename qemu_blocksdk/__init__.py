@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .blockdev.drive import Drive
     from .blocking.objects import (
         VM,
         Backup,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         UriExport,
     )
     from .codec import Secret
-    from .objects.launch import Chardev, Console, Drive, InheritedFd
+    from .objects.launch import Chardev, Console, InheritedFd
 
 __all__ = [
     "VM",
@@ -80,8 +81,8 @@ __all__ = [
     "UriExport",
 ]
 
-_HOMES = {"Secret": ".codec"} | dict.fromkeys(
-    ("Chardev", "Console", "Drive", "InheritedFd"), ".objects.launch"
+_HOMES = {"Drive": ".blockdev.drive", "Secret": ".codec"} | dict.fromkeys(
+    ("Chardev", "Console", "InheritedFd"), ".objects.launch"
 )
 
 

@@ -1,23 +1,22 @@
 """What QEMU would refuse, said before it is asked, with the place inside the options.
 
 Here lives the walk through the nodes of some options; what each driver insists on is in
-``constraints``, what a QEMU knows in its schema. Nothing is refused that some QEMU takes.
+``constraints``, what a QEMU has in ``reading``. Nothing is refused that some QEMU takes.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import cast, get_args
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
+from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.schema import Problem, snapshots
-from qemu_blocksdk.schema.refusal import refusal
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
 from .layers import child_members, name_of
+from .reading import assert_known, by_driver, problem_of
 
 _Path = tuple["_Path | None", str, JsonValue]
 """The way to a node, from it upwards: the member that it is, and its node name."""
@@ -44,24 +43,16 @@ def sound_name(options: BlockdevOptions) -> str:
     """
     name = name_of(options)
     members = encode(options)
-    if _problem(members, None) is None:
+    if problem_of(members) is None:
         assert_sound(members)
     return name
-
-
-def assert_known(members: JsonObject, *, qemu: str | None = None) -> None:
-    """Raise for the JSON of options with what no QEMU, or the given one, has in its schema."""
-    problem = _problem(members, qemu)
-    if problem is not None:
-        where = ".".join((_root(members), *problem.path[1:]))
-        raise refusal(problem, members, where=where)
 
 
 def assert_sound(members: JsonObject) -> None:
     """Raise UsageError for the JSON of known options that QEMU would not take together."""
     children = _children()
     places: dict[JsonValue, _Path] = {}
-    todo: list[tuple[Node, _Path, bool]] = [(members, (None, _root(members), None), False)]
+    todo: list[tuple[Node, _Path, bool]] = [(members, (None, place(members), None), False)]
     while todo:
         node, (above, member, _), is_direct = todo.pop()
         name = node.get("node-name")
@@ -82,22 +73,11 @@ def assert_sound(members: JsonObject) -> None:
                 _assert_no_loop(child, path, child_member)
             elif isinstance(child, list):
                 for number, each in enumerate(child):
-                    place = f"{child_member}.{number}"
+                    at = f"{child_member}.{number}"
                     if isinstance(each, dict):
-                        todo.append((each, (path, place, None), is_direct))
+                        todo.append((each, (path, at, None), is_direct))
                     else:
-                        _assert_no_loop(each, path, place)
-
-
-def _problem(members: JsonObject, qemu: str | None) -> Problem | None:
-    """What the newest QEMU of those asked for objects to, if every one does."""
-    newest: Problem | None = None
-    for name in _snapshots(qemu):
-        problem = snapshots.load(name).problem("blockdev-add", members)
-        if problem is None:
-            return None
-        newest = newest or problem
-    return newest
+                        _assert_no_loop(each, path, at)
 
 
 def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:
@@ -106,11 +86,6 @@ def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:
         if above[2] == name:
             raise UsageError(f"{_text(path)}.{member}: {name!r} is {_text(above)}, which it is in")
         above = above[0]
-
-
-def _root(members: JsonObject) -> str:
-    name = members.get("node-name")
-    return name if isinstance(name, str) and name else "options"
 
 
 def _text(path: _Path) -> str:
@@ -125,18 +100,7 @@ def _text(path: _Path) -> str:
 @functools.cache
 def _children() -> Mapping[JsonValue, tuple[str, ...]]:
     """The members of each driver that stand for other nodes, as on the wire."""
-    kinds = cast("tuple[type[BlockdevOptions], ...]", get_args(BlockdevOptions))
     return {
-        kind.driver: tuple(member.replace("_", "-") for member in child_members(kind))
-        for kind in kinds
+        driver: tuple(member.replace("_", "-") for member in child_members(kind))
+        for driver, kind in by_driver().items()
     }
-
-
-@functools.cache
-def _snapshots(qemu: str | None) -> tuple[str, ...]:
-    """The names of the snapshots of a QEMU, the newest first."""
-    known = snapshots.available()
-    found = [name for name in known if qemu in (None, name, name.rpartition("-")[2])]
-    if not found:
-        raise UsageError(f"no snapshot of QEMU {qemu!r}; there are: {', '.join(known)}")
-    return tuple(reversed(found))

@@ -16,7 +16,8 @@ Node = Mapping[str, JsonValue]
 Complaint = tuple[str, str]
 """The member that is wrong, and why."""
 
-_NODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,30}")
+LONGEST_NAME = 31
+_NODE_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
 class Limit(NamedTuple):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from qemu_blocksdk.codec import Struct, evolved
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.wire import BlockdevOptions
+from qemu_blocksdk.wire.blockdev import BlockdevOptions, DriverOptions
 
 _INHERITED = ("read_only", "auto_read_only", "force_share", "cache", "discard")
+_CACHE = ("direct", "no_flush")
+
+
+def assert_options(options: BlockdevOptions) -> None:
+    """Raise UsageError for what is no options of a block device."""
+    if not isinstance(cast("object", options), DriverOptions):
+        raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
 
 
 def name_of(options: BlockdevOptions) -> str:
     """Return the node name that the options give. Raises UsageError when they give none."""
-    if not isinstance(cast("object", options), Struct):
-        raise UsageError(f"{options!r} is none of the classes of qemu_blocksdk.blockdev")
+    assert_options(options)
     if options.node_name is None:
         raise UsageError(f"{type(options).__name__} needs a node_name")
     return options.node_name
@@ -30,44 +36,89 @@ def layers(options: BlockdevOptions) -> dict[str, BlockdevOptions]:
     :func:`name_of`, and UsageError where one name stands for two things.
     """
     name_of(options)
+    # Not recursion: a chain may be longer than Python's stack.
+    places: list[_Place] = []
+    todo = [_Place(options, {})]
+    while todo:
+        place = todo.pop()
+        places.append(place)
+        place.below = [
+            _Place(child, handed_down(place.own, to=role))
+            for role, child in children_of(place.node)
+            if not isinstance(child, str)
+        ]
+        todo += place.below
     found: dict[str, BlockdevOptions] = {}
-    _taken_apart(options, {}, found)
+    for place in reversed(places):
+        place.taken_apart = _taken_apart(place, found)
     return found
 
 
-def _taken_apart(
-    options: BlockdevOptions, inherited: Mapping[str, object], found: dict[str, BlockdevOptions]
-) -> BlockdevOptions | str:
-    given = {name: getattr(options, name) for name in _INHERITED}
-    own = {**inherited, **{name: value for name, value in given.items() if value is not None}}
+class _Place:
+    """A node where it was defined, and what it becomes: a name, or what stays inside."""
+
+    def __init__(self, node: BlockdevOptions, inherited: Mapping[str, object]) -> None:
+        self.node = node
+        self.inherited = inherited
+        self.own = in_effect(node, inherited)
+        self.below: list[_Place] = []
+        self.taken_apart: BlockdevOptions | str = node
+
+
+def _taken_apart(place: _Place, found: dict[str, BlockdevOptions]) -> BlockdevOptions | str:
+    node, own = place.node, place.own
+    below = iter(place.below)
     changes: dict[str, object] = {}
-    own_children = child_members(type(options))
+    own_children = child_members(type(node))
     for member in own_children:
-        child: object = getattr(options, member)
-        handed_down = _handed_down(own, is_backing=member == "backing")
+        child: object = getattr(node, member)
         if isinstance(child, Struct):
-            changes[member] = _taken_apart(cast("BlockdevOptions", child), handed_down, found)
+            changes[member] = next(below).taken_apart
         elif isinstance(child, Sequence) and not isinstance(child, str):
             changes[member] = [
-                each if isinstance(each, str) else _taken_apart(each, handed_down, found)
+                each if isinstance(each, str) else next(below).taken_apart
                 for each in cast("Sequence[BlockdevOptions | str]", child)
             ]
-    name = options.node_name
+    name = node.node_name
     if name is None:
-        return evolved(options, **changes)
-    if inherited.get("read_only") and given["read_only"] is None and not own_children:
+        return evolved(node, **changes)
+    if place.inherited.get("read_only") and node.read_only is None and not own_children:
         # A file opens for writing when its user begins to, as the base of a commit does.
         own = {**own, "read_only": None, "auto_read_only": True}
-    layer = evolved(options, **own, **changes)
+    layer = evolved(node, **own, **changes)
     if found.setdefault(name, layer) != layer:
         raise UsageError(f"node_name {name!r} stands for two nodes")
     return name
 
 
-def _handed_down(own: Mapping[str, object], *, is_backing: bool) -> dict[str, object]:
-    """What a child has unless it is told otherwise; what is behind another is not written."""
-    of_backing = {"read_only": True, "auto_read_only": False} if is_backing else {}
+def children_of(node: BlockdevOptions) -> Iterator[tuple[str, BlockdevOptions | str]]:
+    """Yield the children of a node, inline or by name: ``backing``, ``children.0``; no NULL."""
+    for member in child_members(type(node)):
+        child: object = getattr(node, member)
+        role = member.replace("_", "-")
+        if isinstance(child, str | Struct):
+            yield role, cast("BlockdevOptions | str", child)
+        elif isinstance(child, Sequence):
+            each = cast("Sequence[BlockdevOptions | str]", child)
+            yield from ((f"{role}.{number}", item) for number, item in enumerate(each))
+
+
+def in_effect(options: BlockdevOptions, inherited: Mapping[str, object]) -> dict[str, object]:
+    """Return the members that children inherit as they are for a node, told or inherited."""
+    own = {**inherited, **_given(options, _INHERITED)}
+    if isinstance(above := inherited.get("cache"), Struct):
+        own["cache"] = evolved(above, **_given(cast("Struct", own["cache"]), _CACHE))
+    return own
+
+
+def handed_down(own: Mapping[str, object], *, to: str) -> dict[str, object]:
+    """Return what an inline child has unless it is told otherwise; backing is not written to."""
+    of_backing = {"read_only": True, "auto_read_only": False} if to == "backing" else {}
     return {**own, "discard": "unmap", **of_backing}
+
+
+def _given(options: Struct, names: Sequence[str]) -> dict[str, object]:
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
 @functools.cache

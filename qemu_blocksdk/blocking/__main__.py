@@ -33,7 +33,7 @@ SOURCES = (
     *("objects/io_requests.py", "objects/node_io.py", "objects/node.py", "objects/transaction.py"),
     *("objects/export.py", "objects/export_server.py", "objects/exporting.py"),
     *("objects/operation.py", "objects/named_image.py", "objects/readable_image.py"),
-    *("objects/editable_image.py", "objects/image.py"),
+    *("objects/chained_image.py", "objects/editable_image.py", "objects/image.py"),
     *("objects/user_objects.py", "objects/nodes.py", "objects/life.py", "objects/qemu.py"),
     *("objects/devices.py", "objects/run_state.py", "objects/migratable.py"),
     *("objects/vm_snapshots.py", "objects/daemon.py", "objects/monitor.py", "objects/vm.py"),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self, Unpack
 
+    from qemu_blocksdk.blockdev.drive import Drive
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph, Edge
     from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.launch import (
         Chardev,
         Console,
-        Drive,
         InheritedFd,
         MonitorAddress,
         Program,
@@ -1832,8 +1832,7 @@ class Image(Face):
         """Return the options by which a running QEMU opens the image as a node of that name.
 
         ``key_secret`` is the id of the secret there that opens an encrypted one
-        (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options, and
-        for a format that has no class in :mod:`qemu_blocksdk.blockdev`.
+        (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options.
         """
         return portal.call(lambda: self._aio.options(node_name, key_secret=key_secret))
 
@@ -1968,6 +1967,26 @@ class Image(Face):
         ``strict`` counts a different size or allocation as a difference.
         """
         return cast("Operation[Comparison]", Operation._of(portal.run(self._aio.compare(other._aio, strict=strict, cache=cache, force_share=force_share))))
+
+    def chain_options(
+        self,
+        node_name: str,
+        *,
+        key_secrets: Mapping[str, str] | None = None,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> BlockdevOptions:
+        """Return the options of the whole backing chain, as the headers tell it.
+
+        Each layer is a node: ``disk``, ``disk-1``, ...; QEMU has those below the top read-only.
+        ``key_secrets`` has the id of the secret that opens an encrypted layer, by the name of
+        its node. ``force_share`` reads images that a running QEMU has locked.
+
+        Raises UsageError, which names the layer, for a chain that loops, does not tell a format,
+        goes on over a protocol that is not known here, or has an encrypted layer without a
+        secret; ToolError for a file that is not there.
+        """
+        return portal.run(self._aio.chain_options(node_name, key_secrets=key_secrets, force_share=force_share, timeout=timeout))
 
     def resize(
         self,

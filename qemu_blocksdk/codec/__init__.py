@@ -6,7 +6,7 @@ are three things. No knowledge of a single QEMU type belongs here.
 """
 
 from .convert import decode, decode_event, decode_reply, encode
-from .dotted import dotted, doubled, keyval
+from .dotted import dotted, doubled, flatten, keyval
 from .masks import masked, masked_words, redact
 from .secret import Secret
 from .struct import (
@@ -47,6 +47,7 @@ __all__ = [
     "doubled",
     "encode",
     "evolved",
+    "flatten",
     "keyval",
     "masked",
     "masked_words",

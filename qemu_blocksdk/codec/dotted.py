@@ -1,17 +1,57 @@
-"""Options as QEMU's command line takes them: ``file.driver=file,file.filename=a,,b``.
+"""Members under dotted names, as QEMU's command line takes them: ``file.filename=a,,b``.
 
-JSON is the better way wherever an option takes it; ``-drive`` does not. What the options
-mean belongs elsewhere.
+Here live JSON laid flat and built up again, and the words between them. What the options mean
+belongs elsewhere, and so does the type of a text (``typed``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
 
 from qemu_blocksdk.errors import UsageError
 
 from .convert import encode
-from .struct import JsonValue, Struct
+from .struct import JsonObject, JsonValue, Struct
+
+Scalar: TypeAlias = bool | int | float | str | None
+Texts: TypeAlias = dict[str, JsonValue]
+"""Members whose leaves are texts: JSON that has no types yet."""
+
+_WORD = re.compile(r"(?:[^,]|,,)*")
+_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
+
+
+def leaves(json: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    """Yield the leaves of JSON under dotted names, in order; an empty object or list is one."""
+    todo: list[tuple[str, JsonValue]] = [("", json)]
+    while todo:
+        name, value = todo.pop()
+        members: list[tuple[object, JsonValue]]
+        if isinstance(value, Mapping):
+            members = list(value.items())
+        elif isinstance(value, list | tuple):
+            members = list(enumerate(cast("Sequence[JsonValue]", value)))
+        else:
+            members = []
+        if members:
+            todo += [(f"{name}{key}.", item) for key, item in members[::-1]]
+        else:
+            yield name[:-1], value
+
+
+def flatten(json: JsonValue) -> dict[str, Scalar]:
+    """Return what JSON holds under dotted names; an item of a list is named by its number.
+
+    A null stays, an empty object or list vanishes; JSON that is no more than a scalar is
+    called ``""``.
+    """
+    return {
+        name: value
+        for name, value in leaves(json)
+        if value is None or isinstance(value, str | int | float)
+    }
 
 
 def dotted(options: Struct) -> dict[str, str]:
@@ -20,12 +60,22 @@ def dotted(options: Struct) -> dict[str, str]:
     An item of a list is named by its number. Raises UsageError for a null and for an empty
     object or list, which have no such form.
     """
-    return dict(_leaves(encode(options), ""))
+    return {name: text(value, at=name or "options") for name, value in leaves(encode(options))}
+
+
+def text(value: JsonValue, *, at: str) -> str:
+    """Return a leaf as a command line says it. Raises UsageError for what it cannot say."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if not isinstance(value, str | int | float):
+        kind = "null" if value is None else f"an empty {'object' if value == {} else 'list'}"
+        raise UsageError(f"{at}: {kind} has no form on a command line but JSON")
+    return str(value)
 
 
 def keyval(texts: Mapping[str, str | int | bool]) -> str:
     """Return the one word of a command line: ``name=text,...``, with commas in it doubled."""
-    return ",".join(f"{name}={doubled(_text(value))}" for name, value in texts.items())
+    return ",".join(f"{name}={doubled(text(each, at=name))}" for name, each in texts.items())
 
 
 def doubled(text: str) -> str:
@@ -33,21 +83,62 @@ def doubled(text: str) -> str:
     return text.replace(",", ",,")
 
 
-def _leaves(value: JsonValue, name: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str | int | float):
-        yield name, _text(value)
-        return
-    if isinstance(value, Mapping):
-        members = dict(value)
-    else:
-        members = {str(number): item for number, item in enumerate(value or ())}
-    if not members:
-        raise UsageError(f"{name or 'options'}: {value!r} has no form on a command line but JSON")
-    for key, member in members.items():
-        yield from _leaves(member, f"{name}.{key}" if name else key)
+def pairs(word: str, *, implied: str | None = None) -> list[tuple[str, str]]:
+    """Return the names and texts of ``name=text,...``; the first may leave out ``implied=``.
+
+    Raises UsageError for anything else; it counts the parts and shows none.
+    """
+    found: list[tuple[str, str]] = []
+    begin = 0
+    while begin <= len(word):
+        part = cast("re.Match[str]", _WORD.match(word, begin))
+        begin = part.end() + 1
+        name, equals, value = part[0].partition("=")
+        if name and not equals and implied is not None and not found:
+            name, equals, value = implied, "=", name
+        if not equals:
+            raise UsageError(f"options: part {len(found) + 1} is not name=value")
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"options: part {len(found) + 1} has no well-formed name")
+        found.append((name, value.replace(",,", ",")))
+    return found
 
 
-def _text(value: str | float) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
+def nested(pairs: Iterable[tuple[str, str]], *, root: str) -> Texts:
+    """Return the tree that dotted names draw; what is numbered without a gap is a list.
+
+    Raises UsageError for a name that is there twice, for what has both a text and members, and
+    for a list with a gap. Its place begins with ``root``.
+    """
+    tree: Texts = {}
+    objects: list[tuple[Texts, str, Texts, str]] = []
+    for name, value in pairs:
+        *above, last = name.split(".")
+        at, path = tree, root
+        for part in above:
+            path = f"{path}.{part}"
+            inner = at.get(part)
+            if inner is None:
+                inner = at[part] = {}
+                objects.append((at, part, inner, path))
+            if not isinstance(inner, dict):
+                raise UsageError(f"{path}: has both a value and members")
+            at = inner
+        if last in at:
+            twice = (
+                "is given twice" if isinstance(at[last], str) else "has both a value and members"
+            )
+            raise UsageError(f"{path}.{last}: {twice}")
+        at[last] = value
+    for at, part, inner, path in reversed(objects):  # the innermost first
+        if any(map(str.isdecimal, inner)):
+            at[part] = _listed(inner, path)
+    return tree
+
+
+def _listed(members: JsonObject, path: str) -> list[JsonValue]:
+    numbers = [str(number) for number in range(len(members))]
+    for number in numbers:
+        if number not in members:
+            raise UsageError(f"{path}.{number}: is missing, but the list has other items")
+    return [members[number] for number in numbers]

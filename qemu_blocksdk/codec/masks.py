@@ -16,7 +16,11 @@ _IN_TEXT = re.compile(
 
 
 def is_secret(member: str, *, of: str) -> bool:
-    """Tell whether a member's value must never be shown; ``of`` names its object or command."""
+    """Tell whether a member's value must never be shown; ``of`` names its object or command.
+
+    A member of a member is told by its dotted name (``file.cookie``).
+    """
+    member = member.rpartition(".")[2]
     kind = of.lower().replace("-", "")
     return (
         member.endswith("password")

@@ -1,5 +1,7 @@
 """The async objects, written by hand, once; ``blocking`` is generated from them."""
 
+from qemu_blocksdk.blockdev.drive import Drive
+
 from .bitmap import AsyncBitmap
 from .daemon import AsyncStorageDaemon
 from .device import AsyncDevice
@@ -10,7 +12,7 @@ from .export_server import AsyncExportServer, ExportServerOptions
 from .image import AsyncImage
 from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
-from .launch import Chardev, Console, Drive, InheritedFd, QemuOptions
+from .launch import Chardev, Console, InheritedFd, QemuOptions
 from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer

@@ -14,14 +14,15 @@ from qemu_blocksdk.tools.results import BenchResult, ImageCheck
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation, flags
 
+from .chained_image import ChainedImage
 from .operation import AsyncOperation
-from .readable_image import ReadableImage, bench_words
+from .readable_image import bench_words
 
 if TYPE_CHECKING:
     from .image import AsyncImage
 
 
-class EditableImage(ReadableImage):
+class EditableImage(ChainedImage):
     """What changes an image in place.
 
     An operation that is cancelled or fails may leave the change half made: of a format with

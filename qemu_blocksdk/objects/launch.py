@@ -10,15 +10,15 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypedDict, cast
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, cast
 
+from qemu_blocksdk.blockdev.drive import Drive, drive_texts
 from qemu_blocksdk.codec import JsonObject, Secret, Struct, Unknown, Value, encode, keyval, redact
 from qemu_blocksdk.errors import LaunchError, UsageError
 from qemu_blocksdk.qmp import ServerKind
 from qemu_blocksdk.qmp.address import words as address_words
 from qemu_blocksdk.tools.run import handed_over
 from qemu_blocksdk.tools.target import json_word
-from qemu_blocksdk.tools.words import AioMode, CacheMode
 
 from .listener import ListeningSocket, checked
 
@@ -32,49 +32,6 @@ MonitorAddress = str | os.PathLike[str] | tuple[str, int]
 """Where a further QMP monitor listens: a unix socket's path, or a TCP host and port."""
 
 _CONSOLE = "blocksdk-console"
-
-
-class Drive(Value):
-    """A ``-drive``: a disk of the guest by the older way, its device and its image in one.
-
-    ``options`` are further words under their dotted names (``backing.node-name``), as
-    :func:`~qemu_blocksdk.codec.dotted` makes them of block device options.
-    """
-
-    file: str | os.PathLike[str] | None = None
-    format: str | None = None
-    interface: Literal["virtio", "ide", "scsi", "sd", "mtd", "floppy", "pflash", "none"] = "virtio"
-    id: str | None = None
-    media: Literal["disk", "cdrom"] | None = None
-    cache: CacheMode | None = None
-    aio: AioMode | None = None
-    read_only: bool | None = None
-    snapshot: bool | None = None
-    discard: Literal["ignore", "unmap"] | None = None
-    detect_zeroes: Literal["on", "off", "unmap"] | None = None
-    rerror: Literal["report", "ignore", "stop"] | None = None
-    werror: Literal["report", "ignore", "stop", "enospc"] | None = None
-    options: Mapping[str, str | int | bool] | None = None
-
-    def word(self) -> str:
-        """Return the argument of ``-drive``. Raises UsageError where it would show a secret."""
-        given: dict[str, str | int | bool | None] = {
-            "if": self.interface,
-            "id": self.id,
-            "file": None if self.file is None else os.fspath(self.file),
-            "format": self.format,
-            "media": self.media,
-            "cache": self.cache,
-            "aio": self.aio,
-            "read-only": self.read_only,
-            "snapshot": self.snapshot,
-            "discard": self.discard,
-            "detect-zeroes": self.detect_zeroes,
-            "rerror": self.rerror,
-            "werror": self.werror,
-            **(self.options or {}),
-        }
-        return _shown("drive", given)
 
 
 class Chardev(Value):
@@ -224,9 +181,14 @@ def json_words(option: str, described: Iterable[Struct]) -> list[str]:
     return [word for value in described for word in (option, json_word(value))]
 
 
-def plain_words(option: str, described: Iterable[Drive | Chardev | InheritedFd]) -> list[str]:
+def plain_words(option: str, described: Iterable[Chardev | InheritedFd]) -> list[str]:
     """Return the option, once for each value. Raises UsageError where it would show a secret."""
     return [word for value in described for word in (option, value.word())]
+
+
+def drive_words(drives: Iterable[Drive]) -> list[str]:
+    """Return ``-drive``, once for each. Raises UsageError where it would show a secret."""
+    return [word for drive in drives for word in ("-drive", _shown("drive", drive_texts(drive)))]
 
 
 def _shown(what: str, given: Mapping[str, str | int | bool | None]) -> str:

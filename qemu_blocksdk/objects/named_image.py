@@ -15,23 +15,9 @@ from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import Completed, as_file, ask, run
 from qemu_blocksdk.tools.target import Target
 from qemu_blocksdk.tools.tls import TlsCredentials
-from qemu_blocksdk.wire import (
-    BlockdevOptions,
-    BlockdevQcow2EncryptionLuks,
-    BlockdevQcowEncryptionAes,
-    File,
-    HostDevice,
-    Luks,
-    Parallels,
-    Qcow,
-    Qcow2,
-    Qed,
-    Raw,
-    Vdi,
-    Vhdx,
-    Vmdk,
-    Vpc,
-)
+from qemu_blocksdk.wire import BlockdevOptions
+
+from .image_options import file_options, image_options
 
 ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
 """Formats that QEMU reads and does not write."""
@@ -120,22 +106,11 @@ class NamedImage:
         """Return the options by which a running QEMU opens the image as a node of that name.
 
         ``key_secret`` is the id of the secret there that opens an encrypted one
-        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options, and
-        for a format that has no class in :mod:`qemu_blocksdk.blockdev`.
+        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options.
         """
-        kind = HostDevice if self.path.is_block_device() else File
-        file = kind(filename=str(self.path))
-        if self._format == "qcow2":
-            luks = BlockdevQcow2EncryptionLuks(key_secret=key_secret) if key_secret else None
-            return Qcow2(node_name=node_name, file=file, encrypt=luks)
-        if self._format == "qcow":
-            aes = BlockdevQcowEncryptionAes(key_secret=key_secret) if key_secret else None
-            return Qcow(node_name=node_name, file=file, encrypt=aes)
-        if self._format == "luks":
-            return Luks(node_name=node_name, file=file, key_secret=key_secret)
-        if self._format not in _PLAIN:
-            raise UsageError(f"{self!r}: name a {self._format} image by its options")
-        return _PLAIN[self._format](node_name=node_name, file=file)
+        file = file_options(str(self.path))
+        options = image_options(file, format=self._format, key_secret=key_secret)
+        return options.named(node_name)
 
     # -- what the verbs share -----------------------------------------------------------
 
@@ -194,14 +169,3 @@ class NamedImage:
     def __repr__(self) -> str:
         name = self._path or self._target.filename
         return f"<{self._format} image {name!r}>"
-
-
-_PLAIN: Mapping[str, type[Raw | Vdi | Vmdk | Vhdx | Vpc | Parallels | Qed]] = {
-    "raw": Raw,
-    "vdi": Vdi,
-    "vmdk": Vmdk,
-    "vhdx": Vhdx,
-    "vpc": Vpc,
-    "parallels": Parallels,
-    "qed": Qed,
-}

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
+from qemu_blocksdk.blockdev.drive import Drive
 from qemu_blocksdk.errors import Unsupported, UsageError
 from qemu_blocksdk.qmp import ServerKind
 
@@ -13,11 +14,11 @@ from .devices import Devices
 from .emulator import query_accelerators
 from .launch import (
     Console,
-    Drive,
     Handover,
     InheritedFd,
     Program,
     QemuOptions,
+    drive_words,
     json_words,
     plain_words,
 )
@@ -74,7 +75,7 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
             *self._accelerator_words(given, await self.query_accelerator()),
             *self._fd_words(given),
             *await self._common_words(given),
-            *plain_words("-drive", self._drives),
+            *drive_words(self._drives),
             *json_words("-device", self._devices),
             *(() if self._incoming is None else ("-incoming", self._incoming)),
         ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Struct, Value, encode, keyval, redact
+from qemu_blocksdk.codec import JsonObject, Secret, Struct, Value, encode, keyval, redact
+from qemu_blocksdk.codec.json_text import to_text
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -86,7 +86,7 @@ class Target(Value):
 
 def json_name(members: JsonObject) -> str:
     """Return the file name by which a tool takes options in JSON. Raises UsageError."""
-    return f"json:{_json(members)}"
+    return f"json:{to_text(members)}"
 
 
 def json_word(options: Struct) -> str:
@@ -102,15 +102,4 @@ def json_word(options: Struct) -> str:
             f"{type(options).__name__} holds a secret that a command line would show;"
             " refer to a Secret by an id instead"
         )
-    return _json(members)
-
-
-def _json(members: Mapping[str, JsonValue]) -> str:
-    text = json.dumps(members, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{error.object!r}: a name that is not UTF-8 needs a plain path"
-        ) from error
-    return text
+    return to_text(members)

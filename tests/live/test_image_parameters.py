@@ -47,6 +47,7 @@ SAMPLES: Mapping[str, Sample] = {
     "apply_snapshot()": lambda i: i.base.apply_snapshot("s"),
     "backing_chain()": lambda i: i.top.backing_chain(),
     "backing_chain(force_share=)": lambda i: i.top.backing_chain(force_share=True),
+    "chain_options(force_share=)": lambda i: i.top.chain_options("disk", force_share=True),
     "bench(aio=)": lambda i: i.top.bench(count=1, aio="threads"),
     "bench(buffer_size=)": lambda i: i.top.bench(count=1, buffer_size="8k"),
     "bench(cache=)": lambda i: i.top.bench(count=1, cache="none"),
@@ -144,7 +145,10 @@ NOT_AN_OPTION = {"from_options()", "snapshots()"}
 """Told in JSON, and a part of what ``info`` answers."""
 NOT_QEMU_IMGS = {"at_uri", "create_marked", "from_options", "options", "probe", "unpack_sample"}
 """Methods that run no tool."""
-NO_OPTIONS = {"self", "timeout", "replace", "untrusted", "programs", "size", "name", "append"}
+NO_OPTIONS = {
+    *("self", "timeout", "replace", "untrusted", "programs", "size", "name", "append"),
+    *("node_name", "key_secrets"),
+}
 """Parameters that are ours, or stand on the command line without an option."""
 
 

@@ -15,6 +15,7 @@ from qemu_blocksdk.blockdev import (
     Qcow2,
     Quorum,
     Raw,
+    chain,
 )
 from qemu_blocksdk.blockdev.layers import layers
 from qemu_blocksdk.errors import UsageError
@@ -108,3 +109,18 @@ def test_two_children_of_one_name_are_refused() -> None:
 def test_options_without_a_name_are_refused(options: object) -> None:
     with pytest.raises(UsageError, match=r"needs a node_name|none of the classes"):
         layers(cast("BlockdevOptions", options))
+
+
+def test_of_the_cache_options_a_child_inherits_those_that_it_does_not_tell() -> None:
+    file = Raw(node_name="raw", file="f", cache=BlockdevCacheOptions(no_flush=False))
+    found = layers(
+        Qcow2(node_name="top", file=file, cache=BlockdevCacheOptions(direct=True, no_flush=True))
+    )
+    assert found["raw"].cache == BlockdevCacheOptions(direct=True, no_flush=False)
+
+
+def test_a_chain_of_five_thousand_is_taken_apart() -> None:
+    top = chain([Qcow2(file=File(filename="f"))] * 5000, node_name="disk")
+    found = layers(top)
+    assert list(found)[::4999] == ["disk-4999", "disk"]
+    assert found["disk"] == Qcow2(node_name="disk", file=File(filename="f"), backing="disk-1")

@@ -33,6 +33,7 @@ def test_neither_repr_nor_redacted_json_shows_a_secret(value: ObjectAdd | QomSet
         ("human-monitor-command", {"command-line": f"object_add secret,id=s,data={SECRET}"}),
         ("blockdev-add", {"driver": "https", "url": f"https://u:{SECRET}@h", "password": SECRET}),
         ("blockdev-add", {"file": {"proxy-password": SECRET}}),
+        ("drive", {"file.cookie": SECRET}),
         ("drive-mirror", {"target": f'json:{{"driver":"ssh","password":"{SECRET}"}}'}),
     ],
 )

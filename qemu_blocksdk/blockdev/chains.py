@@ -1,0 +1,42 @@
+"""A chain of layers as one value, and what its nodes are called. Nothing is read from images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from qemu_blocksdk.codec import NULL
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.wire.blockdev import BackedOptions, BlockdevOptions
+
+from .constraints import LONGEST_NAME
+from .layers import assert_options
+
+
+def chain(layers: Sequence[BlockdevOptions], *, node_name: str | None = None) -> BlockdevOptions:
+    """Return the options of layers that each are over the next, the top first.
+
+    The lowest is over nothing (``NULL``), unless it says what it is over. With ``node_name``
+    the layers are called so: ``disk``, ``disk-1``, ...; else they keep their names. Raises
+    UsageError for no layer at all, and for one over another whose format has no backing.
+    """
+    if not layers:
+        raise UsageError("a chain needs a layer")
+    below: BlockdevOptions | None = None
+    for number, each in reversed(list(enumerate(layers))):
+        assert_options(each)
+        layer = each
+        if isinstance(layer, BackedOptions):
+            layer = layer.over(below or layer.backing or NULL)
+        elif below is not None:
+            raise UsageError(f"layer {number} is {layer.driver}, which has no backing")
+        below = layer if node_name is None else layer.named(layer_name(node_name, number))
+    return cast("BlockdevOptions", below)
+
+
+def layer_name(node_name: str, number: int) -> str:
+    """Return what a layer of a chain is called: cut short where a name would be too long."""
+    if not number:
+        return node_name
+    suffix = f"-{number}"
+    return node_name[: LONGEST_NAME - len(suffix)] + suffix

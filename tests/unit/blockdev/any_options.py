@@ -1,0 +1,93 @@
+"""Strategies that draw options of every driver, off the annotations of the wire classes."""
+
+from __future__ import annotations
+
+import functools
+import types
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Literal, Union, cast, get_args, get_origin
+
+from hypothesis import strategies as st
+
+from qemu_blocksdk.blockdev import NULL, BlockdevOptions
+from qemu_blocksdk.codec import Null, Struct, Unknown
+from qemu_blocksdk.codec.typed import hints_of
+from qemu_blocksdk.wire import available_in
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text(
+    ",=.\"'\\{}[]:\n\t on0", max_size=8
+)
+INTEGERS = st.integers(-(1 << 63), (1 << 64) - 1)
+
+
+def drivers(snapshot: str) -> list[type[BlockdevOptions]]:
+    """The options of all drivers that a QEMU has."""
+    kinds = cast("tuple[type[BlockdevOptions], ...]", get_args(BlockdevOptions))
+    return [kind for kind in kinds if snapshot in available_in(kind)]
+
+
+@functools.cache
+def any_of(kind: type[Struct], snapshot: str, depth: int = 2) -> st.SearchStrategy[Struct]:
+    """Draw values of a class with the members that a QEMU has, nested ``depth`` deep."""
+    mandatory: dict[str, st.SearchStrategy[object]] = {}
+    optional: dict[str, st.SearchStrategy[object]] = {}
+    for attribute, hint in zip(_attributes(kind), hints_of(kind).values(), strict=True):
+        if snapshot in available_in(kind, attribute):
+            kinds = _kinds(hint)
+            strategy = st.one_of(
+                [_any(each, snapshot, depth) for each in kinds if _is(each, depth)]
+            )
+            (optional if types.NoneType in kinds else mandatory)[attribute] = strategy
+
+    def made(members: dict[str, object]) -> Struct:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # gluster
+            return kind(**members)
+
+    return st.fixed_dictionaries(mandatory, optional=optional).map(made)
+
+
+def _attributes(kind: type[Struct]) -> list[str]:
+    return [name for name in kind.__annotations__ if not _is_class_variable(kind, name)]
+
+
+def _is_class_variable(kind: type[Struct], name: str) -> bool:
+    return str(kind.__annotations__[name]).startswith("ClassVar")
+
+
+def _is(kind: object, depth: int) -> bool:
+    """Whether to draw it: None is left out, an unknown branch is nobody's; deep nodes are names."""
+    if kind is types.NoneType or kind is Unknown:
+        return False
+    return depth > 0 or kind not in get_args(BlockdevOptions)
+
+
+def _any(kind: object, snapshot: str, depth: int) -> st.SearchStrategy[object]:
+    if kind is Null:
+        return st.just(NULL)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    if get_origin(kind) is Sequence:
+        items = [
+            _any(each, snapshot, depth) for each in _kinds(get_args(kind)[0]) if _is(each, depth)
+        ]
+        return st.lists(st.one_of(items), max_size=3).map(tuple)
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        if snapshot not in available_in(kind):
+            return st.nothing()
+        return st.deferred(lambda: any_of(kind, snapshot, depth - 1))
+    scalars: dict[object, st.SearchStrategy[object]] = {
+        str: TEXTS,
+        int: INTEGERS,
+        bool: st.booleans(),
+    }
+    return scalars[kind]
+
+
+def _kinds(hint: object) -> list[object]:
+    if get_origin(hint) is Annotated:
+        return _kinds(get_args(hint)[0])
+    if get_origin(hint) is Union or isinstance(hint, types.UnionType):
+        return [kind for each in get_args(hint) for kind in _kinds(each)]
+    return [hint]
