@@ -23,8 +23,12 @@ class Index:
             below[parent].append(edge)
             above[edge.child.id].append(edge)
             self.children.setdefault((parent, edge.name), edge.child)
-        self._below = {number: tuple(found) for number, found in below.items()}
-        self._above = {number: tuple(found) for number, found in above.items()}
+        self._below: dict[int, tuple[Edge, ...]] = {
+            number: tuple(found) for number, found in below.items()
+        }
+        self._above: dict[int, tuple[Edge, ...]] = {
+            number: tuple(found) for number, found in above.items()
+        }
         self.first: dict[str, GraphNode] = {}
         """The first vertex of each name in QEMU's reply."""
         named: dict[str, list[GraphNode]] = defaultdict(list)
@@ -32,7 +36,7 @@ class Index:
             self.first.setdefault(node.name, node)
             for name in node.names:
                 named[name].append(node)
-        self.named = dict(named)
+        self.named: dict[str, list[GraphNode]] = dict(named)
         """The vertices by :attr:`GraphNode.names`."""
 
     def below(self, node: GraphNode) -> tuple[Edge, ...]:
