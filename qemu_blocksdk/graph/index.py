@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ class Index:
     def __init__(self, nodes: Iterable[GraphNode], edges: Iterable[Edge]) -> None:
         below: dict[int, list[Edge]] = defaultdict(list)
         above: dict[int, list[Edge]] = defaultdict(list)
-        self.children: dict[tuple[int, str], GraphNode] = {}
-        """What each vertex uses under each name, by its id: the first such, as iotests have it."""
+        children: dict[str, dict[int, int]] = defaultdict(dict)
         for edge in edges:
-            parent = edge.parent.id
+            parent, child = edge.parent.id, edge.child.id
             below[parent].append(edge)
-            above[edge.child.id].append(edge)
-            self.children.setdefault((parent, edge.name), edge.child)
+            above[child].append(edge)
+            children[edge.name].setdefault(parent, child)
+        self._children: dict[str, dict[int, int]] = dict(children)
         self._below: dict[int, tuple[Edge, ...]] = {
             number: tuple(found) for number, found in below.items()
         }
@@ -31,8 +31,10 @@ class Index:
         }
         self.first: dict[str, GraphNode] = {}
         """The first vertex of each name in QEMU's reply."""
+        self._vertex: dict[int, GraphNode] = {}
         named: dict[str, list[GraphNode]] = defaultdict(list)
         for node in nodes:
+            self._vertex[node.id] = node
             self.first.setdefault(node.name, node)
             for name in node.names:
                 named[name].append(node)
@@ -48,5 +50,16 @@ class Index:
         return self._above.get(node.id, ())
 
     def child(self, node: GraphNode, name: str) -> GraphNode | None:
-        """Return what a vertex uses under a name."""
-        return self.children.get((node.id, name))
+        """Return what a vertex uses under a name: the first such, as iotests have it."""
+        found = self._children.get(name, {}).get(node.id)
+        return None if found is None else self._vertex[found]
+
+    def follow(self, start: GraphNode, names: Sequence[str]) -> tuple[GraphNode, int]:
+        """Return how far names lead from child to child: the last vertex, the number of names."""
+        children, nothing, here = self._children, dict[int, int](), start.id
+        for number, name in enumerate(names):
+            below = children.get(name, nothing).get(here)
+            if below is None:
+                return self._vertex[here], number
+            here = below
+        return self._vertex[here], len(names)
