@@ -20,6 +20,7 @@ from . import (
     create_image,
     execute,
     first_add,
+    graph,
     image_info,
     imports,
     job,
@@ -35,7 +36,7 @@ from .report import table, write_json
 
 BENCHES = (
     *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
-    *(many.BENCH, sorting.BENCH, options.BENCH),
+    *(many.BENCH, sorting.BENCH, options.BENCH, graph.BENCH),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
 )
 

@@ -59,7 +59,7 @@ def _rounds(result: Result) -> str:
 def _in_unit(row: Row, value: float) -> str:
     match row.kind:
         case "ratio":
-            return f"{value:.2f} x"
+            return f"{value:.2f} x" if value >= 0.05 else f"{value:.4f} x"
         case "added":
             return f"{value * 1e3:+.1f} ms"
         case "growth":

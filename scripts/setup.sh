@@ -33,6 +33,8 @@ qemu-storage-daemon qemu-system-common
 qemu-system-x86_64 qemu-system-x86
 mke2fs e2fsprogs
 setpriv util-linux'
+[ "$1" = bare ] || programs="$programs
+dot graphviz"
 
 find_python() {
     for python in "${PYTHON:-python3}" python3.11 python3.12 python3.13 python3.14; do

@@ -2515,7 +2515,10 @@ class Qemu(Face):
         return Node._of(portal.call(lambda: self._aio.node(name)))
 
     def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
+        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+
+        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        """
         return portal.run(self._aio.graph())
 
     def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:

@@ -169,7 +169,7 @@ def _content(value: Value) -> dict[str, object]:
     return {
         name: _plain(member)
         for name, member in value.__dict__.items()
-        if member is not None and name != "_timestamp"
+        if member is not None and (name == "_extra" or not name.startswith("_"))
     }
 
 

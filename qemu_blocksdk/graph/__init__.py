@@ -1,5 +1,8 @@
-"""The block graph as a value: what is connected to what. Pure, no I/O."""
+"""The block graph as a value: what is connected to what, and how. Pure, no I/O."""
 
-from .model import BlockGraph, Edge, GraphNode, listed
+from .blocked import Obstacle
+from .diff import EdgeChange, GraphDiff
+from .model import BlockGraph
+from .node import Edge, GraphNode, listed
 
-__all__ = ["BlockGraph", "Edge", "GraphNode", "listed"]
+__all__ = ["BlockGraph", "Edge", "EdgeChange", "GraphDiff", "GraphNode", "Obstacle", "listed"]

@@ -26,7 +26,7 @@ from qemu_blocksdk.qmp import AsyncQmp, finish
 from qemu_blocksdk.wire import BlockdevAdd, BlockdevDel, BlockdevOptions
 
 from .live import Live, subject
-from .node_info import query_graph
+from .node_info import query_edges
 
 
 class Chain:
@@ -67,7 +67,7 @@ class Chains:
             sound_name(layer)
         async with self._turn:
             if self._layers.keys() & wanted.keys():
-                self._forget_gone(await query_graph(owner))
+                self._forget_gone(await query_edges(owner))
             for name, layer in wanted.items():
                 if self._layers.get(name, layer) != layer:
                     raise UsageError(f"node {name!r} is there already, with other options")
@@ -96,7 +96,7 @@ class Chains:
                 try:
                     await owner._execute(BlockdevDel(node_name=chain.top))
                 except CommandError:
-                    self._forget_gone(await query_graph(owner))
+                    self._forget_gone(await query_edges(owner))
                     if chain.top not in self._layers:
                         self._chains = others
                         await self._sweep(owner)
@@ -117,12 +117,12 @@ class Chains:
         kept = {name for chain in self._chains for name in chain.names}
         if self._layers.keys() <= kept:
             return
-        graph = await query_graph(owner)
+        graph = await query_edges(owner)
         self._forget_gone(graph)
         edges = set(graph.edges)
         while free := self._layers.keys() - kept - {edge.child.name for edge in edges}:
             name = free.pop()
-            edges -= set(graph.children(graph.find(name)))
+            edges.difference_update(graph[name].children)
             kept.add(name)
             with contextlib.suppress(CommandError):  # somebody just began to use it
                 await owner._execute(BlockdevDel(node_name=name))

@@ -154,7 +154,7 @@ def _way_down(graph: BlockGraph, name: str | None) -> list[GraphNode]:
     """The nodes that a request passes, from the one of that name down."""
     way = [node for node in graph.nodes if node.name == name and node.driver is not None]
     while way:
-        children = {edge.name: edge.child for edge in graph.children(way[-1])}
+        children = {edge.name: edge.child for edge in way[-1].children}
         child = next((children[edge] for edge in _PRIMARY if edge in children), None)
         if child is None:
             break

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk.errors import GraphError
-from qemu_blocksdk.graph import BlockGraph, Edge, listed
+from qemu_blocksdk.graph import BlockGraph, Edge, GraphNode, listed
 from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import (
@@ -16,7 +16,10 @@ from qemu_blocksdk.wire import (
     BlockSetWriteThreshold,
     BlockStats,
     BlockWriteThreshold,
+    QueryBlock,
+    QueryBlockExports,
     QueryBlockstats,
+    QueryJobs,
     QueryNamedBlockNodes,
     QuorumFailure,
     QuorumReportBad,
@@ -77,25 +80,21 @@ class NodeInfo(Live):
 
     async def query_children(self) -> list[Edge]:
         """Return the edges to the nodes that this one uses (``x-debug-query-block-graph``)."""
-        graph = await query_graph(self)
-        return list(graph.children(graph.find(self._name)))
+        return list((await self._query_place()).children)
 
     async def query_parents(self) -> list[Edge]:
         """Return the edges from what uses the node: nodes, devices, exports, jobs."""
-        graph = await query_graph(self)
-        return list(graph.parents(graph.find(self._name)))
+        return list((await self._query_place()).parents)
 
     async def query_child(self, name: str) -> AsyncNode:
         """Return the node that this one uses under a name (``file``, ``backing``, ...)."""
-        edges = await self.query_children()
-        for edge in edges:
-            if edge.name == name:
-                return self._other(edge.child.name)
-        raise GraphError(
-            f"child {name!r}",
-            found=listed(edge.name for edge in edges),
-            path=f"node {self._name!r}",
-        )
+        return self._other((await self._query_place()).child(name).name)
+
+    async def _query_place(self) -> GraphNode:
+        found = (await query_graph(self))[self._name]
+        if found.kind != "node":
+            raise GraphError(f"node {self._name!r}", found=str(found))
+        return found
 
     def _other(self, name: str) -> AsyncNode:
         return cast("AsyncNode", type(self)(self._qmp, name))
@@ -139,8 +138,16 @@ class NodeInfo(Live):
 
 
 async def query_graph(asking: Live) -> BlockGraph:
-    """Return a picture of the block graph as it is now."""
+    """Return a picture of the block graph as it is now, with all that QEMU tells of it."""
     return BlockGraph.from_replies(
         await asking._execute(XDebugQueryBlockGraph()),
         await asking._execute(QueryNamedBlockNodes(flat=True)),
+        devices=await asking._execute(QueryBlock()),
+        jobs=await asking._execute(QueryJobs()),
+        exports=await asking._execute(QueryBlockExports()),
     )
+
+
+async def query_edges(asking: Live) -> BlockGraph:
+    """Return what uses what, and no more: one command."""
+    return BlockGraph.from_replies(await asking._execute(XDebugQueryBlockGraph()))

@@ -74,7 +74,10 @@ class AsyncQemu(Nodes, Exporting, UserObjects, Life):
         return AsyncNode(self.qmp, name)
 
     async def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``)."""
+        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+
+        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        """
         return await query_graph(self)
 
     async def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:

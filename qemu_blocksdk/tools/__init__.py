@@ -22,6 +22,7 @@ from .creation import (
     ImageFormat,
 )
 from .drivers import DriverSupport
+from .graphviz import svg
 from .luks import LuksSupport
 from .nbd import NbdUri
 from .probe import ImageProbe
@@ -87,4 +88,5 @@ __all__ = [
     "TlsX509",
     "ToolProgress",
     "Version",
+    "svg",
 ]

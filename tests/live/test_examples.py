@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -22,7 +26,9 @@ EXAMPLES = sorted(
 
 
 def test_there_are_examples() -> None:
-    assert EXAMPLES == ["backup_disks", "live_disk", "point_in_time", "storage_migration"]
+    assert [
+        *("backup_disks", "live_disk", "mirror_graph", "point_in_time", "storage_migration"),
+    ] == EXAMPLES
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -39,3 +45,26 @@ def test_an_example_verifies_what_it_did(name: str, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "erified" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def topology(picture: Path) -> Counter[str]:
+    """The nodes and edges of an SVG: Graphviz gives each a title."""
+    found = ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}title")
+    return Counter(each.text or "" for each in found)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="no program 'dot'")
+def test_the_pictures_of_the_guide_are_what_the_example_draws(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "mirror_graph.py"), str(tmp_path)],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    drawn = {path.name: topology(path) for path in tmp_path.glob("*.svg")}
+    shown = {path.name: topology(path) for path in (ROOT / "docs" / "graph").iterdir()}
+    assert drawn == shown
+    assert shown["during.svg"]["job 'mirror'->node 'copy'"] == 1
+    assert set(re.findall(r"\(graph/(.*)\)", (ROOT / "docs" / "graph.md").read_text())) == set(
+        shown
+    )

@@ -62,7 +62,7 @@ def nodes_of(daemon: StorageDaemon, name: str) -> list[tuple[str, str, str, bool
     while True:
         info = daemon.node(name).query_info()
         found.append((name, info.drv, info.file, info.ro))
-        below = [e.child.name for e in graph.children(graph.find(name)) if e.name == "backing"]
+        below = [e.child.name for e in graph[name].children if e.name == "backing"]
         if not below:
             return found
         (name,) = below

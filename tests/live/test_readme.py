@@ -11,7 +11,13 @@ import pytest
 
 from tests.live.helpers import ROOT, MakeImage
 
-PAGES = {"README.md": 4, "docs/blockdev.md": 4, "docs/images.md": 8, "docs/live.md": 6}
+PAGES = {
+    "README.md": 4,
+    "docs/blockdev.md": 4,
+    "docs/graph.md": 4,
+    "docs/images.md": 8,
+    "docs/live.md": 6,
+}
 BLOCKS = {
     f"{page}-{number}": block
     for page in PAGES

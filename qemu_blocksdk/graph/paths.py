@@ -1,0 +1,75 @@
+"""Paths through the graph: ``/backing/file`` are the names of edges, from a node down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qemu_blocksdk.errors import GraphError, UsageError
+
+from .node import GraphNode, listed
+
+if TYPE_CHECKING:
+    from .index import Index
+
+_SHOWN = 6
+"""How many steps a message has of either end of a path."""
+
+
+def resolved(index: Index, start: GraphNode, path: str) -> GraphNode:
+    """Return the node at the end of a path. Raises as :meth:`BlockGraph.resolve`."""
+    first, *names = path.split("/")
+    if first or not names:
+        raise UsageError(f"a path begins with a slash: {path!r} does not")
+    if "" in names:
+        raise UsageError(f"path {path!r} has an empty part")
+    node, number = index.follow(start, names)
+    if number < len(names):
+        raise GraphError(
+            f"child {names[number]!r}",
+            found=listed(edge.name for edge in node.children),
+            path="/".join([str(start), *names[:number]]),
+        )
+    return node
+
+
+def mismatch(index: Index, root: str, path: str, expected: str | None) -> str:
+    """Say how a path leads elsewhere than :meth:`BlockGraph.assert_path` was told, or nothing."""
+    first, *names = path.split("/")
+    if first:
+        return f"the path has to begin with a slash: {path!r}"
+    start = index.first.get(root)
+    if start is None:
+        there = listed(name for name in index.first if name)
+        return f"no node {root!r} to begin at; there are: {there}"
+    end, number = index.follow(start, names)
+    missing = names[number:]
+    if not missing:
+        if end.name == expected:
+            return ""
+        what = f"found {end.name!r}, expected {'nothing' if expected is None else repr(expected)}"
+    elif len(missing) > 1:
+        what = f"it breaks off at {missing[0]!r}, before its end"
+    elif expected is not None:
+        what = f"found nothing, expected {expected!r}"
+    else:
+        return ""
+    return f"{root}{path}: {what}\n" + _drawn(start, names[:number], missing, what)
+
+
+def _drawn(start: GraphNode, names: list[str], missing: list[str], what: str) -> str:
+    """The nodes on the way, a line each, and a mark where it went wrong."""
+    above = node = start
+    lines = [f"  {start.name}"]
+    for name in names:
+        above, node = node, node.child(name)
+        lines.append(f"  /{name}: {node}")
+    if len(lines) > 2 * _SHOWN:
+        hidden = len(lines) - 2 * _SHOWN
+        lines[_SHOWN:-_SHOWN] = [f"  ... {hidden} more ..."]
+    if missing:
+        lines.append(f"  /{missing[0]}: <-- not there")
+        above = node
+    else:
+        lines[-1] += f" <-- {what}"
+    there = listed(f"{edge.name} ({edge.child.name})" for edge in above.children)
+    return "\n".join([*lines, f"the children of {above} are: {there}"])

@@ -1,0 +1,114 @@
+"""QEMU's replies joined to one graph.
+
+The graph's own reply says what uses what; the other lists say more of those whose name they
+share. Of an export they know only the node, so it is told by what else it could be.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qemu_blocksdk.errors import GraphError
+
+from .node import Edge, GraphNode
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.wire import (
+        BlockDeviceInfo,
+        BlockExportInfo,
+        BlockInfo,
+        JobInfo,
+        XDbgBlockGraph,
+    )
+
+
+def joined(
+    graph: XDbgBlockGraph,
+    infos: Iterable[BlockDeviceInfo],
+    devices: Iterable[BlockInfo],
+    jobs: Iterable[JobInfo],
+    exports: Iterable[BlockExportInfo],
+) -> tuple[tuple[GraphNode, ...], tuple[Edge, ...]]:
+    """Return the vertices and edges. Raises GraphError for a reply that contradicts itself."""
+    info_of = {info.node_name: info for info in infos}
+    device_of = {device.device or device.qdev: device for device in devices}
+    job_of = {job.id: job for job in jobs}
+    owners_of = _owners(graph, exports)
+    nodes: dict[int, GraphNode] = {}
+    for told in graph.nodes:
+        is_backend = told.type == "block-backend"
+        export, candidates = owners_of.get(told.id, (None, ()))
+        nodes[told.id] = GraphNode(
+            id=told.id,
+            type=told.type,
+            name=told.name,
+            info=info_of.get(told.name) if told.type == "block-driver" else None,
+            device=device_of.get(told.name) if is_backend and told.name else None,
+            job=job_of.get(told.name) if told.type == "block-job" else None,
+            export=export,
+            candidates=candidates,
+        )
+    if len(nodes) < len(graph.nodes):
+        raise GraphError(
+            "one node of each id", found=f"{len(nodes)} ids of {len(graph.nodes)} nodes"
+        )
+    return tuple(nodes.values()), tuple(_edges(graph, nodes))
+
+
+def _edges(graph: XDbgBlockGraph, nodes: dict[int, GraphNode]) -> Iterable[Edge]:
+    for edge in graph.edges:
+        try:
+            parent, child = nodes[edge.parent], nodes[edge.child]
+        except KeyError as error:
+            ends = f"from node {edge.parent} to {edge.child}"
+            raise GraphError(
+                f"both ends of edge {edge.name!r} {ends}", found=f"no node {error}"
+            ) from error
+        yield Edge(
+            parent=parent,
+            child=child,
+            name=edge.name,
+            perm=edge.perm,
+            shared_perm=edge.shared_perm,
+        )
+
+
+def _owners(
+    graph: XDbgBlockGraph, exports: Iterable[BlockExportInfo]
+) -> dict[int, tuple[BlockExportInfo | None, tuple[str, ...]]]:
+    """Whose each unnamed backend is, by its id, or else what it may be, in words.
+
+    Every export has a backend on its node and lets others write there. So where only so many
+    backends do, each of them is an export's; it is known which where there is one.
+    """
+    unnamed = {node.id for node in graph.nodes if node.type == "block-backend" and not node.name}
+    if not unnamed:
+        return {}
+    told = {node.id: node for node in graph.nodes}
+    exports_of: dict[str, list[BlockExportInfo]] = defaultdict(list)
+    for export in exports:
+        exports_of[export.node_name].append(export)
+    jobs_of: dict[int, list[str]] = defaultdict(list)
+    lenient: dict[int, list[int]] = defaultdict(list)
+    node_of: dict[int, int] = {}
+    for edge in graph.edges:
+        if edge.child not in told or edge.parent not in told:
+            continue
+        if told[edge.parent].type == "block-job":
+            jobs_of[edge.child].append(f"job {told[edge.parent].name!r}")
+        elif edge.parent in unnamed:
+            node_of[edge.parent] = edge.child
+            if "write" in edge.shared_perm:
+                lenient[edge.child].append(edge.parent)
+    owners: dict[int, tuple[BlockExportInfo | None, tuple[str, ...]]] = {}
+    for backend, node in node_of.items():
+        there = exports_of[told[node].name] if backend in lenient[node] else []
+        is_sure = len(there) == len(lenient[node])
+        words = [f"export {export.id!r}" for export in there]
+        if is_sure and len(there) == 1:
+            owners[backend] = there[0], ()
+        else:
+            owners[backend] = None, tuple(words if is_sure and words else words + jobs_of[node])
+    return owners
