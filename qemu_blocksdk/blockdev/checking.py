@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, encode
 from qemu_blocksdk.codec.json_text import root_of
@@ -52,30 +53,30 @@ def assert_sound(members: JsonObject) -> None:
     """Raise UsageError for the JSON of known options that QEMU would not take together."""
     children = _children()
     places: dict[JsonValue, _Path] = {}
-    todo: list[tuple[Node, _Path, bool]] = [(members, (None, root_of(members), None), False)]
+    todo: list[tuple[Node, _Path | None, str, bool]] = [(members, None, root_of(members), False)]
     while todo:
-        node, (above, member, _), is_direct = todo.pop()
+        node, above, member, is_direct = todo.pop()
         name = node.get("node-name")
         path = (above, member, name)
         if name is not None and places.setdefault(name, path) is not path:
             raise UsageError(f"{_text(path)}.node-name: {name!r} is {_text(places[name])} already")
         if wrong := complaint(node):
             raise UsageError(f"{_text(path)}.{wrong[0]}: {wrong[1]}")
-        if isinstance(cache := node.get("cache"), dict):
-            is_direct = bool(cache.get("direct", is_direct))
-        if node.get("aio") == "native" and not is_direct:
+        if "cache" in node:
+            is_direct = bool(cast("JsonObject", node["cache"]).get("direct", is_direct))
+        if "aio" in node and node["aio"] == "native" and not is_direct:
             raise UsageError(f"{_text(path)}.aio: native needs cache.direct=on")
-        for child_member in children.get(node.get("driver"), ()):
+        for child_member in children[node["driver"]]:
             child = node.get(child_member)
             if isinstance(child, dict):
-                todo.append((child, (path, child_member, None), is_direct))
+                todo.append((child, path, child_member, is_direct))
             elif isinstance(child, str):
                 _assert_no_loop(child, path, child_member)
             elif isinstance(child, list):
                 for number, each in enumerate(child):
                     at = f"{child_member}.{number}"
                     if isinstance(each, dict):
-                        todo.append((each, (path, at, None), is_direct))
+                        todo.append((each, path, at, is_direct))
                     else:
                         _assert_no_loop(each, path, at)
 

@@ -39,23 +39,30 @@ class Limit(NamedTuple):
         return None
 
 
+class Driver(NamedTuple):
+    """What a driver insists on: of single integers, and of members together."""
+
+    limits: Mapping[str, Limit]
+    together: Callable[[Node], Complaint | None] | None = None
+
+
 def complaint(node: Node) -> Complaint | None:
     """Tell what a node cannot have, whatever is over it; None where all is well.
 
     Its members have the types of the schema.
     """
-    name = node.get("node-name")
-    if isinstance(name, str) and not _NODE_NAME.fullmatch(name):
+    if "node-name" in node and not _NODE_NAME.fullmatch(name := cast("str", node["node-name"])):
         return "node-name", f"{name!r} is not a letter and up to 30 letters, digits, '.', '_', '-'"
-    if node.get("detect-zeroes") == "unmap" and node.get("discard") != "unmap":
+    if "detect-zeroes" in node and node["detect-zeroes"] == "unmap" != node.get("discard"):
         return "detect-zeroes", "unmap needs discard=unmap"
-    driver = node["driver"]
-    if driver in _LIMITS:
-        limits = _LIMITS[driver]
-        for member, value in node.items():
-            if type(value) is int and member in limits and (why := limits[member].beyond(value)):
-                return member, why
-    return _RELATIONS[driver](node) if driver in _RELATIONS else None
+    driver = _DRIVERS.get(node["driver"])
+    if driver is None:
+        return None
+    limits, together = driver
+    for member, value in node.items():
+        if type(value) is int and member in limits and (why := limits[member].beyond(value)):
+            return member, why
+    return together(node) if together else None
 
 
 def _of_blkdebug(node: Node) -> Complaint | None:
@@ -121,43 +128,45 @@ _ANY = Limit()
 _UINT32 = Limit(highest=(1 << 32) - 1)
 _BELOW_INT32 = Limit(highest=(1 << 31) - 2)
 _SECTORS = Limit(multiple_of=512)
-_CURL = {"readahead": _SECTORS, "timeout": _ANY}
+_CURL = Driver({"readahead": _SECTORS, "timeout": _ANY})
 # QEMU 7.2 and 10.0 die of a negative size.
-_NULL = {"size": _ANY, "latency-ns": _ANY}
-_LIMITS: Mapping[JsonValue, Mapping[str, Limit]] = {
-    "blkdebug": {
-        "align": Limit(highest=1 << 30, is_power_of_two=True),
-        "max-transfer": _BELOW_INT32,
-        "opt-write-zero": _BELOW_INT32,
-        "max-write-zero": _BELOW_INT32,
-        "opt-discard": _BELOW_INT32,
-        "max-discard": _BELOW_INT32,
-    },
-    "blklogwrites": {"log-sector-size": Limit(1, 1 << 23, is_power_of_two=True)},
+_NULL = Driver({"size": _ANY, "latency-ns": _ANY})
+_DRIVERS: Mapping[JsonValue, Driver] = {
+    "blkdebug": Driver(
+        {
+            "align": Limit(highest=1 << 30, is_power_of_two=True),
+            "max-transfer": _BELOW_INT32,
+            "opt-write-zero": _BELOW_INT32,
+            "max-write-zero": _BELOW_INT32,
+            "opt-discard": _BELOW_INT32,
+            "max-discard": _BELOW_INT32,
+        },
+        _of_blkdebug,
+    ),
+    "blklogwrites": Driver({"log-sector-size": Limit(1, 1 << 23, is_power_of_two=True)}),
     # QEMU 10.0 dies of a cluster of more than 2 GiB.
-    "copy-before-write": {
-        "cbw-timeout": _UINT32,
-        "min-cluster-size": Limit(highest=1 << 31, is_power_of_two=True),
-    },
+    "copy-before-write": Driver(
+        {
+            "cbw-timeout": _UINT32,
+            "min-cluster-size": Limit(highest=1 << 31, is_power_of_two=True),
+        }
+    ),
     **dict.fromkeys(("ftp", "ftps", "http", "https"), _CURL),
-    "nbd": {"reconnect-delay": _UINT32, "open-timeout": _UINT32},
+    "nbd": Driver({"reconnect-delay": _UINT32, "open-timeout": _UINT32}, _of_nbd),
     **dict.fromkeys(("null-aio", "null-co"), _NULL),
-    "preallocate": {"prealloc-align": _SECTORS, "prealloc-size": _ANY},
-    "qcow2": {
-        "cache-size": _ANY,
-        "l2-cache-size": _ANY,
-        "refcount-cache-size": _ANY,
-        "l2-cache-entry-size": Limit(512, 1 << 21, is_power_of_two=True),
-        "cache-clean-interval": _UINT32,
-    },
-    "quorum": {"vote-threshold": Limit(1)},
-    "raw": {"offset": _ANY, "size": _SECTORS},
-}
-_RELATIONS: Mapping[JsonValue, Callable[[Node], Complaint | None]] = {
-    "blkdebug": _of_blkdebug,
-    "nbd": _of_nbd,
-    "qcow2": _of_qcow2,
-    "quorum": _of_quorum,
-    "replication": _of_replication,
-    "vvfat": _of_vvfat,
+    "preallocate": Driver({"prealloc-align": _SECTORS, "prealloc-size": _ANY}),
+    "qcow2": Driver(
+        {
+            "cache-size": _ANY,
+            "l2-cache-size": _ANY,
+            "refcount-cache-size": _ANY,
+            "l2-cache-entry-size": Limit(512, 1 << 21, is_power_of_two=True),
+            "cache-clean-interval": _UINT32,
+        },
+        _of_qcow2,
+    ),
+    "quorum": Driver({"vote-threshold": Limit(1)}, _of_quorum),
+    "raw": Driver({"offset": _ANY, "size": _SECTORS}),
+    "replication": Driver({}, _of_replication),
+    "vvfat": Driver({}, _of_vvfat),
 }

@@ -93,12 +93,16 @@ class Problem:
 
 
 class _Node:
-    """A type, compiled: the rule for a JSON value, by its Python type; None accepts it."""
+    """A type, compiled: the rule for a JSON value, by its Python type; None accepts it.
 
-    __slots__ = ("expected", "rules")
+    `plain` are the types without a rule.
+    """
+
+    __slots__ = ("expected", "plain", "rules")
 
     def __init__(self) -> None:
         self.rules: Mapping[type, _Rule | None] = {}
+        self.plain: frozenset[type] = frozenset()
         self.expected = ""
 
 
@@ -194,6 +198,8 @@ class Schema(Model):
             node.expected = "object"
             self._fill_shape(shape, name)
 
+        node.plain = frozenset(kind for kind, rule in node.rules.items() if rule is None)
+
     def _fill_shape(self, shape: _Shape, name: str, base: _Shape | None = None) -> None:
         """Compile an object, as the continuation of `base` where it is a union's branch."""
         found = self.type(name)
@@ -229,7 +235,7 @@ def _check_object(
     for name, item in value.items():
         node = members.get(name)
         if node is not None:
-            if node.rules.get(type(item), node) is None:
+            if type(item) in node.plain:
                 continue  # most members: any value of that type
             problem = _check_value(node, item, path, name, stack)
             if problem is not None:
