@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, encode
+from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, encode
 from qemu_blocksdk.codec.json_text import root_of
+from qemu_blocksdk.codec.typed import fits, hints_of
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -31,6 +32,12 @@ def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, Jso
     that it lacks, UsageError for two nodes of one name, a node that is inside itself, and what
     a driver cannot have. Errors begin with the place: ``disk.backing.file``.
     """
+    try:
+        plain = _plainly_right(options, set()) if qemu is None else None
+    except RecursionError as error:
+        raise UsageError(f"{options.node_name or 'options'}: nested too deeply") from error
+    if plain is not None:
+        return plain
     members = encode(options)
     assert_known(members, qemu=qemu)
     assert_sound(members)
@@ -81,6 +88,38 @@ def assert_sound(members: JsonObject) -> None:
                         _assert_no_loop(each, path, at)
 
 
+def _plainly_right(options: object, names: set[JsonValue]) -> dict[str, JsonValue] | None:
+    """Return the JSON of options that need no second look, as most do; None of any others.
+
+    They have scalars and nodes inside, and refer to nothing by name.
+    """
+    plan = _plans().get(type(options))
+    if plan is None:
+        return None
+    members: dict[str, JsonValue] = {"driver": plan.driver}
+    for attribute, member in vars(options).items():
+        if member is None:
+            continue
+        if attribute in plan.scalars:
+            wire, kinds = plan.scalars[attribute]
+            if type(member) not in kinds:
+                return None
+            members[wire] = member
+        elif attribute in plan.children:
+            below = None if member is NULL else _plainly_right(member, names)
+            if below is None and (member is not NULL or attribute != "backing"):
+                return None
+            members[attribute] = below
+        else:
+            return None
+    name = members.get("node-name")
+    if name in names or complaint(members):
+        return None
+    if name is not None:
+        names.add(name)
+    return members
+
+
 def _assert_no_loop(name: JsonValue, path: _Path, member: str) -> None:
     above: _Path | None = path
     while above is not None:
@@ -96,6 +135,29 @@ def _text(path: _Path) -> str:
         above, member, _ = above
         members.append(member)
     return ".".join(reversed(members))
+
+
+class _Plan(NamedTuple):
+    """The members of a driver that can be plain."""
+
+    driver: str
+    scalars: Mapping[str, tuple[str, frozenset[type]]]
+    children: frozenset[str]
+
+
+@functools.cache
+def _plans() -> Mapping[type, _Plan]:
+    plans: dict[type, _Plan] = {}
+    for kind in by_driver().values():
+        wires = {wire.replace("-", "_"): (wire, hint) for wire, hint in hints_of(kind).items()}
+        children = frozenset(child_members(kind)) & wires.keys()
+        scalars = {
+            attribute: (wire, frozenset(each for each in (str, int, bool) if fits(hint, each())))
+            for attribute, (wire, hint) in wires.items()
+            if attribute not in children
+        }
+        plans[kind] = _Plan(kind.driver, scalars, children)
+    return plans
 
 
 @functools.cache

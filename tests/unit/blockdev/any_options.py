@@ -19,12 +19,23 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
     ",=.\"'\\{}[]:\n\t on0", max_size=8
 )
 INTEGERS = st.integers(-(1 << 63), (1 << 64) - 1)
+NEWEST = "system-10.0"
 
 
 def drivers(snapshot: str) -> list[type[BlockdevOptions]]:
     """The options of all drivers that a QEMU has."""
     kinds = cast("tuple[type[BlockdevOptions], ...]", get_args(BlockdevOptions))
     return [kind for kind in kinds if snapshot in available_in(kind)]
+
+
+DRIVERS = drivers(NEWEST)
+
+
+def any_options(kind: type[BlockdevOptions] | None = None) -> st.SearchStrategy[BlockdevOptions]:
+    """Draw options of one driver, or of any, with all members that there are."""
+    kinds = DRIVERS if kind is None else [kind]
+    drawn = st.one_of([any_of(each, NEWEST) for each in kinds])
+    return cast("st.SearchStrategy[BlockdevOptions]", drawn)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ What single drivers insist on is in tests/live/test_constraints.py, where QEMU i
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 
 from qemu_blocksdk.blockdev import (
     NULL,
@@ -20,8 +21,11 @@ from qemu_blocksdk.blockdev import (
     Raw,
     check,
 )
+from qemu_blocksdk.blockdev.checking import _plainly_right, assert_sound
+from qemu_blocksdk.blockdev.reading import assert_known
 from qemu_blocksdk.codec import decode, encode
 from qemu_blocksdk.errors import BlockSdkError, Unsupported, UsageError
+from tests.unit.blockdev.any_options import any_options
 
 
 def refused(options: BlockdevOptions, *, qemu: str | None = None) -> str:
@@ -126,3 +130,18 @@ def test_options_that_are_too_deep_are_refused() -> None:
     for _ in range(5000):
         options = Raw(file=options)
     assert "nested too deeply" in refused(options)
+
+
+@given(any_options())
+def test_what_needs_no_second_look_is_the_same_with_one(options: BlockdevOptions) -> None:
+    plain = _plainly_right(options, set())
+    if plain is not None:
+        assert plain == encode(options)
+        assert_known(plain)
+        assert_sound(plain)
+
+
+def test_most_options_need_no_second_look() -> None:
+    base = Qcow2(node_name="base", file=File(filename="a"), backing=NULL)
+    disk = Qcow2(node_name="disk", file=File(filename="b"), backing=base, lazy_refcounts=True)
+    assert _plainly_right(disk, set()) == encode(disk)

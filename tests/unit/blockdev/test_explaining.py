@@ -25,10 +25,10 @@ from qemu_blocksdk.blockdev import (
     explain,
 )
 from qemu_blocksdk.blockdev.defaults import COMMON, OF_DRIVER
-from qemu_blocksdk.codec import JsonObject, Struct, Unknown, decode
+from qemu_blocksdk.codec import JsonObject, Unknown, decode
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevAdd, SocketAddressInet
-from tests.unit.blockdev.strategies import DRIVERS, options
+from tests.unit.blockdev.any_options import DRIVERS, any_options
 
 SERVER = SocketAddressInet(host="h", port="1")
 
@@ -182,9 +182,9 @@ def test_what_is_no_options_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", DRIVERS, ids=lambda kind: cast("str", kind.__name__))
-def test_options_of_each_driver_are_explained(kind: type[Struct]) -> None:
+def test_options_of_each_driver_are_explained(kind: type[BlockdevOptions]) -> None:
     @settings(max_examples=20, deadline=None)
-    @given(options(kind))
+    @given(any_options(kind))
     def check(value: BlockdevOptions) -> None:
         first = explain(value).splitlines()[0]
         assert f"[{value.driver}]" in first
@@ -193,8 +193,7 @@ def test_options_of_each_driver_are_explained(kind: type[Struct]) -> None:
 
 
 def test_every_default_is_of_a_member_that_there_is() -> None:
-    kinds = cast("tuple[type[BlockdevOptions], ...]", DRIVERS)
-    members = {str(kind.driver): kind.__annotations__ for kind in kinds}
+    members = {str(kind.driver): kind.__annotations__ for kind in DRIVERS}
     for driver, usual in OF_DRIVER.items():
         for place in usual:
             assert place.partition(".")[0].replace("-", "_") in members[driver]

@@ -27,10 +27,10 @@ from qemu_blocksdk.blockdev import (
     Raw,
     to_python,
 )
-from qemu_blocksdk.codec import Struct, Unknown, decode, encode
+from qemu_blocksdk.codec import Unknown, decode, encode
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import SocketAddressInet
-from tests.unit.blockdev.strategies import DRIVERS, options
+from tests.unit.blockdev.any_options import DRIVERS, any_options
 
 NAMES = {"NULL": NULL, **{name: getattr(wire, name) for name in dir(wire)}}
 BASE = Qcow2(node_name="base", file=File(filename="/images/base.qcow2"), backing=NULL)
@@ -58,9 +58,9 @@ def run(module: str) -> object:
 
 
 @pytest.mark.parametrize("kind", DRIVERS, ids=lambda kind: cast("str", kind.__name__))
-def test_the_python_of_options_of_each_driver_builds_them(kind: type[Struct]) -> None:
+def test_the_python_of_options_of_each_driver_builds_them(kind: type[BlockdevOptions]) -> None:
     @settings(max_examples=40, deadline=None)
-    @given(options(kind))
+    @given(any_options(kind))
     def check(value: BlockdevOptions) -> None:
         assert built(to_python(value)) == value
         assert run(to_python(value, module=True)) == value
