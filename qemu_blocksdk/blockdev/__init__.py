@@ -18,6 +18,7 @@ from qemu_blocksdk.wire import SocketAddressVsock as SocketAddressVsock
 from qemu_blocksdk.wire.blockdev import *  # noqa: F403
 
 from .chains import chain as chain
+from .chains import quorum as quorum
 from .checking import check as check
 from .drive import Drive as Drive
 from .drive import from_drive as from_drive

@@ -1,4 +1,7 @@
-"""A chain of layers as one value, and what its nodes are called. Nothing is read from images."""
+"""Several nodes as one: a chain of layers, and what they are called; a quorum.
+
+Nothing is read from images.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import cast
 
 from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.wire.blockdev import BackedOptions, BlockdevOptions
+from qemu_blocksdk.wire.blockdev import BackedOptions, BlockdevOptions, BlockdevRef, Quorum
 
 from .constraints import LONGEST_NAME
 from .layers import assert_options
@@ -32,6 +35,18 @@ def chain(layers: Sequence[BlockdevOptions], *, node_name: str | None = None) ->
             raise UsageError(f"layer {number} is {layer.driver}, which has no backing")
         below = layer if node_name is None else layer.named(layer_name(node_name, number))
     return cast("BlockdevOptions", below)
+
+
+def quorum(*children: BlockdevRef, vote_threshold: int | None = None) -> Quorum:
+    """Return the options of several nodes that vote on what is read, and are all written.
+
+    So many as ``vote_threshold`` have to agree: without it, more than half. Raises UsageError for
+    no children.
+    """
+    if not children:
+        raise UsageError("a quorum needs children")
+    majority = len(children) // 2 + 1
+    return Quorum(children=children, vote_threshold=vote_threshold or majority)
 
 
 def layer_name(node_name: str, number: int) -> str:

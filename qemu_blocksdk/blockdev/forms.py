@@ -29,7 +29,7 @@ from qemu_blocksdk.codec.typed import typed
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
-from .reading import read
+from .reading import problem_of, read
 
 _SCHEME = "json:"
 _BLOCKDEV_SIZES = frozenset(("min-cluster-size",))
@@ -86,12 +86,16 @@ def to_filename(options: BlockdevOptions) -> str:
 def from_filename(name: str) -> BlockdevOptions:
     """Return the options that a file name ``json:{...}`` holds.
 
-    Raises UsageError as :func:`from_json`, and for any other name. QEMU's own file names of
-    images that were opened by texts (``--image-opts``) have texts for numbers, and are refused.
+    As QEMU does, it takes dotted names in there as well, and texts for numbers and booleans:
+    its own names of images that were opened by texts have them. Raises UsageError as
+    :func:`from_json`, and for any other name.
     """
     if not name.startswith(_SCHEME):
         raise UsageError(f"options: expected a file name that begins with {_SCHEME}")
-    return from_json(name.removeprefix(_SCHEME))
+    json = from_text(name.removeprefix(_SCHEME))
+    if not isinstance(json, dict) or problem_of(json) is None:
+        return read(json)
+    return from_pairs(list(leaves(json)), sizes=IMAGE_OPTS_SIZES)
 
 
 def to_image_opts(options: BlockdevOptions) -> str:
@@ -141,7 +145,9 @@ def leaf_texts(members: JsonObject) -> dict[str, str]:
     return texts
 
 
-def from_pairs(given: Sequence[tuple[str, str]], *, sizes: Collection[str]) -> BlockdevOptions:
+def from_pairs(
+    given: Sequence[tuple[str, JsonValue]], *, sizes: Collection[str]
+) -> BlockdevOptions:
     """Return the options that texts under dotted names describe. Raises UsageError."""
     names = [value for name, value in given if name == "node-name"]
     root = place({"node-name": names[0]} if names else {})

@@ -107,7 +107,7 @@ def pairs(word: str, *, implied: str | None = None) -> list[tuple[str, str]]:
     return found
 
 
-def nested(pairs: Iterable[tuple[str, str]], *, root: str) -> Texts:
+def nested(pairs: Iterable[tuple[str, JsonValue]], *, root: str) -> Texts:
     """Return the tree that dotted names draw; what is numbered without a gap is a list.
 
     Raises UsageError for a name that is there twice, for what has both a text and members, and
@@ -120,10 +120,11 @@ def nested(pairs: Iterable[tuple[str, str]], *, root: str) -> Texts:
         at, path = tree, root
         for part in above:
             path = f"{path}.{part}"
-            inner = at.get(part)
-            if inner is None:
-                inner = at[part] = {}
-                objects.append((at, part, inner, path))
+            if part not in at:
+                empty: Texts = {}
+                at[part] = empty
+                objects.append((at, part, empty, path))
+            inner = at[part]
             if not isinstance(inner, dict):
                 raise UsageError(f"{path}: has both a value and members")
             at = inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, Union, cast, get_args, get_origin
 
 from .convert import _attributes, _evaluate, _tag_value, _wire_name
@@ -23,7 +23,7 @@ _SIZE = re.compile(r"\s*\+?([0-9]{1,20})(?:\.([0-9]{1,20}))?([bkmgtpe])?", re.IG
 
 
 def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str = "") -> JsonValue:
-    """Return texts as the JSON that an annotation asks for.
+    """Return texts as the JSON that an annotation asks for; what has a type already keeps it.
 
     ``sizes`` names the members in which an integer may have a suffix (``1.5M``).
     """
@@ -34,7 +34,9 @@ def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str =
         items = cast("Sequence[JsonValue]", texts)
         element = next((get_args(kind)[0] for kind in kinds if get_origin(kind) is Sequence), None)
         return [typed(element, item, sizes=sizes) for item in items]
-    members = cast("JsonObject", texts)
+    if not isinstance(texts, Mapping):
+        return texts
+    members = texts
     of = next((kind for kind in kinds if _is_branch(kind, members)), None)
     hints = {} if of is None else hints_of(cast("type[Struct]", of))
     return {

@@ -7,14 +7,16 @@ which decides. So the snapshots save time and limit nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from qemu_blocksdk.codec import JsonObject
-from qemu_blocksdk.errors import BlockSdkError, CommandError
+from qemu_blocksdk.errors import BlockSdkError, CommandError, Unsupported
 from qemu_blocksdk.schema import Schema, snapshots
 from qemu_blocksdk.schema import ServerKind as ServerKind
 from qemu_blocksdk.schema.refusal import refusal
 
+_DRIVER = re.compile(r"Unknown driver ('.*')")
 _asked: dict[object, Schema] = {}
 """Schemas that servers gave, by the identity of their binary: fifty daemons, one question."""
 
@@ -66,6 +68,9 @@ class Gate:
         self, error: CommandError, command: str, arguments: JsonObject
     ) -> BlockSdkError:
         """Return what a refusal means: Unsupported where this build lacks what was asked for."""
+        if driver := _DRIVER.fullmatch(error.desc):
+            # QEMU 7.2 and 10.0: the storage daemon's schema has blkreplay, which it lacks.
+            return Unsupported(f"driver {driver[1]}")
         if error.error_class == "CommandNotFound" or "arameter" in error.desc:
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:

@@ -30,6 +30,7 @@ from qemu_blocksdk.blockdev import (
     to_json,
 )
 from qemu_blocksdk.errors import BlockSdkError, LaunchError, Unsupported, UsageError
+from tests.live.helpers import run
 from tests.live.option_samples import OBJECTS, SAMPLES, Lab, lab_in
 from tests.live.unreached_samples import UNREACHED
 
@@ -262,3 +263,11 @@ def test_the_file_name_that_qemu_makes_up_is_read_and_opens_the_same(
     found = from_filename(name)
     assert isinstance(found, Quorum)
     assert _tool(found, name) == _tool(found, to_filename(found)) == "quorum"
+
+
+def test_the_file_name_of_what_was_opened_by_texts_is_read(lab: Lab) -> None:
+    word = to_image_opts(Raw(file=lab.file(), size=4096))
+    info = json.loads(run("qemu-img", "info", "--output=json", "--image-opts", word))
+    found = from_filename(info["filename"])
+    assert isinstance(found, Raw)
+    assert found.size == 4096

@@ -13,10 +13,12 @@ from qemu_blocksdk.blockdev import (
     NullCo,
     Qcow2,
     Qed,
+    Quorum,
     Raw,
     Throttle,
     chain,
     check,
+    quorum,
 )
 from qemu_blocksdk.blockdev.chains import layer_name
 from qemu_blocksdk.errors import UsageError
@@ -83,3 +85,12 @@ def test_a_chain_of_five_thousand_layers_is_one() -> None:
     while isinstance(below, Qcow2):
         below, count = below.backing, count + 1
     assert (count, below) == (5000, NULL)
+
+
+def test_more_than_half_of_a_quorum_decide() -> None:
+    one, two = NullCo(node_name="one"), NullCo(node_name="two")
+    assert quorum(one, two, "three") == Quorum(children=[one, two, "three"], vote_threshold=2)
+    assert [quorum(*["n"] * count).vote_threshold for count in (1, 2, 4, 5)] == [1, 2, 3, 3]
+    assert quorum(one, two, vote_threshold=1).vote_threshold == 1
+    with pytest.raises(UsageError, match="a quorum needs children"):
+        quorum()

@@ -268,3 +268,18 @@ def test_a_cookie_is_written_as_it_is() -> None:
     options = Http(url="http://h/x", cookie=SECRET)
     assert SECRET in to_image_opts(options)
     assert SECRET not in repr(options)
+
+
+def test_a_file_name_may_have_texts_and_dotted_names_as_qemu_makes_them() -> None:
+    name = (
+        'json:{"driver": "qcow2", "lazy-refcounts": "on", "cache-size": "1M", "backing": null,'
+        ' "file.driver": "null-co", "file.size": "4096"}'
+    )
+    expected = Qcow2(file=NullCo(size=4096), lazy_refcounts=True, cache_size=1 << 20, backing=NULL)
+    assert from_filename(name) == expected
+    assert "options.file: has both a value and members" in refused(
+        from_filename, 'json:{"driver": "raw", "file": "a", "file.driver": "null-co"}'
+    )
+    assert "options.cache-size: expected int, found string" in refused(
+        from_json, '{"driver": "qcow2", "file": "f", "cache-size": "1M"}'
+    )

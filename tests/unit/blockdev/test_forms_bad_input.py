@@ -57,7 +57,7 @@ NESTED = '{"driver": "raw", "node-name": "disk", "file": %s}'
         ('{"driver": "raw", "node-name": "disk"}', "disk.file: mandatory member is missing"),
         (NESTED % '{"driver": "file"}', "disk.file.filename: mandatory member is missing"),
         (NESTED % '{"driver": "null-co", "siez": 1}', "disk.file.siez: no such member"),
-        (NESTED % '{"driver": "null-co", "size": "1"}', "disk.file.size: expected int, found str"),
+        (NESTED % '{"driver": "null-co", "size": "x"}', "disk.file.size: expected int, found str"),
         (NESTED % '{"driver": "null-co", "size": 1.0}', "disk.file.size: expected int, found num"),
         (NESTED % '{"driver": "null-co", "size": 1e3}', "disk.file.size: expected int, found num"),
         (
