@@ -13,7 +13,7 @@ from tests.live.helpers import ROOT, MakeImage
 
 PAGES = {
     "README.md": 4,
-    "docs/blockdev.md": 4,
+    "docs/blockdev.md": 7,
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
