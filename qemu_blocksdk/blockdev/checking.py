@@ -17,7 +17,7 @@ from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
-from .layers import child_members, name_of
+from .layers import assert_options, child_members, name_of
 from .reading import assert_known, by_driver, problem_of
 
 _Path = tuple["_Path | None", str, JsonValue]
@@ -38,6 +38,7 @@ def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, Jso
         raise UsageError(f"{options.node_name or 'options'}: nested too deeply") from error
     if plain is not None:
         return plain
+    assert_options(options)
     members = encode(options)
     assert_known(members, qemu=qemu)
     assert_sound(members)

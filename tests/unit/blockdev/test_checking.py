@@ -145,3 +145,8 @@ def test_most_options_need_no_second_look() -> None:
     base = Qcow2(node_name="base", file=File(filename="a"), backing=NULL)
     disk = Qcow2(node_name="disk", file=File(filename="b"), backing=base, lazy_refcounts=True)
     assert _plainly_right(disk, set()) == encode(disk)
+
+
+@pytest.mark.parametrize("wrong", ["disk", None, {"driver": "raw"}])
+def test_what_is_no_options_at_all(wrong: BlockdevOptions) -> None:
+    assert "is none of the classes of qemu_blocksdk.blockdev" in refused(wrong)
