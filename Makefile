@@ -36,7 +36,7 @@ demo: setup  ## Full and incremental backup of a live image, restored and verifi
 	@$(PY) examples/incremental_backup.py $(IMAGE)
 
 test: setup-test  ## All tests; with QEMU=10.0 the live tests only
-	@$(PY) -m pytest $(TESTS) $(PYTEST_ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses=4 $(TESTS) $(PYTEST_ARGS)
 
 bench: setup  ## Benchmarks against the peers, as ratios
 	@$(PY) -m benchmarks $(BENCH_ARGS)
