@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from qemu_blocksdk.codec import NULL, evolved
-from qemu_blocksdk.errors import BlockSdkError, CommandError, UsageError
+from qemu_blocksdk.errors import BlockSdkError, CommandError, TransactionFailed, UsageError
 from qemu_blocksdk.objects import (
     AsyncBitmap,
     AsyncImage,
@@ -36,6 +36,7 @@ from .jobs import Tell, drive_all
 from .lent import lent_node
 
 _PATIENCE = 10.0
+_COARSEST = 1 << 31
 
 
 class _Disk(NamedTuple):
@@ -76,7 +77,8 @@ class AsyncBackup:
         """Start to back up all content; from now on the bitmaps mark what changes.
 
         What this and the others raise when they are waited for: JobFailed, UsageError for an
-        image that is there already or is not of that format, CommandError, ConnectionLost.
+        image that is there already or is not of that format and while another backup by these
+        bitmaps is under way, CommandError, ConnectionLost.
         """
         return AsyncOperation(f"the full {subject(self)}", self._full)
 
@@ -98,17 +100,20 @@ class AsyncBackup:
     # -- the three --------------------------------------------------------------------------
 
     async def _full(self, tell: Tell) -> None:
-        async with self._rotation([self._name, f"{self._name}-full"]) as transaction:
+        names = [self._name, f"{self._name}-full"]
+        async with self._claimed(), self._rotation(names) as transaction:
             await self._copy(transaction, tell, bitmap=None)
 
     async def _incremental(self, tell: Tell) -> None:
-        await self._assert_usable(self._name)
-        async with self._rotation([self._name]) as transaction:
-            await self._copy(transaction, tell, bitmap=self._name)
+        async with self._claimed():
+            await self._assert_usable(self._name)
+            async with self._rotation([self._name]) as transaction:
+                await self._copy(transaction, tell, bitmap=self._name)
 
     async def _differential(self, tell: Tell) -> None:
-        await self._assert_usable(f"{self._name}-full")
-        await self._copy(self._qemu.transaction(), tell, bitmap=f"{self._name}-full")
+        async with self._claimed():
+            await self._assert_usable(f"{self._name}-full")
+            await self._copy(self._qemu.transaction(), tell, bitmap=f"{self._name}-full")
 
     async def _assert_usable(self, name: str) -> None:
         for disk in self._disks:
@@ -149,6 +154,41 @@ class AsyncBackup:
             raise
 
     # -- bitmaps ----------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self) -> AsyncGenerator[None]:
+        """Keep other backups, of whatever client, from rotating the bitmaps meanwhile.
+
+        One that ends between this one's look at a bitmap and its start would leave it too few
+        marks. The claim is a bitmap that nobody writes to.
+        """
+        name = f"{self._name}-busy"
+        claims = [disk.node.bitmap(name) for disk in {d.node.name: d for d in self._disks}.values()]
+        transaction = self._qemu.transaction()
+        for claim in claims:
+            transaction.add_bitmap(claim, granularity=_COARSEST, disabled=True)
+        is_ours = False
+
+        async def take() -> None:
+            nonlocal is_ours
+            await transaction.commit()
+            is_ours = True
+
+        try:
+            try:
+                await finish(take())
+            except TransactionFailed as error:
+                there = await self._qemu.query_bitmaps()
+                if any(info.name == name for c in claims for info in there.get(c.node.name, ())):
+                    raise UsageError(
+                        f"{subject(self)}: another one is under way; if there is none, its"
+                        f" bitmap {name!r} was left behind and has to be removed"
+                    ) from error
+                raise
+            yield
+        finally:
+            if is_ours:
+                await finish(_remove(claims))
 
     @contextlib.asynccontextmanager
     async def _rotation(self, names: Sequence[str]) -> AsyncGenerator[AsyncTransaction]:
