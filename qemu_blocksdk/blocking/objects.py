@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
+    from qemu_blocksdk.qmp.message import OnMessage
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import ImageFormat, Programs
     from qemu_blocksdk.tools.amendment import AmendOptions
@@ -293,14 +294,18 @@ class Qmp(Face):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
 
-        ``command_timeout`` is the time limit of a command that names none. Raises
-        ConnectionLost when nobody is there or what answers is no QMP server,
+        ``command_timeout`` is the time limit of a command that names none. ``on_message`` is
+        called in the event loop with a copy, without secrets, of each message that goes over
+        the connection in either direction, before anybody acts on it.
+
+        Raises ConnectionLost when nobody is there or what answers is no QMP server,
         DeadlineExceeded when nothing answers.
         """
-        return cls._of(portal.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout)))
+        return cls._of(portal.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
     def close(self) -> None:
         """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
@@ -2283,6 +2288,7 @@ class Qemu(Face):
         args: Sequence[str] = (),
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
@@ -2291,7 +2297,7 @@ class Qemu(Face):
         no words.
         """
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout)))
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message)))
 
     @classmethod
     def attach(
@@ -2300,6 +2306,7 @@ class Qemu(Face):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
@@ -2307,7 +2314,7 @@ class Qemu(Face):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout)))
+        return cls._of(portal.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
     def launch(self) -> None:
         """Start the process and connect. Nothing is left of it when that fails.
@@ -2572,6 +2579,7 @@ class StorageDaemon(Qemu):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
@@ -2579,7 +2587,7 @@ class StorageDaemon(Qemu):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout)))
+        return cls._of(portal.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
 
 class VM(Qemu):
@@ -2930,6 +2938,7 @@ class VM(Qemu):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
@@ -2937,7 +2946,7 @@ class VM(Qemu):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout)))
+        return cls._of(portal.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
 
 class Toolchain(Face):
@@ -3459,7 +3468,8 @@ class Backup(Face):
         """Start to back up all content; from now on the bitmaps mark what changes.
 
         What this and the others raise when they are waited for: JobFailed, UsageError for an
-        image that is there already or is not of that format, CommandError, ConnectionLost.
+        image that is there already or is not of that format and while another backup by these
+        bitmaps is under way, CommandError, ConnectionLost.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.full())))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, cast
 from qemu_blocksdk.blockdev.drive import Drive, drive_texts
 from qemu_blocksdk.codec import JsonObject, Secret, Struct, Unknown, Value, encode, keyval, redact
 from qemu_blocksdk.errors import LaunchError, UsageError
-from qemu_blocksdk.qmp import ServerKind
+from qemu_blocksdk.qmp import OnMessage, ServerKind
 from qemu_blocksdk.qmp.address import words as address_words
 from qemu_blocksdk.tools.run import handed_over
 from qemu_blocksdk.tools.target import json_word
@@ -97,6 +97,8 @@ class QemuOptions(TypedDict, total=False):
     """Seconds."""
     command_timeout: float
     """Seconds that a command may take that names no limit itself."""
+    on_message: OnMessage
+    """Called with each QMP message of either direction (``AsyncQmp.connect``)."""
 
 
 class Handover:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
-from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, ServerKind, finish, portal
+from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, finish, portal
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.resource import Resource
 
@@ -44,6 +44,7 @@ class Life(Live, Resource):
         args: Sequence[str] = (),
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
@@ -62,6 +63,7 @@ class Life(Live, Resource):
         self._args = tuple(args)
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
+        self._on_message = on_message
         self._home = portal.home
         self._is_launching = self._is_attached = False
         self._process: AsyncProcess | None = None
@@ -70,7 +72,12 @@ class Life(Live, Resource):
 
     @classmethod
     async def attach(
-        cls, address: Address, *, timeout: float = 10.0, command_timeout: float = 60.0
+        cls,
+        address: Address,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
@@ -79,7 +86,9 @@ class Life(Live, Resource):
         another client has the monitor.
         """
         where = words(address)
-        session = await AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout)
+        session = await AsyncQmp.connect(
+            address, timeout=timeout, command_timeout=command_timeout, on_message=on_message
+        )
         self = cls(program=where, command_timeout=command_timeout)
         self._is_attached, self._session = True, session
         return self
@@ -132,6 +141,7 @@ class Life(Live, Resource):
                 kind=self._kind,
                 binary=identity(self._program),
                 peer=process,
+                on_message=self._on_message,
             )
         except BaseException as error:
             given.qmp.close()

@@ -7,6 +7,7 @@ from .address import Address
 from .connection import AsyncQmp
 from .events import AsyncEventStream
 from .gate import ServerKind
+from .message import OnMessage
 from .process import AsyncProcess, located
 from .unwind import finish
 
@@ -15,6 +16,7 @@ __all__ = [
     "AsyncEventStream",
     "AsyncProcess",
     "AsyncQmp",
+    "OnMessage",
     "ServerKind",
     "finish",
     "located",

@@ -44,7 +44,7 @@ from .events import AsyncEventStream, Register
 from .gate import Gate, ServerKind
 from .ids import Ids
 from .link import Link
-from .message import dumps, parse, request_line, result, with_id
+from .message import OnMessage, dumps, parse, request_line, result, shown, with_id
 from .resource import Resource
 
 R = TypeVar("R")
@@ -81,9 +81,12 @@ class AsyncQmp(Resource):
     the command ran; the connection stays usable.
     """
 
-    def __init__(self, command_timeout: float, peer: Peer | None) -> None:
+    def __init__(
+        self, command_timeout: float, peer: Peer | None, on_message: OnMessage | None
+    ) -> None:
         self._command_timeout = command_timeout
         self._peer = peer
+        self._on_message = on_message
         self._ids = Ids()
         self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._events = Register()
@@ -109,14 +112,20 @@ class AsyncQmp(Resource):
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
 
-        ``command_timeout`` is the time limit of a command that names none. Raises
-        ConnectionLost when nobody is there or what answers is no QMP server,
+        ``command_timeout`` is the time limit of a command that names none. ``on_message`` is
+        called in the event loop with a copy, without secrets, of each message that goes over
+        the connection in either direction, before anybody acts on it.
+
+        Raises ConnectionLost when nobody is there or what answers is no QMP server,
         DeadlineExceeded when nothing answers.
         """
-        return await cls._connect(address, timeout=timeout, command_timeout=command_timeout)
+        return await cls._connect(
+            address, timeout=timeout, command_timeout=command_timeout, on_message=on_message
+        )
 
     @classmethod
     async def _connect(
@@ -128,9 +137,10 @@ class AsyncQmp(Resource):
         kind: ServerKind | None = None,
         binary: object = None,
         peer: Peer | None = None,
+        on_message: OnMessage | None = None,
     ) -> Self:
         """Do so with what a launcher knows of the process behind the address."""
-        self = cls(command_timeout, peer)
+        self = cls(command_timeout, peer, on_message)
         where = words(address)
         try:
             async with asyncio.timeout(timeout):
@@ -313,7 +323,10 @@ class AsyncQmp(Resource):
             _log.debug("--> %s %s", name, redact(arguments, of=name))
         # A reply out of band overtakes others, so it has to say whose it is.
         ident, carries_it = self._ids.new(must_carry=oob)
-        return ident, with_id(request, ident) if carries_it else request
+        request = with_id(request, ident) if carries_it else request
+        if self._on_message is not None:
+            self._link.loop.call_soon_threadsafe(self._tell, parse(request), name)
+        return ident, request
 
     async def _execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
@@ -366,6 +379,8 @@ class AsyncQmp(Resource):
                 is_reply=is_reply,
                 timeout=limit,
                 hand_over=hand_over,
+                # Who listens is told of all messages by one thread, in their order.
+                seated=self._on_message is None,
             )
             if reply is not None:
                 # Not before the link is done with it: interrupted there, the loop does this.
@@ -411,6 +426,8 @@ class AsyncQmp(Resource):
             self._link.close()
             self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
             return
+        if self._on_message is not None:
+            self._tell(message)
         if "event" in message:
             self._events.dispatch(message)
         elif self._greeting is not None and not self._greeting.done():
@@ -430,10 +447,16 @@ class AsyncQmp(Resource):
     def _parse(self, line: bytes) -> JsonObject:
         message = parse(line)
         if _log.isEnabledFor(logging.DEBUG):
-            # A text alone may be any property's value, a secret's too.
-            is_text = isinstance(message.get("return"), str)
-            _log.debug("<-- %s", "(a text)" if is_text else redact(message))
+            _log.debug("<-- %s", shown(message))
         return message
+
+    def _tell(self, message: JsonObject, name: str = "") -> None:
+        assert self._on_message is not None
+        try:
+            self._on_message(shown(message, of=name))
+        except Exception as error:  # noqa: BLE001 - must not keep it from its receiver
+            context = {"message": "on_message raised", "exception": error}
+            self._link.loop.call_exception_handler(context)
 
     def _on_lost(self, reason: str) -> None:
         self._obituary = asyncio.ensure_future(self._report_lost(reason))

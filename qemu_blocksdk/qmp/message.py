@@ -15,6 +15,8 @@ from typing import cast
 from qemu_blocksdk.codec import JsonObject, JsonValue, redact
 from qemu_blocksdk.errors import CommandError, UsageError
 
+OnMessage = Callable[[JsonObject], object]
+"""Is told of each message of a connection."""
 dumps: Callable[[object], str] = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
@@ -58,6 +60,14 @@ def parse(line: bytes) -> JsonObject:
     if end != len(text) or not isinstance(message, dict):
         raise ValueError("a QMP message is one object")
     return cast("JsonObject", message)
+
+
+def shown(message: JsonObject, *, of: str = "") -> JsonObject:
+    """Return a copy of a message without its secrets; ``of`` names the command that it is."""
+    if isinstance(message.get("return"), str):
+        # A text alone may be any property's value, a secret's too.
+        message = {**message, "return": "***"}
+    return cast("JsonObject", redact(message, of=of))
 
 
 def result(reply: JsonObject, name: str, arguments: JsonObject) -> JsonValue:

@@ -1,0 +1,161 @@
+"""Golden files: what a test said when it was last looked at, beside the test.
+
+:class:`Golden` compares, and writes where it is told to and may. Who the test is, and
+whether it is told to, a test framework knows: :class:`WithGolden` for unittest, the fixture
+``golden`` of ``pytest_plugin``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import re
+import unittest
+from pathlib import Path
+from typing import Final, cast
+
+from qemu_blocksdk.errors import UsageError
+
+from .difference import difference
+
+UPDATE: Final = "UPDATE_GOLDEN"
+"""The environment variable that has unittest write golden files."""
+_LONGEST = 120
+_SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
+
+
+class Golden:
+    """The golden files of one test: those in the folder of ``module``, its file.
+
+    ``test`` is the test's name with those of its classes, ``update_with`` what a user does to
+    have golden files written, ``is_updating`` whether that was done.
+    """
+
+    def __init__(self, module: Path, *, test: str, update_with: str, is_updating: bool) -> None:
+        self._module, self._test = module, test
+        self._update_with, self._is_updating = update_with, is_updating
+        self._checked = set[Path]()
+
+    def check(self, text: str, *, name: str | None = None, fmt: str | None = None) -> None:
+        """Compare a text with its golden file, or, where that is asked for, write the file.
+
+        The file is ``MODULE.TEST.out``. Of the several texts of one test, each further one has
+        a ``name`` (``MODULE.TEST+NAME.out``). Where ``MODULE.TEST.FMT.out`` exists, it is
+        used for that image format; to have one, make an empty file, and update.
+
+        Raises AssertionError, with a unified diff, where they differ or there is no file;
+        UsageError for a text that is not UTF-8, a second check of one file, one that cannot be
+        read or written or is a link to write, and an update where ``CI`` is set.
+        """
+        data = _utf8(text)
+        path = self._path(name, fmt)
+        if path in self._checked:
+            raise UsageError(f"{path.name} is checked twice in one test: the second needs a name")
+        self._checked.add(path)
+        if self._is_updating and _is_set("CI"):
+            raise UsageError(f"golden files are not updated where CI is set ({self._update_with})")
+        try:
+            found = path.read_bytes() if path.exists() else None
+        except OSError as error:
+            raise UsageError(f"cannot read the golden file {path.name}: {error}") from error
+        if found == data:
+            return
+        if self._is_updating:
+            _write(path, data)
+        elif found is None:
+            raise AssertionError(f"no golden file {path}: {self._update_with} makes it")
+        else:
+            raise AssertionError(
+                f"differs from {path} ({self._update_with} writes it anew):\n"
+                + difference(_text(found), text)
+            )
+
+    def _path(self, name: str | None, fmt: str | None) -> Path:
+        for suffix in (name, fmt):
+            if suffix is not None and not _SUFFIX.fullmatch(suffix):
+                raise UsageError(f"{suffix!r} cannot be part of a file's name")
+        folder = self._module.parent
+        stem = safe_name(self._module.stem, self._test) + (f"+{name}" if name else "")
+        path = folder / f"{stem}.{fmt}.out"
+        if fmt is None or not path.exists():
+            path = folder / f"{stem}.out"
+        return path
+
+
+class WithGolden:
+    """Gives a ``unittest.TestCase`` its golden files; ``UPDATE_GOLDEN=1`` writes them::
+
+    class TestCommit(WithGolden, unittest.TestCase):
+        def test_commit(self) -> None:
+            self.golden.check(text)
+    """
+
+    @functools.cached_property
+    def golden(self) -> Golden:
+        """The golden files of the test that runs. Raises UsageError for no TestCase."""
+        test = cast("object", self)
+        if not isinstance(test, unittest.TestCase):
+            raise UsageError(f"{type(self).__name__} is no unittest.TestCase")
+        try:
+            module = inspect.getfile(type(test))
+        except (OSError, TypeError) as error:
+            raise UsageError(f"{test.id()} is in no file") from error
+        name = test.id().removeprefix(f"{type(test).__module__}.")
+        return Golden(
+            Path(module).absolute(),
+            test=name,
+            update_with=f"{UPDATE}=1",
+            is_updating=_is_set(UPDATE),
+        )
+
+
+def safe_name(module: str, test: str) -> str:
+    """Return what files of a test are called: like the test, and no other test's.
+
+    Parameters go behind a hyphen (``test_commit[qcow2]``: ``test_commit-qcow2``).
+    """
+    plain = re.sub(r"\[([\w-]+)\]$", r"-\1", test, flags=re.ASCII)
+    if (
+        re.fullmatch(r"\w+", module, re.ASCII)
+        and re.fullmatch(r"[\w.]+(-[\w-]+)?", plain, re.ASCII)
+        and len(module + plain) <= _LONGEST
+    ):
+        return f"{module}.{plain}"
+    digest = hashlib.sha256(f"{module}.{test}".encode(errors="surrogatepass")).hexdigest()[:12]
+    readable = re.sub(r"[^\w.-]+", "_", f"{module}.{test}", flags=re.ASCII)
+    # No other name has a tilde.
+    return f"{readable[:_LONGEST]}~{digest}"
+
+
+def _utf8(text: str) -> bytes:
+    if not isinstance(cast("object", text), str):
+        raise UsageError(f"a golden file holds text, not {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        what = f"character {error.start} is {text[error.start]!a}, which UTF-8 does not have"
+        raise UsageError(f"this text cannot be in a golden file: {what}") from error
+
+
+def _text(data: bytes) -> str:
+    # What is not UTF-8 in it is a difference like others.
+    return data.decode(errors="backslashreplace")
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Not needed, and not loaded, where nothing is written.
+    from qemu_blocksdk.tools.beside import beside
+
+    if path.is_symlink():
+        raise UsageError(f"{path.name} is a link: what it points to is not written")
+    try:
+        with beside(path) as draft:
+            draft.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write the golden file {path.name}: {error}") from error
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() not in ("", "0", "false", "no")
