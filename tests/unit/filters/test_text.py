@@ -109,6 +109,29 @@ def test_a_stream_comes_out_as_the_whole_does_or_is_refused(
     assert all("\n" not in line[:-1] for line in out)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("ab?c", "ac"),
+        ("ab*c", "ac"),
+        ("ab{0,1}c", "ac"),
+        ("a|b", "b"),
+        ("a(b|c)|d", "d"),
+        (r"a\(b|c\)", "c)"),
+        ("a[(]b|c[)]", "c)"),
+        ("[ab]c", "bc"),
+        ("(?:ab|c)d", "cd"),
+        ("a-(?:b|c)", "a-c"),
+        ("(?i)ab", "AB"),
+        ("(?x) a b", "ab"),
+        (r"\w", "a"),
+        ("a.", "ab"),
+    ],
+)
+def test_no_match_is_missed_for_a_literal_that_it_need_not_have(pattern: str, text: str) -> None:
+    assert (substitute(pattern, by="-") | carriage_returns)(text + "\n") == "-\n"
+
+
 @given(text=TEXTS)
 def test_timing_is_found_where_the_plain_expression_finds_it(text: str) -> None:
     number = "[0-9/.inf]*"
@@ -143,7 +166,7 @@ def test_a_filter_is_a_value() -> None:
     used("x")
     assert used == chown_ids | carriage_returns
     with pytest.raises(AttributeError, match="frozen"):
-        used.parts = ()  # type: ignore[attr-defined]
+        used.parts = ()  # type: ignore[misc]
 
 
 def test_a_pipeline_of_pipelines_is_flat_and_an_empty_one_changes_nothing() -> None:
