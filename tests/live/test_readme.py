@@ -14,6 +14,7 @@ from tests.live.helpers import ROOT, MakeImage
 PAGES = {
     "README.md": 4,
     "docs/blockdev.md": 7,
+    "docs/filters.md": 1,
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,

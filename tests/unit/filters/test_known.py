@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from qemu_blocksdk import filters
 from qemu_blocksdk.codec import JsonValue
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.filters import (
@@ -30,6 +32,7 @@ from qemu_blocksdk.filters import (
 
 test_dir.__test__ = test_files.__test__ = False  # type: ignore[attr-defined]  # pytest would run them
 
+GUIDE = (Path(__file__).parents[3] / "docs" / "filters.md").read_text()
 ENV = Environment(test_dir="/scratch/a+b", sock_dir="/run/s", pid=42, format="qcow2")
 FILES = test_files(test_dir=ENV.test_dir, sock_dir=ENV.sock_dir, pid=ENV.pid)
 TIMED = "X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)"
@@ -185,6 +188,25 @@ def test_lifted_filters_do_what_the_filters_of_messages_do() -> None:
         "/scratch/a+b/42-": ["TEST_DIR/PID-x", {"driver": "IMGFMT", "n": 1, "on": True}],
         "bus": "virtio-scsi",
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("test_dir", "win32", "qemu_io", "qmp_event", "qmp", "testfiles", "qmp_testfiles"),
+        *("virtio_scsi", "qmp_virtio_scsi", "generated_node_ids", "img_info", "imgfmt", "chown"),
+        *("qmp_imgfmt", "nbd_exports"),
+    ],
+)
+def test_the_guide_tells_where_each_filter_of_iotests_is(name: str) -> None:
+    row = re.search(rf"^\| `filter_{name}` \| `(\w+)", GUIDE, re.MULTILINE)
+    assert row is not None
+    assert row[1] in filters.__all__
+
+
+def test_the_guide_names_all_there_is() -> None:
+    assert [name for name in filters.__all__ if not re.search(rf"\b{name}\b", GUIDE)] == []
+    assert "| `ordered_qmp` | `ordered(" in GUIDE
 
 
 @pytest.mark.parametrize(
