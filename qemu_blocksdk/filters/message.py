@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import ClassVar, TypeAlias, cast, final
 
 from qemu_blocksdk.codec import JsonObject, JsonValue
@@ -43,7 +44,7 @@ class _Lifted(MessageFilter):
     text: Filter[str]
 
     def _changed(self, message: _Container) -> _Container:
-        change = self.text
+        change = cache(self.text)  # the same few names stand in a message again and again
         _walk(message, lambda _key, value: change(value) if isinstance(value, str) else value)
         return message
 

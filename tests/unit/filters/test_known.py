@@ -30,8 +30,6 @@ from qemu_blocksdk.filters import (
     virtio_scsi_bus,
 )
 
-test_dir.__test__ = test_files.__test__ = False  # type: ignore[attr-defined]  # pytest would run them
-
 GUIDE = (Path(__file__).parents[3] / "docs" / "filters.md").read_text()
 ENV = Environment(test_dir="/scratch/a+b", sock_dir="/run/s", pid=42, format="qcow2")
 FILES = test_files(test_dir=ENV.test_dir, sock_dir=ENV.sock_dir, pid=ENV.pid)
