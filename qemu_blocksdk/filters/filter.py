@@ -55,9 +55,6 @@ class Pipeline(Filter[T]):
             value = step(value)
         return value
 
-    def _fused(self, following: Filter[T]) -> Filter[T] | None:
-        return Pipeline(parts=(*self.parts, *_parts(following)))
-
     @cached_property
     def _steps(self) -> tuple[Filter[T], ...]:
         steps: list[Filter[T]] = []
