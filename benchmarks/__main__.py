@@ -19,6 +19,7 @@ from types import FrameType
 from . import (
     create_image,
     execute,
+    filters,
     first_add,
     graph,
     image_info,
@@ -37,6 +38,7 @@ from .report import table, write_json
 BENCHES = (
     *(imports.BENCH, execute.BENCH, first_add.BENCH, launch.BENCH, job.BENCH, memory.BENCH),
     *(many.BENCH, sorting.BENCH, options.BENCH, graph.BENCH),
+    *(filters.BENCH, filters.STREAM),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
 )
 

@@ -15,6 +15,7 @@ PAGES = {
     "README.md": 4,
     "docs/blockdev.md": 7,
     "docs/golden.md": 4,
+    "docs/filters.md": 1,
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
