@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import struct
 import subprocess
@@ -314,6 +315,7 @@ def _interrupted(at: int, action: Callable[[], None]) -> bool:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # hypothesis watches the collector, and an interrupt in there would be lost
     sys.settrace(trace)
     try:
         action()
@@ -321,6 +323,7 @@ def _interrupted(at: int, action: Callable[[], None]) -> bool:
         return True
     finally:
         sys.settrace(before)
+        gc.enable()
     return False
 
 
