@@ -18,17 +18,17 @@ from .text import Timing, drop_lines, replace, substitute
 
 _Path: TypeAlias = "str | os.PathLike[str]"
 
-carriage_returns = replace("\r", by="")
-qemu_io_timing = carriage_returns | Timing()
-chown_ids = substitute("chown [0-9]+:[0-9]+", by="chown UID:GID")
-virtio_scsi_bus = substitute("virtio-scsi-(?:ccw|pci)", by="virtio-scsi")
-generated_node_ids = substitute("#block[0-9]+", by="NODE_NAME")
-nbd_block_sizes = (
+carriage_returns: Filter[str] = replace("\r", by="")
+qemu_io_timing: Pipeline[str] = carriage_returns | Timing()
+chown_ids: Filter[str] = substitute("chown [0-9]+:[0-9]+", by="chown UID:GID")
+virtio_scsi_bus: Filter[str] = substitute("virtio-scsi-(?:ccw|pci)", by="virtio-scsi")
+generated_node_ids: Filter[str] = substitute("#block[0-9]+", by="NODE_NAME")
+nbd_block_sizes: Pipeline[str] = (
     substitute("min block: [0-9]+", by="min block: XXX")
     | substitute("opt block: [0-9]+", by="opt block: XXX")
     | substitute("max block: [0-9]+", by="max block: XXX")
 )
-event_timestamp = EventTimestamp()
+event_timestamp: EventTimestamp = EventTimestamp()
 
 
 class Environment(Value):

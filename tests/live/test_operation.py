@@ -194,8 +194,12 @@ RUNNING = CONVERTING.replace(
     """    for step in operation.progress():
         print(step.fraction, flush=True)
 """,
-    """    print("0", flush=True)
-    operation.run()
+    """    said = []
+    def say(step):
+        if not said:
+            said.append(step)
+            print("in run", flush=True)
+    operation.run(on_progress=say)
 """,
 ).replace("    operation.cancel()\n", "    assert operation.is_over\n")
 
