@@ -10,9 +10,10 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, encode
+from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Null, encode
 from qemu_blocksdk.codec.json_text import root_of
-from qemu_blocksdk.codec.typed import fits, hints_of
+from qemu_blocksdk.codec.typed import hints_of, kinds_of
+from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import BlockdevOptions
 
@@ -32,16 +33,12 @@ def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, Jso
     that it lacks, UsageError for two nodes of one name, a node that is inside itself, and what
     a driver cannot have. Errors begin with the place: ``disk.backing.file``.
     """
-    try:
-        plain = _plainly_right(options, set()) if qemu is None else None
-    except RecursionError as error:
-        raise UsageError(f"{options.node_name or 'options'}: nested too deeply") from error
-    if plain is not None:
-        return plain
-    assert_options(options)
-    members = encode(options)
-    assert_known(members, qemu=qemu)
-    assert_sound(members)
+    members = _plainly_right(options) if qemu is None else None
+    if members is None:
+        assert_options(options)
+        members = encode(options)
+        assert_known(members, qemu=qemu)
+        assert_sound(members)
     return members
 
 
@@ -51,9 +48,10 @@ def sound_name(options: BlockdevOptions) -> str:
     What is in no schema that this package knows is left to the QEMU that is going to get it.
     """
     name = name_of(options)
-    members = encode(options)
-    if problem_of(members) is None:
-        assert_sound(members)
+    if _plainly_right(options) is None:
+        members = encode(options)
+        if problem_of(members) is None:
+            assert_sound(members)
     return name
 
 
@@ -89,11 +87,18 @@ def assert_sound(members: JsonObject) -> None:
                         _assert_no_loop(each, path, at)
 
 
-def _plainly_right(options: object, names: set[JsonValue]) -> dict[str, JsonValue] | None:
+def _plainly_right(options: BlockdevOptions) -> dict[str, JsonValue] | None:
     """Return the JSON of options that need no second look, as most do; None of any others.
 
     They have scalars and nodes inside, and refer to nothing by name.
     """
+    try:
+        return _plain(options, set())
+    except RecursionError:  # encode says so
+        return None
+
+
+def _plain(options: object, names: set[JsonValue]) -> dict[str, JsonValue] | None:
     plan = _plans().get(type(options))
     if plan is None:
         return None
@@ -101,16 +106,15 @@ def _plainly_right(options: object, names: set[JsonValue]) -> dict[str, JsonValu
     for attribute, member in vars(options).items():
         if member is None:
             continue
-        if attribute in plan.scalars:
-            wire, kinds = plan.scalars[attribute]
-            if type(member) not in kinds:
-                return None
+        wire, kinds = plan.members.get(attribute, _NO_MEMBER)
+        if type(member) not in kinds:
+            return None
+        if member is NULL:
+            members[wire] = None
+        elif isinstance(member, str | int):
             members[wire] = member
-        elif attribute in plan.children:
-            below = None if member is NULL else _plainly_right(member, names)
-            if below is None and (member is not NULL or attribute != "backing"):
-                return None
-            members[attribute] = below
+        elif (below := _plain(member, names)) is not None:
+            members[wire] = below
         else:
             return None
     name = members.get("node-name")
@@ -138,33 +142,32 @@ def _text(path: _Path) -> str:
     return ".".join(reversed(members))
 
 
+_Member = tuple[str, frozenset[object]]
+_NO_MEMBER: _Member = "", frozenset()
+
+
 class _Plan(NamedTuple):
-    """The members of a driver that can be plain."""
+    """By attribute: what a member is called on the wire, and of which types it is plain."""
 
     driver: str
-    scalars: Mapping[str, tuple[str, frozenset[type]]]
-    children: frozenset[str]
+    members: Mapping[str, _Member]
 
 
 @functools.cache
 def _plans() -> Mapping[type, _Plan]:
+    plain = frozenset[object]((bool, int, str, Null, *by_driver().values()))
     plans: dict[type, _Plan] = {}
     for kind in by_driver().values():
-        wires = {wire.replace("-", "_"): (wire, hint) for wire, hint in hints_of(kind).items()}
-        children = frozenset(child_members(kind)) & wires.keys()
-        scalars = {
-            attribute: (wire, frozenset(each for each in (str, int, bool) if fits(hint, each())))
-            for attribute, (wire, hint) in wires.items()
-            if attribute not in children
-        }
-        plans[kind] = _Plan(kind.driver, scalars, children)
+        members: dict[str, _Member] = {}
+        for attribute, (wire, hint) in zip(shape(kind).order, hints_of(kind).items(), strict=True):
+            kinds = plain & frozenset(kinds_of(hint))
+            # A text in a node's place is its name.
+            members[attribute] = wire, kinds - {str} if attribute in child_members(kind) else kinds
+        plans[kind] = _Plan(kind.driver, members)
     return plans
 
 
 @functools.cache
 def _children() -> Mapping[JsonValue, tuple[str, ...]]:
     """The members of each driver that stand for other nodes, as on the wire."""
-    return {
-        driver: tuple(member.replace("_", "-") for member in child_members(kind))
-        for driver, kind in by_driver().items()
-    }
+    return {driver: tuple(child_members(kind).values()) for driver, kind in by_driver().items()}

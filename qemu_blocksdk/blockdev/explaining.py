@@ -13,7 +13,7 @@ from typing import cast
 
 from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
 from qemu_blocksdk.codec.dotted import leaves
-from qemu_blocksdk.codec.value import shape
+from qemu_blocksdk.codec.typed import hints_of
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .defaults import COMMON, OF_DRIVER
@@ -60,8 +60,8 @@ def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[s
         yield _readable(str(name))
     yield f"[{driver}]"
     usual = {**COMMON, **OF_DRIVER.get(driver, {}), **_inherited(inherited)}
-    order = [member.replace("_", "-") for member in shape(type(node)).order]
-    told = {member: members[member] for member in (*order, *members) if member in members}
+    order = (*hints_of(type(node)), *members)
+    told = {member: members[member] for member in order if member in members}
     for place, value in leaves(cast("JsonObject", redact(told, of=driver))):
         if place and usual.get(_INDEX.sub("", place), _NOTHING) != value:
             yield f"{place}={_text(value)}"

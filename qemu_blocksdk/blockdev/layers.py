@@ -93,9 +93,8 @@ def _taken_apart(place: _Place, found: dict[str, BlockdevOptions]) -> BlockdevOp
 
 def children_of(node: BlockdevOptions) -> Iterator[tuple[str, BlockdevOptions | str]]:
     """Yield the children of a node, inline or by name: ``backing``, ``children.0``; no NULL."""
-    for member in child_members(type(node)):
+    for member, role in child_members(type(node)).items():
         child: object = getattr(node, member)
-        role = member.replace("_", "-")
         if isinstance(child, str | Struct):
             yield role, cast("BlockdevOptions | str", child)
         elif isinstance(child, Sequence):
@@ -122,6 +121,10 @@ def _given(options: Struct, names: Sequence[str]) -> dict[str, object]:
 
 
 @functools.cache
-def child_members(kind: type[BlockdevOptions]) -> tuple[str, ...]:
-    """Return the attributes of a driver's options that stand for other nodes."""
-    return tuple(name for name, hint in kind.__annotations__.items() if "BlockdevRef" in str(hint))
+def child_members(kind: type[BlockdevOptions]) -> Mapping[str, str]:
+    """Return the attributes of a driver's options that stand for other nodes, with QEMU's names."""
+    return {
+        name: name.replace("_", "-")
+        for name, hint in kind.__annotations__.items()
+        if "BlockdevRef" in str(hint)
+    }

@@ -7,7 +7,6 @@ first use and compiled to a plan (wire name -> attribute and converter) a class.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from .struct import (
     UnknownEvent,
     UnstableCommand,
 )
-from .value import shape
+from .value import raw_hints, shape
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")
@@ -93,7 +92,7 @@ def _encode_member(member: object, owner: str, attribute: str) -> JsonValue:
 @functools.cache
 def _encoding(cls: type[Struct]) -> tuple[dict[str, str], dict[str, JsonValue], bool]:
     """Wire name of each attribute, the fixed discriminators, and whether the class is boxed."""
-    names = {attribute: _wire_name(cls, attribute) for attribute in _attributes(cls)}
+    names = {attribute: _wire_name(cls, attribute) for attribute in raw_hints(cls)}
     tags: dict[str, JsonValue] = {tag: _tag_value(cls, tag) for tag in cls._tags}
     return names, tags, issubclass(cls, Command) and cls._boxed
 
@@ -155,7 +154,7 @@ def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
 def _plan(
     cls: type[Struct],
 ) -> tuple[dict[str, tuple[str, _Converter | None]], dict[str, None]]:
-    hints = {name: _evaluate(hint, cls.__module__) for name, hint in _attributes(cls).items()}
+    hints = {name: _evaluate(hint, cls.__module__) for name, hint in raw_hints(cls).items()}
     plan = {_wire_name(cls, name): (name, _converter(hint)) for name, hint in hints.items()}
     return plan, dict.fromkeys(shape(cls).required)
 
@@ -248,14 +247,6 @@ def _object_converter(structs: list[type[Struct]]) -> Callable[[JsonObject], Str
 
 
 # -- what the class says about itself ---------------------------------------------------
-
-
-def _attributes(cls: type[Struct]) -> dict[str, str]:
-    return {
-        name: hint
-        for name, hint in inspect.get_annotations(cls).items()
-        if not hint.startswith("ClassVar") and not name.startswith("_")
-    }
 
 
 def _wire_name(cls: type[Struct], attribute: str) -> str:

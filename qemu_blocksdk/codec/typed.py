@@ -11,8 +11,9 @@ import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, Union, cast, get_args, get_origin
 
-from .convert import _attributes, _evaluate, _tag_value, _wire_name
+from .convert import _evaluate, _tag_value, _wire_name
 from .struct import JsonObject, JsonValue, Null, Struct
+from .value import raw_hints
 
 _BOOLS = {
     **dict.fromkeys(("on", "yes", "true", "y"), True),
@@ -27,7 +28,7 @@ def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str =
 
     ``sizes`` names the members in which an integer may have a suffix (``1.5M``).
     """
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     if isinstance(texts, str):
         return _scalar(kinds, texts, is_size=name in sizes)
     if isinstance(texts, list):
@@ -46,7 +47,7 @@ def typed(hint: object, texts: JsonValue, *, sizes: Collection[str], name: str =
 
 def fits(hint: object, scalar: JsonValue) -> bool:
     """Tell whether an annotation allows a scalar."""
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     return type(scalar) in kinds or scalar in choices
 
@@ -56,7 +57,7 @@ def hints_of(cls: type[Struct]) -> dict[str, object]:
     """Return the annotation of each member of a wire class, by its name on the wire."""
     return {
         _wire_name(cls, name): _evaluate(hint, cls.__module__)
-        for name, hint in _attributes(cls).items()
+        for name, hint in raw_hints(cls).items()
     }
 
 
@@ -102,11 +103,11 @@ def _is_branch(kind: object, members: JsonObject) -> bool:
 
 
 @functools.cache
-def _kinds(hint: object) -> tuple[object, ...]:
-    """The alternatives of an annotation."""
+def kinds_of(hint: object) -> tuple[object, ...]:
+    """Return the alternatives of an annotation."""
     origin = get_origin(hint)
     if origin is Annotated:
-        return _kinds(get_args(hint)[0])
+        return kinds_of(get_args(hint)[0])
     if origin is Union or isinstance(hint, types.UnionType):
-        return tuple(kind for each in get_args(hint) for kind in _kinds(each))
+        return tuple(kind for each in get_args(hint) for kind in kinds_of(each))
     return (hint,)

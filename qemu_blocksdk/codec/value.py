@@ -52,7 +52,7 @@ def shape(cls: type[Value]) -> _Shape:
     if found is None:
         if cls.__dict__.get("_is_base"):
             raise TypeError(f"{cls.__name__} is abstract")
-        names = _members(cls)
+        names = tuple(raw_hints(cls))
         given = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
         defaults = {name: value for name, value in given.items() if value is not None}
         found = _Shape(frozenset(names), frozenset(names) - given.keys(), defaults, names)
@@ -60,9 +60,13 @@ def shape(cls: type[Value]) -> _Shape:
     return found
 
 
-def _members(cls: type) -> list[str]:
-    hints = get_annotations(cls)
-    return [name for name, hint in hints.items() if name[0] != "_" and "ClassVar" not in str(hint)]
+def raw_hints(cls: type) -> dict[str, str]:
+    """Return the annotations of a class's members, in their order."""
+    return {
+        name: hint
+        for name, hint in get_annotations(cls).items()
+        if name[0] != "_" and "ClassVar" not in str(hint)
+    }
 
 
 def _signature(cls: type) -> Signature:
@@ -71,9 +75,9 @@ def _signature(cls: type) -> Signature:
             name,
             Parameter.KEYWORD_ONLY,
             default=cls.__dict__.get(name, Parameter.empty),
-            annotation=cls.__annotations__[name],
+            annotation=hint,
         )
-        for name in _members(cls)
+        for name, hint in raw_hints(cls).items()
     ]
     return Signature(parameters)
 
@@ -83,7 +87,7 @@ def _define(cls: type) -> None:
 
     with _defining:
         if "__attrs_attrs__" not in cls.__dict__:
-            defaults = {name: cls.__dict__[name] for name in _members(cls) if name in cls.__dict__}
+            defaults = {name: cls.__dict__[name] for name in raw_hints(cls) if name in cls.__dict__}
             # No slots: attrs then completes the class in place instead of making another. It
             # takes the defaults away.
             attrs.frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)(cls)

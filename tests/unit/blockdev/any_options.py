@@ -6,13 +6,14 @@ import functools
 import types
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Literal, Union, cast, get_args, get_origin
+from typing import Literal, cast, get_args, get_origin
 
 from hypothesis import strategies as st
 
 from qemu_blocksdk.blockdev import NULL, BlockdevOptions
 from qemu_blocksdk.codec import Null, Struct, Unknown
-from qemu_blocksdk.codec.typed import hints_of
+from qemu_blocksdk.codec.typed import hints_of, kinds_of
+from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.wire import available_in
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text(
@@ -43,9 +44,9 @@ def any_of(kind: type[Struct], snapshot: str, depth: int = 2) -> st.SearchStrate
     """Draw values of a class with the members that a QEMU has, nested ``depth`` deep."""
     mandatory: dict[str, st.SearchStrategy[object]] = {}
     optional: dict[str, st.SearchStrategy[object]] = {}
-    for attribute, hint in zip(_attributes(kind), hints_of(kind).values(), strict=True):
+    for attribute, hint in zip(shape(kind).order, hints_of(kind).values(), strict=True):
         if snapshot in available_in(kind, attribute):
-            kinds = _kinds(hint)
+            kinds = kinds_of(hint)
             strategy = st.one_of(
                 [_any(each, snapshot, depth) for each in kinds if _is(each, depth)]
             )
@@ -57,14 +58,6 @@ def any_of(kind: type[Struct], snapshot: str, depth: int = 2) -> st.SearchStrate
             return kind(**members)
 
     return st.fixed_dictionaries(mandatory, optional=optional).map(made)
-
-
-def _attributes(kind: type[Struct]) -> list[str]:
-    return [name for name in kind.__annotations__ if not _is_class_variable(kind, name)]
-
-
-def _is_class_variable(kind: type[Struct], name: str) -> bool:
-    return str(kind.__annotations__[name]).startswith("ClassVar")
 
 
 def _is(kind: object, depth: int) -> bool:
@@ -81,7 +74,7 @@ def _any(kind: object, snapshot: str, depth: int) -> st.SearchStrategy[object]:
         return st.sampled_from(get_args(kind))
     if get_origin(kind) is Sequence:
         items = [
-            _any(each, snapshot, depth) for each in _kinds(get_args(kind)[0]) if _is(each, depth)
+            _any(each, snapshot, depth) for each in kinds_of(get_args(kind)[0]) if _is(each, depth)
         ]
         return st.lists(st.one_of(items), max_size=3).map(tuple)
     if isinstance(kind, type) and issubclass(kind, Struct):
@@ -94,11 +87,3 @@ def _any(kind: object, snapshot: str, depth: int) -> st.SearchStrategy[object]:
         bool: st.booleans(),
     }
     return scalars[kind]
-
-
-def _kinds(hint: object) -> list[object]:
-    if get_origin(hint) is Annotated:
-        return _kinds(get_args(hint)[0])
-    if get_origin(hint) is Union or isinstance(hint, types.UnionType):
-        return [kind for each in get_args(hint) for kind in _kinds(each)]
-    return [hint]
