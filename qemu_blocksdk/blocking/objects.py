@@ -400,6 +400,7 @@ class Process(Face):
         *,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
@@ -415,7 +416,7 @@ class Process(Face):
         another program, which becomes this one (``prlimit``). Raises LaunchError when there
         is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
 
     @property
     def argv(self) -> tuple[str, ...]:
