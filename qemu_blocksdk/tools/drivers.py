@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.schema import Schema
@@ -29,6 +29,8 @@ _NAMES: Mapping[DriverKind, str] = {
 _KIND: Mapping[str, DriverKind] = {
     name: kind for kind, names in _NAMES.items() for name in names.split()
 }
+FORMATS: Final = frozenset(_NAMES["format"].split())
+PROTOCOLS: Final = frozenset(_NAMES["protocol"].split())
 _READ_ONLY = {"bochs", "cloop", "dmg", "ftp", "ftps", "http", "https"}
 
 
