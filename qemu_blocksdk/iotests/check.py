@@ -150,7 +150,7 @@ def _variables(env: TestEnv, script: Path) -> dict[str, str]:
     modes = f"--cache {env.cache_mode} --aio {env.aio_mode}"
     io_options = f"{found['QEMU_IO_OPTIONS_NO_FMT']} {modes}".strip()
     form = "--image-opts" if env.imgfmt == "luks" else f"-f {env.imgfmt}"
-    path = (str(PATH), os.environ.get("PYTHONPATH"), str(script.parent))
+    path = (str(PATH), str(PATH.parents[2]), os.environ.get("PYTHONPATH"), str(script.parent))
     return {
         **os.environ,
         **found,
