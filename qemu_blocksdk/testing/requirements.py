@@ -19,17 +19,15 @@ from qemu_blocksdk.objects.life import identity
 from qemu_blocksdk.objects.toolchain import ServerProgram
 from qemu_blocksdk.objects.vm import Accelerator
 from qemu_blocksdk.schema import snapshots
-from qemu_blocksdk.tools.drivers import FORMATS, PROTOCOLS
 
-from .env import TestEnv
+from .env import IMGFMTS, IMGPROTOS, TestEnv, one_of
 
-_PLATFORMS = "aix cygwin darwin dragonfly freebsd linux netbsd openbsd sunos win32"
+_PLATFORMS = ("aix", "cygwin", "darwin", "freebsd", "linux", "netbsd", "openbsd", "win32")
 _NAMES = {
-    "formats": FORMATS,
-    "not_formats": FORMATS,
-    # What the image of a test can also be behind.
-    "protocols": PROTOCOLS | {"fuse"},
-    "platforms": frozenset(_PLATFORMS.split()),
+    "formats": IMGFMTS,
+    "not_formats": IMGFMTS,
+    "protocols": IMGPROTOS,
+    "platforms": _PLATFORMS,
 }
 _startable: dict[tuple[object, Accelerator], str | None] = {}
 """Why a binary does not start with an accelerator."""
@@ -66,7 +64,7 @@ def why_not(requires: Requires, env: TestEnv) -> str | None:
     format, protocol, platform or accelerator, and a member without its command; LaunchError
     where a program that has to be asked is missing or does not start.
     """
-    _check(requires)
+    check(requires)
     return next(_reasons(requires, env), None)
 
 
@@ -126,16 +124,16 @@ def _cannot_start(env: TestEnv, accelerator: Accelerator) -> Iterator[str]:
         yield problem
 
 
-def _check(requires: Requires) -> None:
+def check(requires: Requires) -> None:
+    """Raise UsageError, as :func:`why_not` does, and ask nobody."""
     for what, names in _NAMES.items():
         given: object = getattr(requires, what)
         if given is not None and not isinstance(given, list | tuple):
             raise UsageError(f"{what} is a list of names, not {given!r}")
-        for name in cast("Sequence[object]", given or ()):
-            if name not in names:
-                raise UsageError(f"{what}: {name!r} is none of {', '.join(sorted(names))}")
-    if requires.accelerator not in (None, *get_args(Accelerator)):
-        raise UsageError(f"accelerator: {requires.accelerator!r} is unknown")
+        for name in cast("Sequence[str]", given or ()):
+            one_of(names, name, what=what)
+    if requires.accelerator is not None:
+        one_of(get_args(Accelerator), requires.accelerator, what="accelerator")
     for what in ("driver", "command", "member"):
         text: object = getattr(requires, what)
         if text is not None and (not isinstance(text, str) or not text):
