@@ -8,20 +8,24 @@ QEMUs along as a note, while they still run.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 from functools import cached_property
+from pathlib import Path
 from typing import Final, TypeVar, Unpack
 from unittest import SkipTest
 
 from qemu_blocksdk import VM, Image, Job, StorageDaemon
 from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import BlockSdkError, JobCancelled, JobFailed, Unsupported, UsageError
 
 from .assertions import Machine, QmpAssertions
 from .env import TestEnv
 from .golden import WithGolden
+from .images import Images
 from .machines import Machines, StorageDaemonOptions, VmOptions
+from .matrix import Choices, matrix
 from .queued import QueuedQmp
 from .report import joined
 
@@ -43,9 +47,18 @@ class QMPTestCase(WithGolden, QmpAssertions):
     Assertions and waits are about the QEMU that was launched last, or that :meth:`ask` was told.
     """
 
-    def make_env(self) -> AbstractContextManager[TestEnv]:
-        """Make what the test runs with; override it for another than the default one."""
-        return TestEnv.temporary()
+    @contextlib.contextmanager
+    def make_env(self) -> Generator[TestEnv]:
+        """Make what the test runs with; override it for another format, for other programs.
+
+        It is what the environment variables of QEMU's ``check`` say (``IMGFMT=qcow2 python -m
+        unittest``), but for the directories of images and sockets, which are the test's own.
+        """
+        with TestEnv.temporary() as made:
+            (chosen,) = matrix(Choices(), os.environ).values()
+            output_dir = Path(os.environ.get("OUTPUT_DIR") or made.output_dir)
+            own = {"test_dir": made.test_dir, "sock_dir": made.sock_dir, "output_dir": output_dir}
+            yield evolved(chosen, **own)
 
     @cached_property
     def env(self) -> TestEnv:
@@ -53,8 +66,13 @@ class QMPTestCase(WithGolden, QmpAssertions):
         return self.enterContext(self.make_env())
 
     @cached_property
+    def images(self) -> Images:
+        """Makes the images of the test, and opens them in its QEMUs."""
+        return Images(self.env)
+
+    @cached_property
     def machines(self) -> Machines:
-        """The QEMUs of the test."""
+        """The QEMUs of the test, and what goes over their QMP (``machines.log``)."""
         return self.enterContext(Machines(self.env))
 
     def launch_vm(self, **options: Unpack[VmOptions]) -> VM:
