@@ -72,6 +72,12 @@ class Golden:
                 + difference(_text(found), text)
             )
 
+    def assert_file(self) -> None:
+        """Raise UsageError where a directory has the name of the test's golden file."""
+        path = self._path(None, None)
+        if path.is_dir():
+            raise UsageError(f"the golden file {path} is a directory")
+
     def _path(self, name: str | None, fmt: str | None) -> Path:
         for suffix in (name, fmt):
             if suffix is not None and not _SUFFIX.fullmatch(suffix):
