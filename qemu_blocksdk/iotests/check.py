@@ -123,7 +123,13 @@ async def _checked(
         for directory in directories.values():
             directory.mkdir()
         samples = Path(os.environ.get("SAMPLE_IMG_DIR") or script.parent / "sample_images")
-        env = evolved(common, sample_img_dir=samples, **vars(setting), **directories)
+        env = evolved(
+            common,
+            sample_img_dir=samples,
+            imgfmt_generic=setting.imgfmt not in _NOT_GENERIC,
+            **vars(setting),
+            **directories,
+        )
         output = scratch / "output"
         status = await run(script, _variables(env, script), output=output, timeout=timeout)
         verdict = judged(
@@ -156,6 +162,5 @@ def _variables(env: TestEnv, script: Path) -> dict[str, str]:
         **found,
         "QEMU_IO_OPTIONS": f"{io_options} {form}",
         "QEMU_IO_OPTIONS_NO_FMT": io_options,
-        "IMGFMT_GENERIC": "false" if env.imgfmt in _NOT_GENERIC else "true",
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }

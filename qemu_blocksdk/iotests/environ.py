@@ -21,9 +21,7 @@ ACCELERATOR_VARIABLE: Final = "QEMU_BLOCKSDK_ACCELERATOR"
 ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
 accelerator: Accelerator | None = None
 if ACCELERATOR_VARIABLE in os.environ:
-    accelerator = one_of(
-        ACCELERATORS, os.environ[ACCELERATOR_VARIABLE], what=ACCELERATOR_VARIABLE
-    )
+    accelerator = one_of(ACCELERATORS, os.environ[ACCELERATOR_VARIABLE], what=ACCELERATOR_VARIABLE)
 
 imgfmt: str = ENV.imgfmt
 imgproto: str = ENV.imgproto
@@ -46,5 +44,5 @@ qemu_io_args: list[str] = [qemu_io_args_no_fmt[0], *(ENV.qemu_io_options or ())]
 qemu_nbd_args: list[str] = list(ENV.programs.words("qemu_nbd"))
 qemu_nbd_prog = qemu_nbd_args[0]
 
-luks_default_secret_object: str = f"secret,id=keysec0,data={ENV.key_secret.reveal().decode()}"
+luks_default_secret_object: str = f"secret,id=keysec0,data={os.fsdecode(ENV.key_secret.reveal())}"
 luks_default_key_secret_opt: str = "key-secret=keysec0"

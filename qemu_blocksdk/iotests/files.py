@@ -10,7 +10,6 @@ from typing import Any
 from qemu_blocksdk.errors import DeadlineExceeded
 from qemu_blocksdk.testing import paths
 from qemu_blocksdk.testing import timeout as typed
-from qemu_blocksdk.testing.paths import file_pattern
 
 from .environ import ENV, imgproto, test_dir
 
@@ -61,6 +60,11 @@ def file_path(*names: str, base_dir: str = test_dir) -> Any:
     """Return a path, or a list of several, for files that are removed when the script ends."""
     found = [str(paths.file_path(name, env=ENV, base_dir=base_dir)) for name in names]
     return found[0] if len(found) == 1 else found
+
+
+def file_path_remover() -> None:
+    """Remove what :func:`file_path` has named so far, the last first."""
+    paths.remove_file_paths()
 
 
 def try_remove(img: str) -> None:

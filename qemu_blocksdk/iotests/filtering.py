@@ -121,7 +121,8 @@ def filter_nbd_exports(output: str) -> str:
 
 def ordered_qmp(qmsg: Any, conv_keys: bool = True) -> Any:
     """Sort the keys of a message, with dashes for underscores in the outermost."""
-    return ordered(dashes=conv_keys)(qmsg) if isinstance(qmsg, dict | list) else qmsg
+    sort: Filter[Any] = ordered(dashes=conv_keys)
+    return sort(qmsg) if isinstance(qmsg, dict | list) else qmsg
 
 
 def _files() -> Filter[str]:

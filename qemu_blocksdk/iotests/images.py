@@ -29,7 +29,7 @@ from .filtering import filter_img_info, filter_qemu_io, filter_testfiles
 from .logs import log
 from .programs import call, qemu_tool_pipe_and_status, told
 
-_KEY = ('--object', luks_default_secret_object)
+_KEY = ("--object", luks_default_secret_object)
 
 
 def qemu_img_pipe_and_status(*args: str) -> tuple[str, int]:
@@ -136,7 +136,9 @@ def create_image(name: str, size: int) -> None:
 
 def image_size(img: str) -> int:
     """Return the virtual size of an image in bytes."""
-    size: int = json.loads(qemu_img_pipe("info", "--output=json", "-f", imgfmt, img))["virtual-size"]
+    size: int = json.loads(qemu_img_pipe("info", "--output=json", "-f", imgfmt, img))[
+        "virtual-size"
+    ]
     return size
 
 
@@ -169,4 +171,3 @@ class QemuIoInteractive:
         assert cmd not in ("q", "quit")
         answer = portal.run(self._session.ask(cmd, timeout=math.inf))
         return answer.complaints + answer.text
-

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from qemu_blocksdk.testing.text import filtered, to_text
+from qemu_blocksdk.testing.text import to_text
 
 Msg = TypeVar("Msg", dict[str, Any], list[Any], str)
 
@@ -18,7 +18,8 @@ test_logger: logging.Logger = logging.getLogger("qemu.iotests.diff_io")
 
 def log(msg: Msg, filters: Iterable[Callable[[Msg], Msg]] = (), indent: int | None = None) -> None:
     """Log a text, or a message as JSON, after the filters: a line of the script's output."""
-    msg = filtered(msg, filters)
+    for each in filters:
+        msg = each(msg)
     is_json = isinstance(msg, dict | list)
     test_logger.info("%s", to_text(msg, indent=indent) if is_json else msg)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from qemu_blocksdk.codec import decode_reply
+from qemu_blocksdk.codec import decode_reply, flatten
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.wire import XDebugQueryBlockGraph
 
@@ -82,7 +82,7 @@ class VM(Machine):
     def hmp(self, command_line: str, use_log: bool = False) -> Message:
         """Run a human monitor command; with ``use_log``, log command and reply."""
         send = self.qmp_log if use_log else self.qmp
-        return send("human-monitor-command", **{"command-line": command_line})
+        return send("human-monitor-command", command_line=command_line)
 
     def pause_drive(self, drive: str, event: str | None = None) -> None:
         """Hold requests of a drive at a breakpoint of its blkdebug, by default all."""
@@ -104,12 +104,7 @@ class VM(Machine):
     ) -> dict[str, Any]:
         """Return the values of nested objects and lists by their dotted names."""
         found: dict[str, Any] = {} if output is None else output
-        if isinstance(obj, dict | list):
-            parts = obj.items() if isinstance(obj, dict) else enumerate(obj)
-            for key, part in parts:
-                self.flatten_qmp_object(part, found, f"{basestr}{key}.")
-        else:
-            found[basestr[:-1]] = obj
+        found.update({basestr + name: value for name, value in flatten(obj).items()})
         return found
 
     def qmp_to_opts(self, obj: Any) -> str:
@@ -252,7 +247,7 @@ class VM(Machine):
         self, node_name: str, bitmap_name: str, fields: Mapping[str, Any]
     ) -> bool:
         """Tell whether a bitmap has these members with these values."""
-        bitmap = self.get_bitmap(node_name, bitmap_name)
+        bitmap: Mapping[str, Any] = self.get_bitmap(node_name, bitmap_name)
         return fields.items() <= bitmap.items()
 
     def assert_block_path(
