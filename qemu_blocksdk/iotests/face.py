@@ -21,6 +21,14 @@ from .case import (
     verify_quorum,
     verify_working_luks,
 )
+from .case import verify_aio_mode as _verify_aio_mode
+from .case import verify_cache_mode as _verify_cache_mode
+from .case import verify_formats as _verify_formats
+from .case import verify_image_format as _verify_image_format
+from .case import verify_platform as _verify_platform
+from .case import verify_protocol as _verify_protocol
+from .case import verify_virtio_blk as _verify_virtio_blk
+from .case import verify_virtio_scsi_pci_or_ccw as _verify_virtio_scsi_pci_or_ccw
 from .environ import (
     aiomode,
     cachemode,
@@ -117,6 +125,14 @@ __all__ = [
     "ReproducibleTestResult",
     "ReproducibleTestRunner",
     "Timeout",
+    "_verify_aio_mode",
+    "_verify_cache_mode",
+    "_verify_formats",
+    "_verify_image_format",
+    "_verify_platform",
+    "_verify_protocol",
+    "_verify_virtio_blk",
+    "_verify_virtio_scsi_pci_or_ccw",
     "activate_logging",
     "aiomode",
     "cachemode",
