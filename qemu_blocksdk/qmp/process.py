@@ -161,10 +161,10 @@ class AsyncProcess:
         os.close(self._pidfd)
         if self._leash is not None:
             self._leash.drop()
-        self._last_resort.detach()
+        is_program_over = self._last_resort.detach() is None
         self._ended.set()
         number = -self._popen.returncode
-        if number > 0 and not self._was_signalled and self._leash is None:
+        if number > 0 and self._leash is None and not (self._was_signalled or is_program_over):
             _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
     async def wait(self, *, timeout: float | None = None) -> int:
