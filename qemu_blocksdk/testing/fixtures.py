@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -94,17 +93,18 @@ def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv
     """What the test runs with; its directories are gone afterwards."""
     from qemu_blocksdk.codec import evolved
 
+    from .scratch import directory
+
     item: pytest.Item = request.node
     # Beside what the test itself has in tmp_path.
     test_dir = tmp_path / "test_dir"
     test_dir.mkdir()
-    sock_dir = Path(tempfile.mkdtemp(prefix="blocksdk-"))
     try:
-        here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-        env = item.stash[ENV] = evolved(environment_of(item), **here)
-        yield env
+        with directory(short=True) as sock_dir:
+            here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+            env = item.stash[ENV] = evolved(environment_of(item), **here)
+            yield env
     finally:
-        shutil.rmtree(sock_dir, ignore_errors=True)
         if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
             shutil.rmtree(test_dir, ignore_errors=True)
 

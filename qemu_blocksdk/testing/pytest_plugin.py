@@ -126,10 +126,11 @@ def _check(item: pytest.Function) -> None:
         where = item.config.getoption("basetemp") or os.environ.get("PYTEST_DEBUG_TEMPROOT")
         assert_directories(Path(where or tempfile.gettempdir()).absolute())
         checked.add((env.programs, programs))
-    if "image" in names and env.imgfmt == "luks":
+    if "image" in names:
         from .requirements import Requires
 
-        needs.append(Requires(luks=True))
+        # It makes files.
+        needs.append(Requires(protocols=("file",), luks=env.imgfmt == "luks"))
 
 
 def _needed(mark: pytest.Mark) -> Requires:
