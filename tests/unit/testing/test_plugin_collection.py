@@ -12,8 +12,6 @@ from qemu_blocksdk.testing import pytest_plugin
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.timeout(30)
 
-# Imported here, or each session in this process would load another copy of its parts.
-PLUGIN = pytest_plugin.__name__
 VARIABLES = (
     *("IMGFMT", "IMGPROTO", "CACHEMODE", "AIOMODE"),
     *("QEMU_PROG", "QEMU_IMG_PROG", "QEMU_IO_PROG", "QEMU_NBD_PROG", "QSD_PROG"),
@@ -29,7 +27,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:cacheprovider", "-rs", *words)
+    return pytester.runpytest_inprocess(
+        "-p", "no:cacheprovider", "-rs", *words, plugins=[pytest_plugin]
+    )
 
 
 def test_a_matrix_is_run_by_what_stands_on_the_environment_only(pytester: pytest.Pytester) -> None:
@@ -230,12 +230,13 @@ def test_options_markers_and_fixtures_are_explained(pytester: pytest.Pytester) -
 
 
 def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
-    program = f"import sys, {PLUGIN}\nprint(*(n for n in sys.modules if n.startswith('qemu')))"
+    plugin = pytest_plugin.__name__
+    program = f"import sys, {plugin}\nprint(*(n for n in sys.modules if n.startswith('qemu')))"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert set(loaded) == {
         "qemu_blocksdk",
         "qemu_blocksdk.errors",
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
-        PLUGIN,
+        plugin,
     }
