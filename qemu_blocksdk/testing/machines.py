@@ -124,7 +124,8 @@ class Machines:
         return recorder
 
     def _launched(self, qemu: Q, recorder: Recorder) -> Q:
-        self._held.enter_context(qemu)
+        qemu.launch()
+        self._held.push(qemu)
         self._started.append((qemu, recorder))
         self._log_from_now(recorder)
         return qemu

@@ -147,6 +147,33 @@ def test_qemus_of_several_places_make_a_matrix(
         )
 
 
+def test_a_program_that_is_no_qemu_is_told_in_a_sentence(
+    pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("q") / "qemu-storage-daemon"
+    place.write_text("#!/bin/sh\necho qemu: out of order\nexit 3\n")
+    place.chmod(0o755)
+    pytester.makepyfile(
+        test_a="""
+        def test_fixture(storage_daemon): pass
+        def test_factory(storage_daemon_factory):
+            storage_daemon_factory()
+    """
+    )
+    done = session(pytester, f"--qemu={place.parent}")
+    done.assert_outcomes(failed=1, errors=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*_ ERROR at setup of test_fixture _*",
+            f"{place} ended before it was ready (exit status 3): qemu: out of order",
+            f"command line: {place} --chardev *",
+            "*_ test_factory _*",
+            ">       storage_daemon_factory()",
+            f"E       *LaunchError: {place} ended before it was ready *",
+        ]
+    )
+
+
 def test_two_workers_do_not_meet(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_a="""
