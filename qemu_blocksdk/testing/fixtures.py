@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -118,25 +119,35 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return golden_of(request.node)
 
 
+# One for all tests, because a process looks after it: for the case that this one is killed.
+@pytest.fixture(scope="session")
+def _sockets() -> Iterator[Path]:
+    from .scratch import directory
+
+    with directory(short=True) as path:
+        yield path
+
+
 @pytest.fixture
-def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv]:
+def test_env(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    _sockets: Path,  # noqa: PT019 - its value counts
+) -> Iterator[TestEnv]:
     """What the test runs with; its directories are gone afterwards."""
     from qemu_blocksdk.codec import evolved
-
-    from .scratch import directory
 
     item: pytest.Item = request.node
     # Beside what the test itself has in tmp_path.
     test_dir = tmp_path / "test_dir"
     test_dir.mkdir()
-    try:
-        with directory(short=True) as sock_dir:
-            here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-            env = item.stash[ENV] = evolved(environment_of(item), **here)
-            yield env
-    finally:
-        if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
-            shutil.rmtree(test_dir, ignore_errors=True)
+    sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
+    here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+    env = item.stash[ENV] = evolved(environment_of(item), **here)
+    yield env
+    shutil.rmtree(sock_dir, ignore_errors=True)
+    if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
+        shutil.rmtree(test_dir, ignore_errors=True)
 
 
 @pytest.fixture
