@@ -64,7 +64,7 @@ def why_not(requires: Requires, env: TestEnv) -> str | None:
     format, protocol, platform or accelerator, and a member without its command; LaunchError
     where a program that has to be asked is missing or does not start.
     """
-    _check(requires)
+    check(requires)
     return next(_reasons(requires, env), None)
 
 
@@ -124,7 +124,8 @@ def _cannot_start(env: TestEnv, accelerator: Accelerator) -> Iterator[str]:
         yield problem
 
 
-def _check(requires: Requires) -> None:
+def check(requires: Requires) -> None:
+    """Raise UsageError, as :func:`why_not` does, and ask nobody."""
     for what, names in _NAMES.items():
         given: object = getattr(requires, what)
         if given is not None and not isinstance(given, list | tuple):
@@ -137,5 +138,8 @@ def _check(requires: Requires) -> None:
         text: object = getattr(requires, what)
         if text is not None and (not isinstance(text, str) or not text):
             raise UsageError(f"{what}: {text!r} is no name")
+    for what in ("quorum", "luks", "root"):
+        if not isinstance(flag := cast("object", getattr(requires, what)), bool | None):
+            raise UsageError(f"{what} is True or False, not {flag!r}")
     if requires.member is not None and "." not in requires.member:
         raise UsageError(f"member: {requires.member!r} does not say of which command")
