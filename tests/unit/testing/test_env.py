@@ -106,7 +106,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 def test_a_directory_that_cannot_be_written_is_refused(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)  # as for no root
+    def readable(path: Path, mode: int) -> bool:
+        return path.exists() and mode == os.R_OK
+
+    monkeypatch.setattr(os, "access", readable)  # root may do everything
     with pytest.raises(UsageError, match=r"^TEST_DIR: .*/images cannot be written$"):
         TestEnv.from_environ(variables)
 
@@ -148,6 +151,7 @@ def test_qemu_io_without_options_of_its_own_is_told_the_format(variables: dict[s
         ({"programs": Programs(qemu=("q", "a b"))}, "^QEMU_OPTIONS cannot hold 'a b'$"),
         ({"programs": Programs(qemu_nbd=("q", ""))}, "^QEMU_NBD_OPTIONS cannot hold ''$"),
         ({"programs": Programs(qemu=())}, "^Programs: qemu has no words"),
+        ({"qemu_io_options": ["-f raw"]}, "^QEMU_IO_OPTIONS cannot hold '-f raw'$"),
         ({"key_secret": Secret(b"a\0b")}, "^IMGKEYSECRET cannot be set: it has a NUL character$"),
     ],
 )
