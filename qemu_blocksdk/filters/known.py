@@ -13,22 +13,22 @@ from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
 
 from .filter import Filter, Pipeline
-from .message import EventTimestamp
+from .message import EventTimestamp, Message
 from .text import Timing, drop_lines, replace, substitute
 
 _Path: TypeAlias = "str | os.PathLike[str]"
 
 carriage_returns: Filter[str] = replace("\r", by="")
-qemu_io_timing: Pipeline[str] = carriage_returns | Timing()
+qemu_io_timing: Filter[str] = carriage_returns | Timing()
 chown_ids: Filter[str] = substitute("chown [0-9]+:[0-9]+", by="chown UID:GID")
 virtio_scsi_bus: Filter[str] = substitute("virtio-scsi-(?:ccw|pci)", by="virtio-scsi")
 generated_node_ids: Filter[str] = substitute("#block[0-9]+", by="NODE_NAME")
-nbd_block_sizes: Pipeline[str] = (
+nbd_block_sizes: Filter[str] = (
     substitute("min block: [0-9]+", by="min block: XXX")
     | substitute("opt block: [0-9]+", by="opt block: XXX")
     | substitute("max block: [0-9]+", by="max block: XXX")
 )
-event_timestamp: EventTimestamp = EventTimestamp()
+event_timestamp: Filter[Message] = EventTimestamp()
 
 
 class Environment(Value):
