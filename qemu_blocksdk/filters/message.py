@@ -45,7 +45,9 @@ class _Lifted(MessageFilter):
 
     def _changed(self, message: _Container) -> _Container:
         places = [
-            (holder, key, value) for holder, key, value in _scalars(message) if isinstance(value, str)
+            (holder, key, value)
+            for holder, key, value in _scalars(message)
+            if isinstance(value, str)
         ]
         texts = list(dict.fromkeys([text for _, _, text in places]))
         changed = dict(zip(texts, of_each(texts, self.text), strict=True))
