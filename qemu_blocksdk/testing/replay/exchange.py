@@ -40,7 +40,7 @@ class Expected(Generic[R]):
         fault: Fault | None = None,
     ) -> Exchange:
         """Have it return a value; ``events`` come before that, as QEMU's do, ``then`` after it."""
-        reply = {"return": {} if value is None else _json(value)}
+        reply = {"return": _json(value)}
         return self._answered([*map(message_of, events), reply, *map(message_of, then)], fault)
 
     def fails(
@@ -67,6 +67,8 @@ def message_of(event: Event) -> JsonObject:
 
 
 def _json(value: object) -> JsonValue:
+    if value is None:
+        return {}
     if isinstance(value, Struct):
         return encode(value)
     if isinstance(value, list | tuple):

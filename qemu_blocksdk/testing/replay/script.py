@@ -188,8 +188,9 @@ def recorded(recording: Recording) -> tuple[JsonObject, list[Exchange]]:
 
 def greeting_of(version: tuple[int, int, int]) -> JsonObject:
     """Return the greeting of a QEMU."""
-    numbers = dict(zip(("major", "minor", "micro"), version, strict=True))
-    return {"QMP": {"version": {"qemu": numbers, "package": ""}, "capabilities": ["oob"]}}
+    major, minor, micro = version
+    qemu = {"major": major, "minor": minor, "micro": micro}
+    return {"QMP": {"version": {"qemu": qemu, "package": ""}, "capabilities": ["oob"]}}
 
 
 def _schema(greeting: JsonObject) -> JsonObject:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +64,13 @@ def clean_slate() -> Iterator[None]:
         pass  # the background loop stays
     with nothing_left_behind():
         yield
+
+
+def client_of(server: ReplayServer) -> socket.socket:
+    """A client that is no part of this package."""
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(server.address)
+    return client
 
 
 # -- a client that keeps to it ------------------------------------------------------------
@@ -146,13 +152,9 @@ def test_the_schema_is_that_of_the_release() -> None:
 
 
 def test_a_secret_is_compared_masked() -> None:
-    given = {"qom-type": "secret", "id": "s", "data": "geheim"}
-    with (
-        ReplayServer(
-            [Exchange(execute="object-add", arguments={**given, "data": "***"})]
-        ) as server,
-        VM.attach(server.address) as vm,
-    ):
+    masked = {"qom-type": "secret", "id": "s", "format": "base64", "data": "***"}
+    session = [Exchange(execute="object-add", arguments=masked)]
+    with ReplayServer(session) as server, VM.attach(server.address) as vm:
         vm.add_secret(Secret("geheim"), id="s")
 
 
@@ -222,14 +224,18 @@ def test_a_command_that_was_not_expected_is_refused_and_fails_the_block() -> Non
 @pytest.mark.parametrize("in_order", [True, False])
 def test_arguments_count(in_order: bool) -> None:
     session = [expect(BlockdevDel(node_name="n")).returns(None)]
-    with (
-        pytest.raises(AssertionError, match=r'(?s)"n".*came:.*"other"'),
-        ReplayServer(session, in_order=in_order) as server,
-        Qmp.connect(server.address) as qmp,
-    ):
-        with pytest.raises(CommandError, match="expected"):
-            qmp.execute(BlockdevDel(node_name="other"))
-        qmp.execute(BlockdevDel(node_name="n"))
+
+    def play() -> None:
+        with (
+            ReplayServer(session, in_order=in_order) as server,
+            Qmp.connect(server.address) as qmp,
+        ):
+            with pytest.raises(CommandError, match="expected"):
+                qmp.execute(BlockdevDel(node_name="other"))
+            qmp.execute(BlockdevDel(node_name="n"))
+
+    with pytest.raises(AssertionError, match=r'(?s)"n".*came:.*"other"'):
+        play()
 
 
 def test_the_error_of_the_block_is_not_replaced_and_has_a_note() -> None:
@@ -250,21 +256,19 @@ def test_what_did_not_come_because_the_block_failed_is_not_told() -> None:
 
 @pytest.mark.parametrize("line", [b"garbage\n", b"\xff\n", b"[1]\n", b"[" * 99_999 + b"\n"])
 def test_a_client_that_does_not_speak_qmp_fails_the_block(line: bytes) -> None:
-    with (
-        pytest.raises(AssertionError, match=r"expected: a line of JSON\n    came: b"),
-        ReplayServer([]) as server,
-        socket.socket(socket.AF_UNIX) as client,
-    ):
-        client.connect(server.address)
-        client.sendall(line)
-        with client.makefile("rb") as lines:
-            assert b"QMP" in lines.readline()
-            assert b"GenericError" in lines.readline()
+    def play() -> None:
+        with ReplayServer([]) as server, client_of(server) as client:
+            client.sendall(line)
+            with client.makefile("rb") as lines:
+                assert b"QMP" in lines.readline()
+                assert b"GenericError" in lines.readline()
+
+    with pytest.raises(AssertionError, match=r"expected: a line of JSON\n    came: b"):
+        play()
 
 
 def test_a_part_of_a_line_from_a_client_that_dies_is_nothing() -> None:
-    with ReplayServer([]) as server, socket.socket(socket.AF_UNIX) as client:
-        client.connect(server.address)
+    with ReplayServer([]) as server, client_of(server) as client:
         client.sendall(b'{"execute": "query-')
 
 
@@ -294,38 +298,35 @@ def test_a_client_that_gives_up_is_not_confused_by_what_comes_later(fault: Fault
 
 
 def test_a_late_answer_comes_with_the_next_command() -> None:
-    with faulty(Late()) as server, socket.socket(socket.AF_UNIX) as client:
-        client.connect(server.address)
-        with client.makefile("rb") as lines:
-            lines.readline()
-            client.sendall(b'{"execute": "query-jobs", "id": 1}\n')
-            client.sendall(b'{"execute": "query-named-block-nodes", "id": 2}\n')
-            assert [json.loads(lines.readline())["id"] for _ in range(2)] == [1, 2]
+    with faulty(Late()) as server, client_of(server) as client, client.makefile("rb") as lines:
+        lines.readline()
+        client.sendall(b'{"execute": "query-jobs", "id": 1}\n')
+        client.sendall(b'{"execute": "query-named-block-nodes", "id": 2}\n')
+        assert [json.loads(lines.readline())["id"] for _ in range(2)] == [1, 2]
 
 
-def test_an_answer_that_comes_twice_is_taken_once_or_ends_the_connection() -> None:
-    with ReplayServer(
-        [Exchange(execute="a", says=[]), Exchange(execute="b", fault=Twice()), JOBS]
-    ) as server:
+def test_an_answer_that_comes_twice_with_an_id_is_taken_once() -> None:
+    session = [Exchange(execute="a", says=[]), Exchange(execute="b", fault=Twice()), JOBS]
 
-        async def main() -> None:
-            async with await AsyncVM.attach(server.address) as vm:
-                bare = asyncio.create_task(vm.qmp.execute_raw("a"))  # the next has an id
-                await asyncio.sleep(0)
-                assert await vm.qmp.execute_raw("b") == {}
-                assert await vm.qmp.execute(QueryJobs()) == []
-                bare.cancel()
+    async def main(address: str) -> None:
+        async with await AsyncVM.attach(address) as vm:
+            bare = asyncio.create_task(vm.qmp.execute_raw("a"))  # the next has an id
+            await asyncio.sleep(0)
+            assert await vm.qmp.execute_raw("b") == {}
+            assert await vm.qmp.execute(QueryJobs()) == []
+            bare.cancel()
 
-        asyncio.run(main())
-    with faulty(Twice()) as server, Qmp.connect(server.address) as qmp:
+    with ReplayServer(session) as server:
+        asyncio.run(main(server.address))
+
+
+def test_an_answer_that_comes_twice_without_an_id_ends_the_connection() -> None:
+    session = [expect(QueryJobs()).returns([], fault=Twice())]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
+        assert qmp.execute(QueryJobs()) == []
+        qmp.wait_lost(timeout=5)
         with pytest.raises(ConnectionLost, match="unexpected reply"):
-            for command in (QueryJobs(), QueryNamedBlockNodes()):
-                qmp.execute(command)
-            qmp.wait_lost(timeout=5)
             qmp.execute(QueryJobs())
-        with Qmp.connect(server.address) as again:
-            again.execute_raw("query-qmp-schema")
-        server._script._left.clear()
 
 
 @pytest.mark.parametrize("at", ["before", "middle"])
@@ -339,8 +340,7 @@ def test_a_connection_that_ends_before_the_end_of_a_reply_is_lost(at: str) -> No
 
 def test_half_of_a_reply_is_what_comes_before_the_end() -> None:
     stop = expect(StopCommand()).returns(None, events=[StopEvent()], fault=HangUp(at="middle"))
-    with ReplayServer([stop]) as server, socket.socket(socket.AF_UNIX) as client:
-        client.connect(server.address)
+    with ReplayServer([stop]) as server, client_of(server) as client:
         client.sendall(b'{"execute": "stop"}\n')
         with client.makefile("rb") as lines:
             _, event, half = lines
@@ -407,30 +407,26 @@ def test_a_fault_by_name_is_there_each_time() -> None:
         vm.add_node(NullCo(node_name="n"))
 
 
-def test_the_block_ends_at_once_whatever_a_client_waits_for() -> None:
-    huge = Exchange(execute="x", says=[{"return": "x" * (16 << 20)}])
+def test_the_block_ends_at_once_while_an_answer_is_slow() -> None:
     begin = time.monotonic()
+    session = [expect(QueryJobs()).returns([], fault=Slow(seconds=60))]
     with (
-        ReplayServer([expect(QueryJobs()).returns([], fault=Slow(seconds=60))]) as server,
+        ReplayServer(session) as server,
         Qmp.connect(server.address) as qmp,
+        pytest.raises(DeadlineExceeded),
     ):
-        waiting = threading.Thread(target=lambda: pytest.raises(ConnectionLost, _jobs, qmp))
-        waiting.start()
-        while server._script._left:
-            time.sleep(0.001)
-        server._stop_now = True  # type: ignore[attr-defined]
-    waiting.join()
-    with ReplayServer([huge]) as server, socket.socket(socket.AF_UNIX) as client:
-        client.connect(server.address)
-        client.sendall(b'{"execute": "x"}\n')
-        assert client.recv(8) == b'{"QMP": '  # and no more is read
-        while server._script._left:
-            time.sleep(0.001)
+        qmp.execute(QueryJobs(), timeout=0.1)
     assert time.monotonic() - begin < 5
 
 
-def _jobs(qmp: Qmp) -> None:
-    qmp.execute(QueryJobs())
+def test_the_block_ends_at_once_while_an_answer_is_not_read() -> None:
+    begin = time.monotonic()
+    huge = Exchange(execute="x", says=[{"return": "x" * (16 << 20)}])
+    with ReplayServer([huge]) as server, client_of(server) as client:
+        client.sendall(b'{"execute": "x"}\n')
+        assert b"QMP" in client.recv(1000)
+        assert client.recv(10) == b'{"return":'  # and no more is read
+    assert time.monotonic() - begin < 5
 
 
 # -- mistakes -----------------------------------------------------------------------------
