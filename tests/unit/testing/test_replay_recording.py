@@ -14,7 +14,7 @@ from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
 from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import CommandError, ConnectionLost, DeadlineExceeded, UsageError
-from qemu_blocksdk.testing.replay import Exchange, HangUp, ReplayServer, Silent, record
+from qemu_blocksdk.testing.replay import Exchange, Fault, HangUp, ReplayServer, Silent, record
 from qemu_blocksdk.wire import JobStatusChange, Resume, StopEvent
 
 pytestmark = pytest.mark.timeout(20)
@@ -206,7 +206,7 @@ def test_what_was_given_up_in_the_recording_is_not_answered(path: Path) -> None:
 
 def test_a_recorded_session_can_have_faults(path: Path) -> None:
     written(path, '{"execute": "x"}', '{"return": {}}', '{"execute": "y"}', '{"return": {}}')
-    faults = {"x": Silent(), "y": HangUp()}
+    faults: dict[str, Fault] = {"x": Silent(), "y": HangUp()}
     with ReplayServer(path, faults=faults) as server, Qmp.connect(server.address) as qmp:
         with pytest.raises(DeadlineExceeded):
             qmp.execute_raw("x", timeout=0.1)
