@@ -457,9 +457,9 @@ def test_memory_stays_flat_over_a_hundred_thousand_commands() -> None:
             before = 0, 0
             for turn in range(100_000 // 50):
                 if turn == 100:
-                    before = len(qmp._pending), sys.getallocatedblocks()
+                    before = len(qmp._exchange._pending), sys.getallocatedblocks()
                 await asyncio.gather(*(qmp.execute_raw("x") for _ in range(50)))
-            return len(qmp._pending) - before[0], sys.getallocatedblocks() - before[1]
+            return len(qmp._exchange._pending) - before[0], sys.getallocatedblocks() - before[1]
 
     with Server(answer) as server:
         pending, blocks = asyncio.run(main(server))
