@@ -90,7 +90,7 @@ async def _breakpoint(vm: AsyncVM, drive: str, event: BlkdebugEvent | None) -> A
         yield
 
 
-def failing(
+def failing_requests(
     qemu: VM | StorageDaemon | AsyncVM | AsyncStorageDaemon,
     options: BlockdevOptions,
     *kinds: BlkdebugIOType,
@@ -196,7 +196,7 @@ def suspended(
         os.close(pidfd)
 
 
-def lost(server: NbdServer | AsyncNbdServer) -> Injected:
+def lost_server(server: NbdServer | AsyncNbdServer) -> Injected:
     """Lose a server: it is killed, and in the block its address refuses. Then it is there again.
 
     Clients that have a ``reconnect_delay`` come back. Raises UsageError for a server that does

@@ -21,7 +21,13 @@ from qemu_blocksdk.errors import (
     ToolError,
     UsageError,
 )
-from qemu_blocksdk.testing.faults import breakpoint_on, failing, full_disk, lost, suspended
+from qemu_blocksdk.testing.faults import (
+    breakpoint_on,
+    failing_requests,
+    full_disk,
+    lost_server,
+    suspended,
+)
 from qemu_blocksdk.wire import QueryJobs
 from tests.live.helpers import MakeImage, run, wait_until
 from tests.live.nodes import names
@@ -176,7 +182,7 @@ def test_writes_fail_for_the_block_and_the_data_after_it_is_right(
         disk = qemu.add_node(options)
         data = qemu.add_node(Raw(node_name="data", file=File(filename=str(source))))
         before = names(qemu)
-        with failing(qemu, options, "write", "write-zeroes", errno=errno.ENOSPC):
+        with failing_requests(qemu, options, "write", "write-zeroes", errno=errno.ENOSPC):
             failed = data.backup(disk).run(timeout=10, check=False)
             assert (failed.outcome, failed.error) == ("failed", "No space left on device")
         assert names(qemu) == before
@@ -193,7 +199,7 @@ def test_reads_fail_for_the_block_also_of_a_disk_that_nobody_may_write(
     disk = daemon.add_node(options)
     target = daemon.add_node(NullCo(node_name="target", size=16 * MIB))
     for _ in range(2):
-        with failing(daemon, options, "read"):
+        with failing_requests(daemon, options, "read"):
             assert disk.backup(target).run(timeout=10, check=False).error == "Input/output error"
         assert disk.backup(target).run(timeout=10).outcome == "completed"
 
@@ -202,7 +208,7 @@ def test_a_guest_that_writes_meanwhile_sees_an_error(make_image: MakeImage) -> N
     options = Qcow2(node_name="disk", file=File(filename=str(make_image())))
     with VM(blockdevs=[options]) as vm:
         vm.plug(vm.node("disk"), device="virtio-scsi", id="hd")
-        with failing(vm, options, "write"):
+        with failing_requests(vm, options, "write"):
             vm.hmp_qemu_io("hd", "write 0 64k", qdev=True)
             assert "Input/output error" in vm.process.output()
         vm.hmp_qemu_io("hd", "write 0 64k", qdev=True)
@@ -214,7 +220,7 @@ def test_awaited_requests_fail_alike(make_image: MakeImage) -> None:
         async with AsyncVM() as vm:
             options = Qcow2(node_name="disk", file=File(filename=str(image)))
             disk = await vm.add_node(options)
-            async with failing(vm, options, "write"):
+            async with failing_requests(vm, options, "write"):
                 with pytest.raises(ToolError):
                     await disk.io.write(0, 65536)
             await disk.io.write(0, 65536)
@@ -227,7 +233,7 @@ def test_requests_of_a_qemu_that_ends_in_the_block_fail_no_more(
 ) -> None:
     options = Qcow2(node_name="disk", file=File(filename=str(make_image())))
     daemon.add_node(options)
-    with failing(daemon, options, "write"):
+    with failing_requests(daemon, options, "write"):
         daemon.kill()
 
 
@@ -243,13 +249,17 @@ def test_failures_that_cannot_be_are_told_and_leave_nothing(
     other = options.with_(lazy_refcounts=True)  # which this old image does not have
     before = names(daemon)
     wrong: list[tuple[Callable[[], AbstractContextManager[None]], type[Exception], str]] = [
-        (lambda: failing(daemon, options, "flush"), UsageError, "other than flushes"),
-        (lambda: failing(daemon, options), UsageError, "say what is to fail"),
-        (lambda: failing(daemon, null, "read"), UsageError, "'null' has no file below it"),
-        (lambda: failing(daemon, options.named(None), "read"), UsageError, "node_name"),
-        (lambda: failing(daemon, options.named("gone"), "read"), GraphError, "'gone'"),
-        (lambda: failing(daemon, other, "read"), CommandError, "blockdev-reopen: .*azy refcounts"),
-        (lambda: failing(VM(), options, "read"), UsageError, "has not been launched"),
+        (lambda: failing_requests(daemon, options, "flush"), UsageError, "other than flushes"),
+        (lambda: failing_requests(daemon, options), UsageError, "say what is to fail"),
+        (lambda: failing_requests(daemon, null, "read"), UsageError, "'null' has no file below it"),
+        (lambda: failing_requests(daemon, options.named(None), "read"), UsageError, "node_name"),
+        (lambda: failing_requests(daemon, options.named("gone"), "read"), GraphError, "'gone'"),
+        (
+            lambda: failing_requests(daemon, other, "read"),
+            CommandError,
+            "blockdev-reopen: .*azy refcounts",
+        ),
+        (lambda: failing_requests(VM(), options, "read"), UsageError, "has not been launched"),
     ]
     for make, kind, words in wrong:
         with pytest.raises(kind, match=words) as caught, make():
@@ -271,7 +281,7 @@ def test_a_client_comes_back_to_a_server_that_was_lost(
     ):
         disk = vm.add_node(server.uri.options(node_name="disk").with_(reconnect_delay=20))
         assert disk.io.read_data(0, 4) == b"\x07" * 4
-        with lost(server):
+        with lost_server(server):
             assert not server.is_running
             with pytest.raises(ToolError):
                 NbdServer.list_exports(server.uri)
@@ -285,7 +295,7 @@ def test_a_client_without_patience_has_an_error(make_image: MakeImage, tmp_path:
         VM() as vm,
     ):
         disk = vm.add_node(server.uri.options(node_name="disk"))
-        with lost(server), pytest.raises(ToolError, match="Input/output error"):
+        with lost_server(server), pytest.raises(ToolError, match="Input/output error"):
             disk.io.read_data(0, 4)
 
 
@@ -297,7 +307,7 @@ def test_an_awaited_server_comes_back_when_the_block_fails(
         async with AsyncNbdServer(disk, address=tmp_path / "nbd") as server:
             before = server.process.pid
             with pytest.raises(ZeroDivisionError):
-                async with lost(server):
+                async with lost_server(server):
                     raise ZeroDivisionError
             assert server.is_running
             assert server.process.pid != before
@@ -308,11 +318,11 @@ def test_an_awaited_server_comes_back_when_the_block_fails(
 def test_a_server_that_cannot_be_lost_is_told(make_image: MakeImage, tmp_path: Path) -> None:
     image = Image(make_image("disk.raw", fmt="raw"), format="raw")
     server = NbdServer(image, address=tmp_path / "nbd")
-    with pytest.raises(UsageError, match="does not run"), lost(server):
+    with pytest.raises(UsageError, match="does not run"), lost_server(server):
         pytest.fail("the block ran")
     for address in (None, ("127.0.0.1", 0)):
         with NbdServer(image, address=address) as server:
-            with pytest.raises(UsageError, match="an address of its own"), lost(server):
+            with pytest.raises(UsageError, match="an address of its own"), lost_server(server):
                 pytest.fail("the block ran")
             assert server.is_running
 
