@@ -330,39 +330,32 @@ def test_a_server_that_cannot_be_lost_is_told(make_image: MakeImage, tmp_path: P
 # -- a full disk --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def may_mount(tmp_path: Path) -> None:
-    """Skips where no full disk can be made."""
-    try:
-        with full_disk(tmp_path / "probe"):
-            pass
-    except ToolError as error:
-        pytest.skip(f"no right to mount a small tmpfs: {error}")
+MAY_MOUNT = pytest.mark.usefixtures("full_disk")  # which skips where nobody may
 
 
-def test_a_full_disk_is_full_after_its_size_and_gone_after_its_block(
-    tmp_path: Path, may_mount: None
-) -> None:
-    with full_disk(tmp_path / "full", size="64k") as folder:
+@MAY_MOUNT
+def test_a_full_disk_is_full_after_its_size_and_gone_after_its_block(tmp_path: Path) -> None:
+    with full_disk(tmp_path / "small", size="64k") as folder:
         with pytest.raises(OSError, match="No space left"):
             (folder / "file").write_bytes(b"x" * MIB)
         assert (folder / "file").stat().st_size == 64 << 10
-    assert not (tmp_path / "full").exists()
+    assert not (tmp_path / "small").exists()
 
 
+@MAY_MOUNT
 def test_a_full_disk_goes_whatever_is_open_there_and_whatever_the_block_raises(
-    tmp_path: Path, may_mount: None
+    tmp_path: Path,
 ) -> None:
     opened: list[TextIO] = []
 
     def fail() -> None:
-        with full_disk(tmp_path / "full") as folder:
+        with full_disk(tmp_path / "small") as folder:
             opened.append((folder / "file").open("w"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert not (tmp_path / "full").exists()
+    assert not (tmp_path / "small").exists()
     opened[0].close()
 
 
