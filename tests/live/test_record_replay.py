@@ -117,9 +117,10 @@ def test_a_qemu_that_died_ends_the_connection_in_the_replay_too(tmp_path: Path) 
     path = tmp_path / "session.jsonl"
     with record(path) as recording, StorageDaemon(on_message=recording) as daemon:
         daemon.add_node(NullCo(node_name="n"))
-        with suspended(daemon), pytest.raises(DeadlineExceeded):
-            daemon.qmp.execute(QueryJobs(), timeout=0.05)
-        daemon.kill()
+        with suspended(daemon):
+            with pytest.raises(DeadlineExceeded):
+                daemon.qmp.execute(QueryJobs(), timeout=0.05)
+            daemon.kill()
     with ReplayServer(path) as server, StorageDaemon.attach(server.address) as daemon:
         daemon.add_node(NullCo(node_name="n"))
         with pytest.raises(ConnectionLost):

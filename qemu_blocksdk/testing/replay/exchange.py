@@ -59,6 +59,11 @@ def expect(command: Command[R]) -> Expected[R]:
     return Expected(command)
 
 
+def command_of(message: JsonObject) -> str:
+    """Return the name of the command that a message asks for; empty where it asks for none."""
+    return str(message.get("execute", message.get("exec-oob", "")))
+
+
 def message_of(event: Event) -> JsonObject:
     """Return the message of an event."""
     seconds, fraction = divmod(event.timestamp, 1)

@@ -24,8 +24,8 @@ from qemu_blocksdk.qmp.message import parse
 
 from .exchange import Exchange, message_of
 from .fault import Fault, Garbage, HangUp, Late, Silent, Slow, Twice
-from .recording import read
-from .script import GREETING, Script, greeting_of, recorded
+from .recording import Session, read
+from .script import GREETING, Script, greeting_of
 
 
 class ReplayServer:
@@ -58,18 +58,11 @@ class ReplayServer:
         the ``greeting``. Raises UsageError for a file that holds no session, an address that
         cannot be right, and a fault of a command that is not in the session.
         """
-        greeting, exchanges, pid = greeting_of(version), session, 0
-        if isinstance(exchanges, str | os.PathLike):
-            recording = read(exchanges)
-            (greeting, exchanges), pid = recorded(recording), recording.pid
-        self._script = Script(
-            exchanges,
-            greeting=greeting,
-            pid=pid,
-            in_order=in_order,
-            filters=filters,
-            faults=faults,
-        )
+        if isinstance(session, str | os.PathLike):
+            whole = read(session)
+        else:
+            whole = Session(greeting=greeting_of(version), exchanges=session)
+        self._script = Script(whole, in_order=in_order, filters=filters, faults=faults or {})
         if address is not None:
             checked(address)
         self._wanted = address
@@ -122,13 +115,12 @@ class ReplayServer:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
-        if self._failure is not None:
-            raise self._failure
         report = self._script.report(is_over=error is None)
-        if report and error is not None:
-            error.add_note(report)
-        elif report:
-            raise AssertionError(report)
+        wrong = self._failure or (AssertionError(report) if report else None)
+        if wrong is not None:
+            if error is None:
+                raise wrong
+            error.add_note(str(wrong))
 
     def _stop(self) -> None:
         assert self._listener is not None

@@ -136,7 +136,7 @@ def test_a_wait_for_an_event_that_does_not_come_is_given_up() -> None:
 
 
 def test_what_has_arrived_is_delivered_before_the_loss_of_the_connection() -> None:
-    says = [_change("a"), _change("b"), {"return": {}}]
+    says: list[JsonObject] = [_change("a"), _change("b"), {"return": {}}]
     session = [Exchange(execute="x", says=says, fault=HangUp(at="after"))]
     with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events(JobStatusChange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from qemu_blocksdk.errors import (
     DeadlineExceeded,
     UsageError,
 )
+from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.testing.replay import (
     Exchange,
     Fault,
@@ -58,10 +60,13 @@ ADDED = expect(BlockdevAdd(options=NullCo(node_name="n"))).returns(None)
 
 
 @pytest.fixture(autouse=True)
-def clean_slate() -> Iterator[None]:
+def clean_slate(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Fail a test that leaves something behind."""
-    with ReplayServer([]):
-        pass  # the background loop stays
+    # Nobody else's directories are mistaken for ours.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
+    portal.call(lambda: None)  # the background loop stays
     with nothing_left_behind():
         yield
 
@@ -214,11 +219,26 @@ def test_a_command_that_was_not_expected_is_refused_and_fails_the_block() -> Non
         play()
     assert str(caught.value).splitlines() == [
         "the session was not as it should be",
-        'expected: {"execute": "query-jobs"}',
-        '    came: {"arguments": {"node-name": "n"}, "execute": "blockdev-del"}',
-        'never came: {"arguments": {"driver": "null-co", "node-name": "n"},'
-        ' "execute": "blockdev-add"}',
+        "expected: query-jobs",
+        '    came: blockdev-del {"node-name": "n"}',
+        'never came: blockdev-add {"driver": "null-co", "node-name": "n"}',
     ]
+
+
+def test_of_long_commands_it_is_shown_where_they_differ() -> None:
+    many = [f"node{number}" for number in range(1000)]
+    expected, came = ({"nodes": [*many, end], "z": many} for end in ("expected", "came"))
+    with (
+        pytest.raises(CommandError) as caught,
+        ReplayServer([Exchange(execute="x-long", arguments=expected)]) as server,
+        Qmp.connect(server.address) as qmp,
+    ):
+        qmp.execute_raw("x-long", came)
+    words = caught.value.desc
+    assert len(words) < 1200
+    assert words.count("x-long") == 2
+    assert '"node999", "expected"' in words
+    assert '"node999", "came"' in words
 
 
 @pytest.mark.parametrize("in_order", [True, False])

@@ -251,8 +251,8 @@ def test_what_filters_change_is_changed_in_the_file(path: Path) -> None:
         (f"{HEAD}\n{GREETING}\n[1]\n".encode(), "line 3 of .* no message"),
         (f'{HEAD}\n{GREETING}\n{{"exec\n'.encode(), "line 3 of .* no message"),
         (f"{HEAD}\n{'[' * 99_999}\n".encode(), "line 2 of .* no message"),
-        (f"{HEAD}\n".encode(), "without QEMU's greeting"),
-        (f'{HEAD}\n{{"execute": "x"}}\n'.encode(), "without QEMU's greeting"),
+        (f"{HEAD}\n".encode(), "not begin with QEMU's greeting"),
+        (f'{HEAD}\n{{"execute": "x"}}\n'.encode(), "not begin with QEMU's greeting"),
     ],
 )
 def test_a_file_that_is_no_recording_is_told_in_one_sentence(
