@@ -66,10 +66,10 @@ class ReplayServer:
         if address is not None:
             checked(address)
         self._wanted = address
+        self._held = contextlib.ExitStack()
         self._listener: ListeningSocket | None = None
-        self._scratch: Scratch | None = None
         self._client: socket.socket | None = None
-        self._held = b""
+        self._late = b""
         self._ending = threading.Event()
         self._turn = threading.Lock()
         self._failure: Exception | None = None
@@ -98,14 +98,19 @@ class ReplayServer:
         if self._listener is not None or self._ending.is_set():
             raise UsageError("a session is played once: make another server")
         path = self._wanted
-        if path is None:
-            self._scratch = Scratch()
-            path = self._scratch.path / "qmp.sock"
-        try:
-            self._listener = portal.run(ListeningSocket.at(checked(path)))
-        except OSError as error:
-            raise UsageError(f"cannot listen at {str(path)!r}: {error.strerror}") from error
-        self._thread.start()
+        with contextlib.ExitStack() as held:
+            if path is None:
+                scratch = Scratch()
+                held.callback(scratch.remove)
+                path = scratch.path / "qmp.sock"
+            try:
+                listener = portal.run(ListeningSocket.at(checked(path)))
+            except OSError as error:
+                raise UsageError(f"cannot listen at {str(path)!r}: {error.strerror}") from error
+            held.callback(listener.remove)
+            self._listener = held.enter_context(listener)
+            self._thread.start()
+            self._held = held.pop_all()
         return self
 
     def __exit__(
@@ -131,11 +136,8 @@ class ReplayServer:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._listener.sock.close()
-        self._listener.remove()
+        self._held.close()
         self._listener = None
-        if self._scratch is not None:
-            self._scratch.remove()
 
     # -- the thread ---------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class ReplayServer:
                     self._serve_one(client)
 
     def _serve_one(self, client: socket.socket) -> None:
-        self._client, self._held = client, b""
+        self._client, self._late = client, b""
         if self._ending.is_set():
             return
         try:
@@ -166,8 +168,8 @@ class ReplayServer:
             self._client = None
 
     def _answer(self, line: bytes) -> None:
-        self._send(self._held)
-        self._held, reply_to = b"", {}
+        self._send(self._late)
+        self._late, reply_to = b"", {}
         try:
             message = parse(line)
         except ValueError:
@@ -188,7 +190,7 @@ class ReplayServer:
                 self._ending.wait(fault.seconds)
                 self._send(data)
             case Late():
-                self._held = data
+                self._late = data
             case Silent():
                 pass
             case Twice():

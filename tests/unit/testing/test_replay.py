@@ -482,6 +482,17 @@ def test_an_address_that_cannot_be_is_refused(address: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_for_temporary_files_with_a_long_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(UsageError, match="107 at most"), ReplayServer([]):
+        pytest.fail("the block ran")
+    assert not list(folder.iterdir())
+
+
 def test_outside_of_the_block_there_is_no_address_and_nobody() -> None:
     server = ReplayServer([])
     for _ in range(2):
