@@ -100,8 +100,8 @@ def failing_requests(
 
     ``options`` are those that the node has; for the block there is a blkdebug below it
     (``blockdev-reopen``). ``errno.ENOSPC`` for ``write`` and ``write-zeroes`` is a full disk.
-    Raises UsageError for flushes, no kind, and a node without a ``file``; GraphError for
-    one that is not there; CommandError where QEMU refuses.
+    Raises UsageError for flushes and for no kind, GraphError for a node that is not there or has
+    no ``file``, CommandError where QEMU refuses.
     """
     aio = qemu if isinstance(qemu, AsyncVM | AsyncStorageDaemon) else qemu._aio
     return Injected(_failing(aio, options, kinds, errno))
@@ -114,7 +114,7 @@ async def _failing(
     kinds: tuple[BlkdebugIOType, ...],
     errno: int,
 ) -> AsyncGenerator[None]:
-    # QEMU 7.2: a node is flushed before it is reopened, so a rule that fails flushes would stay.
+    # QEMU 7.2 and 10.0: what is reopened is flushed first, so a rule that fails that would stay.
     if not kinds or "flush" in kinds:
         raise UsageError("say what is to fail, other than flushes: options.blkdebug() can do those")
     name = sound_name(options)
@@ -123,9 +123,8 @@ async def _failing(
         try:
             return evolved(options, file=file)
         except TypeError as error:
-            raise UsageError(f"node {name!r} has no file below it") from error
+            raise UsageError(f"these are no options of node {name!r}: {error}") from error
 
-    over("")
     file = (await qemu.node(name).query_child("file")).name
     rules = [BlkdebugInjectErrorOptions(event="none", iotype=kind, errno=errno) for kind in kinds]
     bad = Blkdebug(
@@ -146,7 +145,8 @@ async def _failing(
 
     async def mend() -> None:
         await qemu.reopen([between.with_(file=file)])
-        await qemu.reopen([over(file)])
+        if name in await qemu.graph():  # it may be gone by now
+            await qemu.reopen([over(file)])
 
     async with contextlib.AsyncExitStack() as undo:
         for each in (bad, between):

@@ -237,6 +237,16 @@ def test_requests_of_a_qemu_that_ends_in_the_block_fail_no_more(
         daemon.kill()
 
 
+def test_a_node_that_is_removed_in_the_block_is_not_missed(
+    daemon: StorageDaemon, make_image: MakeImage
+) -> None:
+    options = Qcow2(node_name="disk", file=File(filename=str(make_image())))
+    disk = daemon.add_node(options)
+    with failing_requests(daemon, options, "read"):
+        disk.delete()
+    assert names(daemon) == set()
+
+
 def test_failures_that_cannot_be_are_told_and_leave_nothing(
     daemon: StorageDaemon, make_image: MakeImage
 ) -> None:
@@ -251,7 +261,8 @@ def test_failures_that_cannot_be_are_told_and_leave_nothing(
     wrong: list[tuple[Callable[[], AbstractContextManager[None]], type[Exception], str]] = [
         (lambda: failing_requests(daemon, options, "flush"), UsageError, "other than flushes"),
         (lambda: failing_requests(daemon, options), UsageError, "say what is to fail"),
-        (lambda: failing_requests(daemon, null, "read"), UsageError, "'null' has no file below it"),
+        (lambda: failing_requests(daemon, null, "read"), GraphError, "looked for .*file"),
+        (lambda: failing_requests(daemon, null.named("disk"), "read"), UsageError, "no options of"),
         (lambda: failing_requests(daemon, options.named(None), "read"), UsageError, "node_name"),
         (lambda: failing_requests(daemon, options.named("gone"), "read"), GraphError, "'gone'"),
         (

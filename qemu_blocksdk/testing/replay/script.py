@@ -45,7 +45,7 @@ class Script:
         faults: Mapping[str, Fault],
     ) -> None:
         """Raises UsageError for faults of commands that are not in it."""
-        self.greeting = session.greeting
+        self.greeting: JsonObject = session.greeting
         self._in_order, self._filters, self._faults = in_order, tuple(filters), dict(faults)
         self._names = _Names(session.pid)
         self._left: list[_Step] = []
