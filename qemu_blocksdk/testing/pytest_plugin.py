@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from .golden import Golden
+from .golden import UPDATE, Golden
 
 _OPTION = "--update-golden"
 
@@ -17,14 +17,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(_OPTION, action="store_true", help="write golden files anew (never in CI)")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Pass the option on, to tests of unittest as well."""
+    if config.getoption(_OPTION):
+        environment = pytest.MonkeyPatch()
+        environment.setenv(UPDATE, "1")
+        config.add_cleanup(environment.undo)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     """The golden files of the test that asks."""
     node: pytest.Item = request.node
     parts = (one.name for one in node.listchain() if isinstance(one, pytest.Class | pytest.Item))
-    return Golden(
-        node.path,
-        test=".".join(parts),
-        update_with=f"pytest {_OPTION}",
-        is_updating=bool(request.config.getoption(_OPTION)),
-    )
+    return Golden(node.path, test=".".join(parts))

@@ -50,6 +50,8 @@ def test_a_block_runs(name: str, tmp_path: Path, make_image: MakeImage) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    # What pytest says of a test that could not begin: without the plugin, say.
+    assert "ERROR" not in done.stdout, done.stdout
 
 
 @pytest.mark.timeout(180)
