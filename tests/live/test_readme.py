@@ -15,10 +15,12 @@ PAGES = {
     "README.md": 4,
     "docs/blockdev.md": 7,
     "docs/golden.md": 4,
+    "docs/faults.md": 3,
     "docs/filters.md": 1,
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
+    "docs/replay.md": 3,
 }
 BLOCKS = {
     f"{page}-{number}": block
