@@ -1,4 +1,4 @@
-"""What tests of disk code are made with: logs, transcripts of QMP, golden files, fixtures.
+"""What tests of disk code are made with: environments, fixtures, logs, golden files, faults.
 
 What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
 name is loaded when it is first used: the plugin is part of every session of pytest.
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         StorageDaemonFactory,
         VmFactory,
     )
+    from .faults import breakpoint_on, failing_requests, full_disk, lost_server, suspended
     from .golden import Golden, WithGolden
     from .paths import FilePath, file_path, file_pattern
     from .qmp_log import QmpLog
+    from .replay import ReplayServer, expect, record
     from .requirements import Requires, why_not
     from .skips import skip_for_formats, skip_if_unsupported, skip_if_user_is_root
     from .text import log
@@ -38,6 +40,7 @@ __all__ = [
     "NbdServerFactory",
     "NodeFactory",
     "QmpLog",
+    "ReplayServer",
     "Requires",
     "StorageDaemonFactory",
     "TestEnv",
@@ -45,18 +48,29 @@ __all__ = [
     "Transcript",
     "VmFactory",
     "WithGolden",
+    "breakpoint_on",
+    "expect",
+    "failing_requests",
     "file_path",
     "file_pattern",
+    "full_disk",
     "log",
+    "lost_server",
+    "record",
     "skip_for_formats",
     "skip_if_unsupported",
     "skip_if_user_is_root",
+    "suspended",
     "wait_for",
     "why_not",
 ]
 
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
+    **dict.fromkeys(
+        ("breakpoint_on", "failing_requests", "full_disk", "lost_server", "suspended"), "faults"
+    ),
+    **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
     **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
     **dict.fromkeys(("Requires", "why_not"), "requirements"),

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .qmp_log import QmpLog
 
 KEEP: Final = "--keep-failed"
-UPDATE: Final = "--update-golden"
 _MATRIX: Final = pytest.StashKey["dict[str, TestEnv]"]()
 ENV: Final = pytest.StashKey["TestEnv"]()
 """On an item, while it runs: its environment."""
@@ -83,13 +82,7 @@ def golden_of(item: pytest.Item) -> Golden:
         fmt = env.imgfmt
         word = next(name for name, each in environments(item.config).items() if each is env)
         names[-1] = _without(word, names[-1])
-    return Golden(
-        item.path,
-        test=".".join(names),
-        update_with=f"pytest {UPDATE}",
-        is_updating=bool(item.config.getoption(UPDATE)),
-        fmt=fmt,
-    )
+    return Golden(item.path, test=".".join(names), fmt=fmt)
 
 
 def _without(word: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """Golden files: what a test said when it was last looked at, beside the test.
 
-:class:`Golden` compares, and writes where it is told to and may. Who the test is, and
-whether it is told to, a test framework knows: :class:`WithGolden` for unittest, the fixture
-``golden`` of ``pytest_plugin``.
+:class:`Golden` compares, and writes where ``UPDATE_GOLDEN`` is set and ``CI`` is not. Who
+the test is, a test framework knows: :class:`WithGolden` for unittest, the fixture ``golden`` of
+``pytest_plugin``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from qemu_blocksdk.errors import UsageError
 from .difference import difference
 
 UPDATE: Final = "UPDATE_GOLDEN"
-"""The environment variable that has unittest write golden files."""
+"""The environment variable that has golden files written."""
+_HOW = f"{UPDATE}=1, or pytest --update-golden,"
 _LONGEST = 120
 _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 
@@ -29,22 +30,12 @@ _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 class Golden:
     """The golden files of one test: those in the folder of ``module``, its file.
 
-    ``test`` is the test's name with those of its classes, ``update_with`` what a user does to
-    have golden files written, ``is_updating`` whether that was done, ``fmt`` the image format
-    of the test.
+    ``test`` is the test's name with those of its classes, ``fmt`` the image format of the test.
     """
 
-    def __init__(
-        self,
-        module: Path,
-        *,
-        test: str,
-        update_with: str,
-        is_updating: bool,
-        fmt: str | None = None,
-    ) -> None:
+    def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:
         self._module, self._test, self._fmt = module, test, fmt
-        self._update_with, self._is_updating = update_with, is_updating
+        self._is_updating = _is_set(UPDATE)
         self._checked = set[Path]()
 
     def check(self, text: str, *, name: str | None = None, fmt: str | None = None) -> None:
@@ -65,7 +56,7 @@ class Golden:
             raise UsageError(f"{path.name} is checked twice in one test: the second needs a name")
         self._checked.add(path)
         if self._is_updating and _is_set("CI"):
-            raise UsageError(f"golden files are not updated where CI is set ({self._update_with})")
+            raise UsageError(f"golden files are not updated where CI is set: unset {UPDATE}")
         try:
             found = path.read_bytes() if path.exists() else None
         except OSError as error:
@@ -75,11 +66,10 @@ class Golden:
         if self._is_updating:
             _write(path, data)
         elif found is None:
-            raise AssertionError(f"no golden file {path}: {self._update_with} makes it")
+            raise AssertionError(f"no golden file {path}: {_HOW} makes it")
         else:
             raise AssertionError(
-                f"differs from {path} ({self._update_with} writes it anew):\n"
-                + difference(_text(found), text)
+                f"differs from {path} ({_HOW} writes it anew):\n{difference(_text(found), text)}"
             )
 
     def assert_file(self) -> None:
@@ -89,7 +79,7 @@ class Golden:
             raise UsageError(f"the golden file {path} is a directory")
 
     def _path(self, name: str | None, fmt: str | None) -> Path:
-        fmt = fmt or self._fmt
+        fmt = self._fmt if fmt is None else fmt
         for suffix in (name, fmt):
             if suffix is not None and not _SUFFIX.fullmatch(suffix):
                 raise UsageError(f"{suffix!r} cannot be part of a file's name")
@@ -120,12 +110,7 @@ class WithGolden:
         except (OSError, TypeError) as error:
             raise UsageError(f"{test.id()} is in no file") from error
         name = test.id().removeprefix(f"{type(test).__module__}.")
-        return Golden(
-            Path(module).absolute(),
-            test=name,
-            update_with=f"{UPDATE}=1",
-            is_updating=_is_set(UPDATE),
-        )
+        return Golden(Path(module).absolute(), test=name)
 
 
 def safe_name(module: str, test: str) -> str:

@@ -42,7 +42,8 @@ def test_an_example_verifies_what_it_did(name: str, tmp_path: Path) -> None:
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    # asyncio's debug mode also tells what took 0.1 s, which is the machine's business.
+    assert [line for line in done.stderr.splitlines() if not line.startswith("Executing <")] == []
     assert "erified" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

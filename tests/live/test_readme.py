@@ -15,10 +15,12 @@ PAGES = {
     "README.md": 4,
     "docs/blockdev.md": 7,
     "docs/golden.md": 4,
+    "docs/faults.md": 3,
     "docs/filters.md": 1,
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
+    "docs/replay.md": 3,
 }
 BLOCKS = {
     f"{page}-{number}": block
@@ -48,6 +50,8 @@ def test_a_block_runs(name: str, tmp_path: Path, make_image: MakeImage) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    # What pytest says of a test that could not begin: without the plugin, say.
+    assert "ERROR" not in done.stdout, done.stdout
 
 
 @pytest.mark.timeout(180)
