@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.node_info import NodeEvent
     from qemu_blocksdk.objects.node_jobs import JobOptions
-    from qemu_blocksdk.objects.toolchain import DriverProgram
+    from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
@@ -3007,6 +3007,10 @@ class Toolchain(Face):
     def query_emulator(self) -> Emulator:
         """Ask the system emulator: target, default machine, accelerators, drivers."""
         return portal.run(self._aio.query_emulator())
+
+    def query_schema(self, program: ServerProgram = "qemu") -> Schema:
+        """Ask a program which commands it has, with their arguments (``query-qmp-schema``)."""
+        return portal.run(self._aio.query_schema(program))
 
 
 class QemuIo(Face):

@@ -9,6 +9,7 @@ from qemu_blocksdk import wire  # whose domains load when they are used, thus no
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import AsyncQmp, ServerKind
+from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.tools.drivers import DriverSupport, creatable, listed, supports
 from qemu_blocksdk.tools.version import Version
 
@@ -17,6 +18,7 @@ from .launch import Handover
 from .qemu import AsyncQemu
 
 versions: Answers[Version] = Answers()
+schemas: Answers[Schema] = Answers()
 _accelerators: Answers[frozenset[str]] = Answers()
 _emulators: Answers[Emulator] = Answers()
 
@@ -25,13 +27,15 @@ class Emulator(Value):
     """A system emulator.
 
     ``accelerators`` are those that are compiled in; whether this host lets ``kvm`` run shows
-    at a launch. ``default_machine`` is None where a guest's machine has to be named (arm).
+    at a launch. ``devices`` are the drivers of ``device_add``, and those that only machines
+    add. ``default_machine`` is None where a guest's machine has to be named (arm).
     """
 
     version: Version
     target: str
     default_machine: str | None
     accelerators: frozenset[str]
+    devices: frozenset[str]
     drivers: Mapping[str, DriverSupport]
 
 
@@ -39,17 +43,18 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
     """Ask a binary, once, ``timeout`` seconds at most for each step. Raises LaunchError."""
 
     async def ask() -> Emulator:
-        async with _BareVM(
-            program=program, launch_timeout=timeout, command_timeout=timeout
-        ) as bare:
+        async with BareVM(program=program, launch_timeout=timeout, command_timeout=timeout) as bare:
             machines = await bare.qmp.execute(wire.QueryMachines())
+            devices = await bare.qmp.execute(wire.QomListTypes(implements="device", abstract=False))
             found = Emulator(
                 version=await query_version(bare.qmp),
                 target=(await bare.qmp.execute(wire.QueryTarget())).arch,
                 default_machine=next((m.name for m in machines if m.is_default), None),
                 accelerators=await _list_accelerators(bare.qmp),
+                devices=frozenset(kind.name for kind in devices),
                 drivers=await _list_drivers(bare.qmp),
             )
+            schemas.tell(program, await bare.qmp.schema())
         versions.tell(program, found.version)
         _accelerators.tell(program, found.accelerators)
         return found
@@ -61,7 +66,7 @@ async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
     """Ask a binary for nothing but its accelerators, once. Raises LaunchError."""
 
     async def ask() -> frozenset[str]:
-        async with _BareVM(program=program, launch_timeout=timeout) as bare:
+        async with BareVM(program=program, launch_timeout=timeout) as bare:
             return await _list_accelerators(bare.qmp)
 
     return await _accelerators.of(program, ask)
@@ -100,7 +105,7 @@ async def _list_drivers(qmp: AsyncQmp) -> dict[str, DriverSupport]:
     )
 
 
-class _BareVM(AsyncQemu):
+class BareVM(AsyncQemu):
     """A QEMU that only answers questions."""
 
     _kind: ClassVar[ServerKind] = "system"

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Literal, TypeVar
 
+from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.drivers import (
     DriverSupport,
@@ -26,13 +27,16 @@ from qemu_blocksdk.tools.version import Version
 
 from .answers import Answers
 from .daemon import AsyncStorageDaemon
-from .emulator import Emulator, query_emulator, query_version, versions
+from .emulator import BareVM, Emulator, query_emulator, query_version, schemas, versions
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 DriverProgram = Literal["qemu", "qemu_img", "storage_daemon"]
 """A program that says which block drivers it has."""
+
+ServerProgram = Literal["qemu", "storage_daemon"]
+"""A program that speaks QMP."""
 
 _drivers = Answers[Mapping[str, DriverSupport]]()
 _luks = Answers[LuksSupport]()
@@ -108,6 +112,19 @@ class AsyncToolchain:
         """Ask the system emulator: target, default machine, accelerators, drivers."""
         return await query_emulator(self._path("qemu"), timeout=self._timeout)
 
+    async def query_schema(self, program: ServerProgram = "qemu") -> Schema:
+        """Ask a program which commands it has, with their arguments (``query-qmp-schema``)."""
+        path = self._path(program)
+
+        async def ask() -> Schema:
+            kind = BareVM if program == "qemu" else AsyncStorageDaemon
+            async with kind(
+                program=path, launch_timeout=self._timeout, command_timeout=self._timeout
+            ) as server:
+                return await server.qmp.schema()
+
+        return await schemas.of(path, ask)
+
     async def _ask_daemon(self) -> Mapping[str, DriverSupport]:
         path = self._path("storage_daemon")
         async with AsyncStorageDaemon(
@@ -115,6 +132,7 @@ class AsyncToolchain:
         ) as daemon:
             versions.tell(path, await query_version(daemon.qmp))
             schema = await daemon.qmp.schema()
+            schemas.tell(path, schema)
         names = openable(schema)
         return supports(names, writable=names, creatable=creatable(schema))
 

@@ -176,6 +176,42 @@ class Model:
         """Whether this QEMU has the event."""
         return self.event(name) is not None
 
+    def has(self, path: str) -> bool:
+        """Whether this QEMU has a command, or what is below it: ``COMMAND.MEMBER.MEMBER``.
+
+        The members are those of its arguments and of its reply, in every branch of a union;
+        a branch, and a value of an enum, is named like a member (``blockdev-add.qcow2.file``,
+        ``blockdev-mirror.copy-mode.write-blocking``).
+        """
+        name, *parts = path.split(".")
+        command = self.command(name)
+        if command is None:
+            return False
+        found = {command.arg, command.ret}
+        for part in parts:
+            found = {below for above in found for below in self._below(above, part)}
+        return bool(found)
+
+    def _below(self, name: str, part: str) -> Iterator[str]:
+        """The types that a part of a path leads to; a value of an enum leads to the enum."""
+        found = self.type(name)
+        match found:
+            case Array(element=element):
+                yield from self._below(element, part)
+            case Alternate(members=members):
+                for member in members:
+                    yield from self._below(member, part)
+            case Enum(values=values) if part in values:
+                yield name
+            case Object():
+                yield from (member.type for member in found.members if member.name == part)
+                for case, branch in found.variants.items():
+                    if case == part:
+                        yield branch
+                    yield from self._below(branch, part)
+            case _:
+                pass
+
     def supports_oob(self, name: str) -> bool:
         """Whether the command may be executed out of band."""
         command = self.command(name)

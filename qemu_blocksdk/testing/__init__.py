@@ -1,8 +1,7 @@
-"""What tests of disk code are made with: logs, transcripts of QMP, golden files, sessions without
-QEMU, faults.
+"""What tests of disk code are made with: logs, transcripts of QMP, golden files, fixtures.
 
-What makes texts comparable is in ``filters``; nothing outside tests needs this package. What needs
-more than text is loaded on first use.
+What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
+name is loaded when it is first used: the plugin is part of every session of pytest.
 """
 
 from __future__ import annotations
@@ -10,38 +9,52 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .golden import Golden, WithGolden
-from .text import log
-from .transcript import Transcript
-
 if TYPE_CHECKING:
-    from .faults import breakpoint_on, failing_requests, full_disk, lost_server, suspended
-    from .replay import ReplayServer, expect, record
+    from .env import TestEnv
+    from .factories import (
+        AsyncStorageDaemonFactory,
+        AsyncVmFactory,
+        ImageFactory,
+        NbdServerFactory,
+        NodeFactory,
+        StorageDaemonFactory,
+        VmFactory,
+    )
+    from .golden import Golden, WithGolden
+    from .qmp_log import QmpLog
+    from .text import log
+    from .transcript import Transcript
 
 __all__ = [
+    "AsyncStorageDaemonFactory",
+    "AsyncVmFactory",
     "Golden",
-    "ReplayServer",
+    "ImageFactory",
+    "NbdServerFactory",
+    "NodeFactory",
+    "QmpLog",
+    "StorageDaemonFactory",
+    "TestEnv",
     "Transcript",
+    "VmFactory",
     "WithGolden",
-    "breakpoint_on",
-    "expect",
-    "failing_requests",
-    "full_disk",
     "log",
-    "lost_server",
-    "record",
-    "suspended",
 ]
 
-_HOMES = dict.fromkeys(("ReplayServer", "expect", "record"), ".replay") | dict.fromkeys(
-    ("breakpoint_on", "failing_requests", "full_disk", "lost_server", "suspended"), ".faults"
-)
+_HOMES = {
+    **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
+    **dict.fromkeys(("Golden", "WithGolden"), "golden"),
+    "QmpLog": "qmp_log",
+    "TestEnv": "env",
+    "Transcript": "transcript",
+    "log": "text",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -7,38 +7,51 @@ the directories are made.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar, get_args
+from typing import ClassVar, Self, TypedDict, TypeVar, Unpack, get_args
 
 from qemu_blocksdk.codec import Secret, Value, evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.filters import Environment
 from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.drivers import FORMATS, PROTOCOLS
 from qemu_blocksdk.tools.words import AioMode, CacheMode
 
+from . import scratch
+
+IMGFMTS: tuple[str, ...] = tuple(sorted(FORMATS))
+IMGPROTOS: tuple[str, ...] = (*sorted(PROTOCOLS), "fuse")
 CACHE_MODES: tuple[CacheMode, ...] = get_args(CacheMode)
 AIO_MODES: tuple[AioMode, ...] = get_args(AioMode)
 
-_NEEDED = ("TEST_DIR", "SOCK_DIR", "CACHEMODE", "AIOMODE", "QEMU_DEFAULT_MACHINE")
-_PROGRAMS = {
-    "qemu": ("QEMU_PROG", "QEMU_OPTIONS"),
-    "qemu_img": ("QEMU_IMG_PROG", "QEMU_IMG_OPTIONS"),
-    "qemu_io": ("QEMU_IO_PROG", "QEMU_IO_OPTIONS_NO_FMT"),
-    "qemu_nbd": ("QEMU_NBD_PROG", "QEMU_NBD_OPTIONS"),
-    "storage_daemon": ("QSD_PROG", "QSD_OPTIONS"),
-}
+_NEEDED = ("TEST_DIR", "SOCK_DIR", "CACHEMODE", "AIOMODE")
+_MACHINE = "QEMU_DEFAULT_MACHINE"
 _Mode = TypeVar("_Mode", bound=str)
+
+
+class EnvMembers(TypedDict, total=False):
+    """The members of :class:`TestEnv` but its directories."""
+
+    sample_img_dir: Path | None
+    programs: Programs
+    imgfmt: str
+    imgfmt_generic: bool
+    imgproto: str
+    cache_mode: CacheMode
+    aio_mode: AioMode
+    default_machine: str | None
+    key_secret: Secret
+    qemu_io_options: Sequence[str] | None
 
 
 class TestEnv(Value):
     """What a test runs with.
 
     ``imgfmt`` and ``imgproto`` are the image format and protocol that it is about, ``cache_mode``
-    and ``aio_mode`` those of its drives. Images go into ``test_dir``, sockets into
+    and ``aio_mode`` those of its drives. ``imgfmt_generic`` is whether a test for any format runs
+    with this one. Images go into ``test_dir``, sockets into
     ``sock_dir``, whose name is short, a runner's files into ``output_dir``.
     ``default_machine`` None is the emulator's own. ``key_secret`` opens LUKS images.
     ``qemu_io_options`` are those of a qemu-io that is told no format, by default ``-f imgfmt``.
@@ -52,6 +65,7 @@ class TestEnv(Value):
     sample_img_dir: Path | None = None
     programs: Programs = Programs()
     imgfmt: str = "raw"
+    imgfmt_generic: bool = True
     imgproto: str = "file"
     cache_mode: CacheMode = "writeback"
     aio_mode: AioMode = "threads"
@@ -63,58 +77,77 @@ class TestEnv(Value):
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Read what QEMU's ``check`` sets: ``TEST_DIR``, ``IMGFMT``, ``QEMU_PROG``, ...
 
-        Raises UsageError, which names all that is missing, and for an unknown mode.
+        Raises UsageError, which names all that is missing; for an unknown format, protocol or
+        mode; and where the directories cannot be written.
         """
         variables = os.environ if environ is None else environ
-        if missing := [name for name in _NEEDED if not variables.get(name)]:
+        missing = [name for name in _NEEDED if not variables.get(name)]
+        if _MACHINE not in variables:  # it is empty where the emulator has none
+            missing.append(_MACHINE)
+        if missing:
             raise UsageError(f"not in the environment: {', '.join(missing)}")
+        if nuls := [name for name, text in variables.items() if "\0" in text]:
+            raise UsageError(f"{nuls[0]} has a NUL character")
         samples = variables.get("SAMPLE_IMG_DIR")
         return cls(
-            test_dir=Path(variables["TEST_DIR"]),
-            sock_dir=Path(variables["SOCK_DIR"]),
+            test_dir=_writable(variables["TEST_DIR"], what="TEST_DIR"),
+            sock_dir=_writable(variables["SOCK_DIR"], what="SOCK_DIR"),
             output_dir=Path(variables.get("OUTPUT_DIR") or "."),
             sample_img_dir=Path(samples) if samples else None,
             programs=Programs.from_environ(variables),
-            imgfmt=variables.get("IMGFMT") or "raw",
-            imgproto=variables.get("IMGPROTO") or "file",
+            imgfmt=one_of(IMGFMTS, variables.get("IMGFMT") or "raw", what="IMGFMT"),
+            imgfmt_generic=variables.get("IMGFMT_GENERIC", "true") == "true",
+            imgproto=one_of(IMGPROTOS, variables.get("IMGPROTO") or "file", what="IMGPROTO"),
             cache_mode=one_of(CACHE_MODES, variables["CACHEMODE"], what="CACHEMODE"),
             aio_mode=one_of(AIO_MODES, variables["AIOMODE"], what="AIOMODE"),
-            default_machine=variables["QEMU_DEFAULT_MACHINE"],
-            key_secret=Secret(variables.get("IMGKEYSECRET", "")),
+            default_machine=variables[_MACHINE] or None,
+            key_secret=_secret(variables.get("IMGKEYSECRET", "")),
             qemu_io_options=variables.get("QEMU_IO_OPTIONS", "").split(),
         )
 
     @classmethod
     @contextmanager
-    def temporary(cls, **members: object) -> Generator[Self]:
+    def temporary(cls, **members: Unpack[EnvMembers]) -> Generator[Self]:
         """Make an environment with directories of its own, which are gone at the end.
 
-        ``members`` are those of :class:`TestEnv` but its directories. Raises OSError.
+        Raises UsageError for an unknown format, protocol or mode; OSError where there is no
+        room for a directory.
         """
-        with _scratch() as test_dir, _scratch() as sock_dir:
-            yield evolved(cls(test_dir=test_dir, sock_dir=sock_dir, output_dir=test_dir), **members)
+        with scratch.directory() as test_dir, scratch.directory(short=True) as sock_dir:
+            env = cls(test_dir=test_dir, sock_dir=sock_dir, output_dir=test_dir)
+            yield evolved(env, **members)._checked()
+
+    def _checked(self) -> Self:
+        one_of(IMGFMTS, self.imgfmt, what="imgfmt")
+        one_of(IMGPROTOS, self.imgproto, what="imgproto")
+        one_of(CACHE_MODES, self.cache_mode, what="cache_mode")
+        one_of(AIO_MODES, self.aio_mode, what="aio_mode")
+        return self
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that :meth:`from_environ` reads this from."""
-        found: dict[str, str] = {}
-        for name, (program, options) in _PROGRAMS.items():
-            found[program], *words = getattr(self.programs, name)
-            found[options] = " ".join(words)
+        """Return the environment variables that :meth:`from_environ` reads this from.
+
+        Raises UsageError for what no variable can hold: an option with a space, a NUL.
+        """
         io = ["-f", self.imgfmt] if self.qemu_io_options is None else self.qemu_io_options
-        return {
-            **found,
+        found = {
+            **self.programs.variables(),
             "TEST_DIR": str(self.test_dir),
             "SOCK_DIR": str(self.sock_dir),
             "OUTPUT_DIR": str(self.output_dir),
             "SAMPLE_IMG_DIR": str(self.sample_img_dir or ""),
             "QEMU_IO_OPTIONS": " ".join(io),
             "IMGFMT": self.imgfmt,
+            "IMGFMT_GENERIC": "true" if self.imgfmt_generic else "false",
             "IMGPROTO": self.imgproto,
             "CACHEMODE": self.cache_mode,
             "AIOMODE": self.aio_mode,
-            "QEMU_DEFAULT_MACHINE": self.default_machine or "",
-            "IMGKEYSECRET": self.key_secret.reveal().decode(),
+            _MACHINE: self.default_machine or "",
+            "IMGKEYSECRET": os.fsdecode(self.key_secret.reveal()),
         }
+        if nuls := [name for name, text in found.items() if "\0" in text]:
+            raise UsageError(f"{nuls[0]} cannot be set: it has a NUL character")
+        return found
 
     def for_filters(self, *, pid: int | None = None) -> Environment:
         """Return what :func:`filters.default_filters` takes, by default of this process."""
@@ -134,10 +167,21 @@ def one_of(choices: Sequence[_Mode], word: str, *, what: str) -> _Mode:
     raise UsageError(f"{what}: {word!r} is none of {', '.join(choices)}")
 
 
-@contextmanager
-def _scratch() -> Generator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="blocksdk-"))
+def _writable(path: str, *, what: str) -> Path:
+    directory = Path(path)
     try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if not directory.is_dir():
+            raise UsageError(f"{what}: {path} is no directory")
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{what}: {error}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"{what}: {path} cannot be written")
+    return directory
+
+
+def _secret(text: str) -> Secret:
+    try:
+        return Secret(os.fsencode(text))
+    except UnicodeError:
+        # Without its cause, which holds the secret.
+        raise UsageError("IMGKEYSECRET is not text that a variable can hold") from None

@@ -30,11 +30,11 @@ _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 class Golden:
     """The golden files of one test: those in the folder of ``module``, its file.
 
-    ``test`` is the test's name with those of its classes.
+    ``test`` is the test's name with those of its classes, ``fmt`` its image format.
     """
 
-    def __init__(self, module: Path, *, test: str) -> None:
-        self._module, self._test = module, test
+    def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:
+        self._module, self._test, self._fmt = module, test, fmt
         self._is_updating = _is_set(UPDATE)
         self._checked = set[Path]()
 
@@ -43,7 +43,8 @@ class Golden:
 
         The file is ``MODULE.TEST.out``. Of the several texts of one test, each further one has
         a ``name`` (``MODULE.TEST+NAME.out``). Where ``MODULE.TEST.FMT.out`` exists, it is
-        used for that image format; to have one, make an empty file, and update.
+        used for that image format, by default the test's; to have one, make an empty file,
+        and update.
 
         Raises AssertionError, with a unified diff, where they differ or there is no file;
         UsageError for a text that is not UTF-8, a second check of one file, one that cannot be
@@ -71,7 +72,14 @@ class Golden:
                 f"differs from {path} ({_HOW} writes it anew):\n{difference(_text(found), text)}"
             )
 
+    def assert_file(self) -> None:
+        """Raise UsageError where a directory has the name of the test's golden file."""
+        path = self._path(None, None)
+        if path.is_dir():
+            raise UsageError(f"the golden file {path} is a directory")
+
     def _path(self, name: str | None, fmt: str | None) -> Path:
+        fmt = self._fmt if fmt is None else fmt
         for suffix in (name, fmt):
             if suffix is not None and not _SUFFIX.fullmatch(suffix):
                 raise UsageError(f"{suffix!r} cannot be part of a file's name")

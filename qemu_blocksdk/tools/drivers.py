@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.schema import Schema
@@ -29,7 +29,9 @@ _NAMES: Mapping[DriverKind, str] = {
 _KIND: Mapping[str, DriverKind] = {
     name: kind for kind, names in _NAMES.items() for name in names.split()
 }
-_READ_ONLY = {"bochs", "cloop", "dmg", "ftp", "ftps", "http", "https"}
+FORMATS: Final = frozenset(_NAMES["format"].split())
+PROTOCOLS: Final = frozenset(_NAMES["protocol"].split())
+READ_ONLY: Final = frozenset(("bochs", "cloop", "dmg", "ftp", "ftps", "http", "https"))
 
 
 class DriverSupport(Value):
@@ -56,7 +58,7 @@ def supports(
             name=name,
             kind=_KIND.get(name),
             can_open_read_only=True,
-            can_open_writable=name in writable and name not in _READ_ONLY,
+            can_open_writable=name in writable and name not in READ_ONLY,
             can_create=name in creatable,
         )
         for name in names

@@ -19,6 +19,15 @@ from qemu_blocksdk.qmp import located
 ProgramName = Literal["qemu", "qemu_img", "qemu_io", "qemu_nbd", "storage_daemon"]
 """The system emulator, the three tools and the storage daemon."""
 
+_VARIABLES: Mapping[ProgramName, tuple[str, str]] = {
+    "qemu": ("QEMU_PROG", "QEMU_OPTIONS"),
+    "qemu_img": ("QEMU_IMG_PROG", "QEMU_IMG_OPTIONS"),
+    "qemu_io": ("QEMU_IO_PROG", "QEMU_IO_OPTIONS_NO_FMT"),
+    "qemu_nbd": ("QEMU_NBD_PROG", "QEMU_NBD_OPTIONS"),
+    "storage_daemon": ("QSD_PROG", "QSD_OPTIONS"),
+}
+"""The environment variables of a program and of its options."""
+
 _TARGETS = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "i686": "i386"}
 """What QEMU calls a machine whose kernel calls itself otherwise."""
 _MACHINE = os.uname().machine
@@ -64,24 +73,31 @@ class Programs(Value):
         ``QSD_OPTIONS``. What is not set is looked for in PATH; a path that is relative
         starts where the process is now.
         """
-        variables = os.environ if environ is None else environ
+        given = os.environ if environ is None else environ
 
-        def words(program: str, options: str, default: str) -> tuple[str, ...]:
-            name = variables.get(program) or default
+        def words(program: ProgramName) -> tuple[str, ...]:
+            name_in, options_in = _VARIABLES[program]
+            name = given.get(name_in) or getattr(cls, program)[0]
             path = str(Path(name).absolute()) if "/" in name else name
-            return (path, *variables.get(options, "").split())
+            if program == "qemu_io" and options_in not in given:
+                options_in = "QEMU_IO_OPTIONS"
+            options = given.get(options_in, "").split()
+            return (path, *(_without_format(options) if program == "qemu_io" else options))
 
-        io = "QEMU_IO_OPTIONS_NO_FMT"
-        if io not in variables:
-            io = "QEMU_IO_OPTIONS"
-        program, *options = words("QEMU_IO_PROG", io, "qemu-io")
-        return cls(
-            qemu=words("QEMU_PROG", "QEMU_OPTIONS", _QEMU),
-            qemu_img=words("QEMU_IMG_PROG", "QEMU_IMG_OPTIONS", "qemu-img"),
-            qemu_io=(program, *_without_format(options)),
-            qemu_nbd=words("QEMU_NBD_PROG", "QEMU_NBD_OPTIONS", "qemu-nbd"),
-            storage_daemon=words("QSD_PROG", "QSD_OPTIONS", "qemu-storage-daemon"),
-        )
+        return cls(**{program: words(program) for program in _VARIABLES})
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that :meth:`from_environ` reads these from.
+
+        Raises UsageError for no words, and an option that is empty or has a space in it.
+        """
+        found: dict[str, str] = {}
+        for program, (name, options) in _VARIABLES.items():
+            found[name], *rest = self.words(program)
+            if strays := [word for word in rest if word.split() != [word]]:
+                raise UsageError(f"{options} cannot hold {strays[0]!r}")
+            found[options] = " ".join(rest)
+        return found
 
     def words(self, program: ProgramName) -> tuple[str, ...]:
         """Return the words of a program by its name. Raises UsageError where there are none."""

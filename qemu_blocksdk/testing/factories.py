@@ -1,0 +1,81 @@
+"""The types of the fixtures that make things, for the annotations of a test's arguments."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol, Unpack
+
+if TYPE_CHECKING:
+    from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon
+    from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+    from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.tools import ImageFormat, NbdServerOptions
+    from qemu_blocksdk.tools.creation import CreationOptions
+
+    from .machines import StorageDaemonOptions, VmOptions
+
+
+class ImageFactory(Protocol):
+    """The fixture ``image``."""
+
+    def __call__(
+        self,
+        name: str,
+        size: int | str | None = None,
+        *,
+        options: CreationOptions | None = None,
+        backing: Image | None = None,
+        format: ImageFormat | None = None,
+    ) -> Image:
+        """Create an image; see :meth:`Images.create`."""
+        ...
+
+
+class NodeFactory(Protocol):
+    """The fixture ``add_image``."""
+
+    def __call__(self, qemu: Qemu, image: Image, *, node_name: str) -> Node:
+        """Open an image in a QEMU; see :meth:`Images.add`."""
+        ...
+
+
+class VmFactory(Protocol):
+    """The fixture ``vm_factory``."""
+
+    def __call__(self, **options: Unpack[VmOptions]) -> VM:
+        """Start a VM."""
+        ...
+
+
+class StorageDaemonFactory(Protocol):
+    """The fixture ``storage_daemon_factory``."""
+
+    def __call__(self, **options: Unpack[StorageDaemonOptions]) -> StorageDaemon:
+        """Start a storage daemon."""
+        ...
+
+
+class NbdServerFactory(Protocol):
+    """The fixture ``nbd_server``."""
+
+    def __call__(self, image: Image, **options: Unpack[NbdServerOptions]) -> NbdServer:
+        """Start a ``qemu-nbd`` that serves an image."""
+        ...
+
+
+class AsyncVmFactory(Protocol):
+    """The fixture ``async_vm``."""
+
+    def __call__(self, **options: Unpack[VmOptions]) -> AbstractAsyncContextManager[AsyncVM]:
+        """Return a VM that runs for the time of an ``async with`` block."""
+        ...
+
+
+class AsyncStorageDaemonFactory(Protocol):
+    """The fixture ``async_storage_daemon``."""
+
+    def __call__(
+        self, **options: Unpack[StorageDaemonOptions]
+    ) -> AbstractAsyncContextManager[AsyncStorageDaemon]:
+        """Return a storage daemon that runs for the time of an ``async with`` block."""
+        ...

@@ -1,0 +1,203 @@
+"""The fixtures of the pytest plugin: each hands out what other modules make.
+
+They are loaded with every session of pytest, so what they need is imported when they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from qemu_blocksdk import VM, StorageDaemon, Toolchain
+
+    from .env import TestEnv
+    from .factories import (
+        AsyncStorageDaemonFactory,
+        AsyncVmFactory,
+        ImageFactory,
+        NbdServerFactory,
+        NodeFactory,
+        StorageDaemonFactory,
+        VmFactory,
+    )
+    from .golden import Golden
+    from .machines import Machines
+    from .qmp_log import QmpLog
+
+KEEP: Final = "--keep-failed"
+UPDATE: Final = "--update-golden"
+_MATRIX: Final = pytest.StashKey["dict[str, TestEnv]"]()
+ENV: Final = pytest.StashKey["TestEnv"]()
+"""On an item, while it runs: its environment."""
+MACHINES: Final = pytest.StashKey["Machines"]()
+"""On an item, while it runs: its QEMUs."""
+FAILED: Final = pytest.StashKey[bool]()
+"""On an item that has failed: True."""
+AXES: Final = {
+    "--qemu": "a directory with QEMU's programs, or an emulator in it",
+    "--imgfmt": "the image format",
+    "--imgproto": "the protocol that images are reached by",
+    "--cache-mode": "the cache mode of images that are opened in a QEMU",
+    "--aio-mode": "the aio mode of images that are opened in a QEMU",
+}
+"""The options that make a matrix."""
+
+
+def environments(config: pytest.Config) -> dict[str, TestEnv]:
+    """Return the matrix: by their ids the environments, without directories. Raises UsageError."""
+    if _MATRIX not in config.stash:
+        from qemu_blocksdk.codec import evolved
+
+        from .matrix import Choices, matrix
+
+        given = {name[2:].replace("-", "_"): config.getoption(name) for name in AXES}
+        config.stash[_MATRIX] = matrix(evolved(Choices(), **given), os.environ)
+    return config.stash[_MATRIX]
+
+
+def environment_of(item: pytest.Item) -> TestEnv:
+    """Return the environment that a test runs in, without directories. Raises UsageError."""
+    callspec = getattr(item, "callspec", None)
+    params: Mapping[str, object] = {} if callspec is None else callspec.params
+    default = next(iter(environments(item.config).values()))
+    return cast("TestEnv", params.get("test_env", default))
+
+
+def golden_of(item: pytest.Item) -> Golden:
+    """Return the golden files of a test: the same in each environment, but for its format."""
+    from .golden import Golden
+
+    names = [one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item)]
+    fmt = None
+    if "test_env" in getattr(item, "fixturenames", ()):
+        env = environment_of(item)
+        fmt = env.imgfmt
+        word = next(name for name, each in environments(item.config).items() if each is env)
+        names[-1] = _without(word, names[-1])
+    return Golden(item.path, test=".".join(names), fmt=fmt)
+
+
+def _without(word: str, name: str) -> str:
+    """Return a test's name without one of the parameters behind it."""
+    test, bracket, rest = name.partition("[")
+    if not word or not bracket:
+        return name
+    left = f"-{rest[:-1]}-".replace(f"-{word}-", "-", 1).strip("-")
+    return f"{test}[{left}]" if left else test
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files of the test that asks."""
+    return golden_of(request.node)
+
+
+@pytest.fixture
+def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv]:
+    """What the test runs with; its directories are gone afterwards."""
+    from qemu_blocksdk.codec import evolved
+
+    from .scratch import directory
+
+    item: pytest.Item = request.node
+    # Beside what the test itself has in tmp_path.
+    test_dir = tmp_path / "test_dir"
+    test_dir.mkdir()
+    try:
+        with directory(short=True) as sock_dir:
+            here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+            env = item.stash[ENV] = evolved(environment_of(item), **here)
+            yield env
+    finally:
+        if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
+            shutil.rmtree(test_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def toolchain(test_env: TestEnv) -> Toolchain:
+    """The QEMU programs that the test runs with."""
+    from qemu_blocksdk import Toolchain
+
+    return Toolchain(test_env.programs)
+
+
+@pytest.fixture
+def image(test_env: TestEnv) -> ImageFactory:
+    """Makes images in the test's directory, of its format: ``image("disk", "64M")``."""
+    from .images import Images
+
+    return Images(test_env).create
+
+
+@pytest.fixture
+def add_image(test_env: TestEnv) -> NodeFactory:
+    """Opens images in a QEMU: ``add_image(vm, disk, node_name="disk")``."""
+    from .images import Images
+
+    return Images(test_env).add
+
+
+@pytest.fixture
+def _machines(request: pytest.FixtureRequest, test_env: TestEnv) -> Iterator[Machines]:
+    from .machines import Machines
+
+    item: pytest.Item = request.node
+    with Machines(test_env) as machines:
+        item.stash[MACHINES] = machines
+        yield machines
+
+
+@pytest.fixture
+def vm_factory(_machines: Machines) -> VmFactory:
+    """Starts VMs, which end with the test: ``vm_factory(drives=[...])``."""
+    return _machines.vm
+
+
+@pytest.fixture
+def vm(_machines: Machines) -> VM:
+    """A VM that runs."""
+    return _machines.vm()
+
+
+@pytest.fixture
+def storage_daemon_factory(_machines: Machines) -> StorageDaemonFactory:
+    """Starts storage daemons, which end with the test."""
+    return _machines.storage_daemon
+
+
+@pytest.fixture
+def storage_daemon(_machines: Machines) -> StorageDaemon:
+    """A storage daemon that runs."""
+    return _machines.storage_daemon()
+
+
+@pytest.fixture
+def nbd_server(_machines: Machines) -> NbdServerFactory:
+    """Starts ``qemu-nbd`` servers, which end with the test: ``nbd_server(disk)``."""
+    return _machines.nbd_server
+
+
+# pytest-asyncio and anyio run fixtures that are coroutines each in a way of its own, and a
+# QEMU belongs to the event loop that started it: so the test itself opens the block.
+@pytest.fixture
+def async_vm(_machines: Machines) -> AsyncVmFactory:
+    """Makes VMs for coroutines: ``async with async_vm() as vm:``."""
+    return _machines.async_vm
+
+
+@pytest.fixture
+def async_storage_daemon(_machines: Machines) -> AsyncStorageDaemonFactory:
+    """Makes storage daemons for coroutines: ``async with async_storage_daemon() as daemon:``."""
+    return _machines.async_storage_daemon
+
+
+@pytest.fixture
+def qmp_log(_machines: Machines) -> QmpLog:
+    """What the test and its QEMUs say to each other by QMP, filtered."""
+    return _machines.log

@@ -1,0 +1,149 @@
+"""The QEMUs of one test: made from its environment, told of when it fails, ended after it.
+
+:class:`Machines` is what the fixtures of pytest stand on, and a unittest case can; of neither is
+anything known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+
+from qemu_blocksdk import VM, Image, NbdServer, StorageDaemon
+from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.objects import AsyncQemu, QemuOptions
+from qemu_blocksdk.qmp import finish
+
+from .env import TestEnv
+from .qmp_log import QmpLog
+from .report import Recorder, Section, describe, describe_async
+
+if TYPE_CHECKING:
+    from qemu_blocksdk import Console, Drive, InheritedFd
+    from qemu_blocksdk.objects import Accelerator
+    from qemu_blocksdk.tools import NbdServerOptions
+    from qemu_blocksdk.wire import BlockExportOptions, DeviceAdd, NbdServerStart
+
+Q = TypeVar("Q", bound=Qemu)
+A = TypeVar("A", bound=AsyncQemu)
+
+
+class VmOptions(QemuOptions, total=False):
+    """What a VM of a test can be told; program and machine are the environment's."""
+
+    machine: str | None
+    accelerator: Accelerator | None
+    console: Console | None
+    fds: Sequence[InheritedFd]
+    drives: Sequence[Drive]
+    devices: Sequence[DeviceAdd]
+    incoming: str | None
+
+
+class StorageDaemonOptions(QemuOptions, total=False):
+    """What a storage daemon of a test can be told; the program is the environment's."""
+
+    nbd_server: NbdServerStart | None
+    exports: Sequence[BlockExportOptions]
+
+
+class Machines:
+    """Starts QEMUs for one test; what still runs at the end of the block is ended, the last first.
+
+    Raises as their constructors and ``launch``.
+    """
+
+    def __init__(self, env: TestEnv) -> None:
+        self._env = env
+        self._log: QmpLog | None = None
+        self._held = contextlib.ExitStack()
+        self._started = list[tuple[Qemu, Recorder]]()
+        self._told = list[Section]()
+
+    @property
+    def log(self) -> QmpLog:
+        """What goes over QMP from the first use of this on; of each QEMU, when it is ready."""
+        if self._log is None:
+            self._log = QmpLog(self._env)
+            for _, recorder in self._started:
+                recorder.tell(self._log.add)
+        return self._log
+
+    def vm(self, **options: Unpack[VmOptions]) -> VM:
+        """Start a VM; return it when it is ready."""
+        recorder = self._prepare_vm(options)
+        return self._launched(VM(program=self._env.programs.words("qemu"), **options), recorder)
+
+    def storage_daemon(self, **options: Unpack[StorageDaemonOptions]) -> StorageDaemon:
+        """Start a storage daemon; return it when it is ready."""
+        recorder = self._prepare(options)
+        program = self._env.programs.words("storage_daemon")
+        return self._launched(StorageDaemon(program=program, **options), recorder)
+
+    def async_vm(self, **options: Unpack[VmOptions]) -> AbstractAsyncContextManager[AsyncVM]:
+        """Return a VM that runs for the time of an ``async with`` block."""
+        recorder = self._prepare_vm(options)
+        return self._during(AsyncVM(program=self._env.programs.words("qemu"), **options), recorder)
+
+    def async_storage_daemon(
+        self, **options: Unpack[StorageDaemonOptions]
+    ) -> AbstractAsyncContextManager[AsyncStorageDaemon]:
+        """Return a storage daemon that runs for the time of an ``async with`` block."""
+        recorder = self._prepare(options)
+        program = self._env.programs.words("storage_daemon")
+        return self._during(AsyncStorageDaemon(program=program, **options), recorder)
+
+    def nbd_server(self, image: Image, **options: Unpack[NbdServerOptions]) -> NbdServer:
+        """Start a ``qemu-nbd`` that serves an image; return it when it serves."""
+        return self._held.enter_context(NbdServer(image, **options))
+
+    def describe(self) -> Sequence[Section]:
+        """Return what is known of each QEMU, asking those that run; 2 s each at the most."""
+        return [*self._told, *(describe(qemu, recorder) for qemu, recorder in self._started)]
+
+    def _prepare_vm(self, options: VmOptions) -> Recorder:
+        options.setdefault("machine", self._env.default_machine)
+        return self._prepare(options)
+
+    def _prepare(self, options: QemuOptions) -> Recorder:
+        recorder = Recorder()
+        if (also := options.get("on_message")) is not None:
+            recorder.tell(also)
+        options["on_message"] = recorder
+        return recorder
+
+    def _launched(self, qemu: Q, recorder: Recorder) -> Q:
+        self._held.enter_context(qemu)
+        self._started.append((qemu, recorder))
+        self._log_from_now(recorder)
+        return qemu
+
+    @asynccontextmanager
+    async def _during(self, qemu: A, recorder: Recorder) -> AsyncGenerator[A]:
+        async with qemu:
+            self._log_from_now(recorder)
+            try:
+                yield qemu
+            except BaseException:
+                # Whoever reports the failure comes when it is gone.
+                self._told.append(await finish(describe_async(qemu, recorder)))
+                raise
+
+    def _log_from_now(self, recorder: Recorder) -> None:
+        if self._log is not None:
+            recorder.tell(self._log.add)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.__exit__(kind, error, trace)

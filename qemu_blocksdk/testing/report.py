@@ -1,0 +1,192 @@
+"""What a failed test is told of its QEMUs: how each runs or ended, its jobs, its graph, its QMP.
+
+A :class:`Recorder` hears what goes over QMP, so that much is known of a QEMU that is gone; one
+that lives is asked for the rest, with a short time limit. Nothing here raises or grows: texts are
+cut. The secrets have been taken out by those who tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import textwrap
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from qemu_blocksdk.codec import JsonObject, JsonValue, Value
+from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.qmp import OnMessage, portal
+
+from .text import to_text
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.objects.qemu import AsyncQemu
+    from qemu_blocksdk.qmp import AsyncProcess
+
+_PATIENCE: Final = 2.0
+_MESSAGES: Final = 40
+_JOBS: Final = 20
+_LINES: Final = 80
+_WIDTH: Final = 240
+
+
+class Section(Value):
+    """A part of a report: how a QEMU is, in a few words, and all that is known of it."""
+
+    title: str
+    text: str
+
+
+class Recorder:
+    """Keeps the last messages of a QEMU, and through which states its jobs went.
+
+    It is what ``on_message`` takes.
+    """
+
+    def __init__(self) -> None:
+        self._listeners = list[OnMessage]()
+        self._count = 0
+        self._messages = deque[JsonObject](maxlen=_MESSAGES)
+        self._jobs = dict[str, list[str]]()
+
+    def __call__(self, message: JsonObject) -> None:
+        """Keep a message, as a connection does."""
+        self._count += 1
+        self._messages.append(message)
+        if "event" in message:
+            self._note_job(str(message["event"]), cast("JsonObject", message.get("data") or {}))
+        for listener in self._listeners:
+            listener(message)
+
+    def tell(self, listener: OnMessage) -> None:
+        """Have somebody else told of each message from now on as well."""
+        self._listeners.append(listener)
+
+    def _note_job(self, event: str, data: JsonObject) -> None:
+        match event, data:
+            case "JOB_STATUS_CHANGE", {"id": job, "status": word}:
+                pass
+            case "BLOCK_JOB_ERROR", {"device": job, "operation": operation, "action": action}:
+                word = f"{operation} error ({action})"
+            case "BLOCK_JOB_COMPLETED", {"device": job, "error": error}:
+                word = f"failed ({error})"
+            case _:
+                return
+        steps = self._jobs.setdefault(str(job), [])
+        # A job that pauses again and again, or has an error at each cluster, says nothing new.
+        if len(steps) < _LINES and str(word) not in steps[-2:]:
+            steps.append(str(word))
+        while len(self._jobs) > _JOBS:
+            self._jobs.pop(next(iter(self._jobs)))
+
+    def jobs(self) -> Mapping[str, str]:
+        """Return the last jobs by their ids, each with its states and errors in their order."""
+        return {job: ", ".join(steps) for job, steps in list(self._jobs.items())}
+
+    def transcript(self) -> str:
+        """Return the last messages, what was sent and what came, each on a line that is cut."""
+        kept = list(self._messages)
+        left_out = self._count - len(kept)
+        lines = [f"({left_out} before)"] if left_out else []
+        return "\n".join([*lines, *map(_line, kept)])
+
+
+def describe(qemu: Qemu, recorder: Recorder | None = None) -> Section:
+    """Return what is known of a QEMU; asks one that runs. Never raises, takes 2 s at the most.
+
+    The recorder is the one that it was started with as ``on_message``.
+    """
+    return portal.run(describe_async(qemu._aio, recorder))
+
+
+async def describe_async(qemu: AsyncQemu, recorder: Recorder | None = None) -> Section:
+    """Do as :func:`describe`, in the event loop that the QEMU was started in."""
+    process = None if qemu._is_attached else qemu._process
+    recorder = Recorder() if recorder is None else recorder
+    # Before our own questions are in it.
+    transcript, jobs, graph = recorder.transcript(), recorder.jobs(), ""
+    if qemu.is_running:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                jobs = {**jobs, **await _query_jobs(qemu, jobs)}
+                graph = (await qemu.graph()).draw()
+        except (BlockSdkError, TimeoutError, OSError) as error:
+            graph = f"not known: {str(error) or f'no answer within {_PATIENCE:g} s'}"
+    parts = {
+        "output": process.output_tail() if process is not None else "",
+        "jobs": "\n".join(f"{job}: {story}" for job, story in jobs.items()),
+        "block graph": graph,
+        "QMP": transcript,
+        "command line": shlex.join(process.argv) if process is not None else "",
+    }
+    text = "".join(
+        f"{name}:\n{textwrap.indent(_bounded(part), '  ')}\n"
+        for name, part in parts.items()
+        if part.strip()
+    )
+    return Section(title=f"{qemu._program}: {_state(qemu, process)}", text=text)
+
+
+async def _query_jobs(qemu: AsyncQemu, before: Mapping[str, str]) -> dict[str, str]:
+    """Return the jobs that there are, each with what was known of it before."""
+    # Raw: to attach to a job would be to take part in it.
+    jobs = cast("list[dict[str, JsonValue]]", await qemu.qmp.execute_raw("query-jobs"))
+    return {
+        str(job["id"]): (f"{before[str(job['id'])]}; " if job["id"] in before else "")
+        + f"now {job['type']}, {job['status']}"
+        + f", at {job['current-progress']} of {job['total-progress']}"
+        + (f", failed ({job['error']})" if "error" in job else "")
+        for job in jobs
+    }
+
+
+def _state(qemu: AsyncQemu, process: AsyncProcess | None) -> str:
+    if process is None:
+        return "attached to" if qemu._is_attached else "not launched"
+    status = process.exit_status
+    if status is None:
+        return f"{'is stopped' if _is_stopped(process.pid) else 'runs'} (pid {process.pid})"
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it, or a debugger, so that it answers nothing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] in ("T", "t")
+    except OSError:
+        return False
+
+
+def _line(message: JsonObject) -> str:
+    match message:
+        case {"execute": str(name)} | {"exec-oob": str(name)}:
+            return f"-> {name} {to_text(message.get('arguments') or {})}"
+        case {"event": str(name)}:
+            return f"<- {name} {to_text(message.get('data') or {})}"
+        case _:
+            return f"<- {to_text(message)}"
+
+
+def _bounded(text: str) -> str:
+    """Return the last lines of a text, each cut."""
+    lines = text.rstrip().splitlines()
+    kept = [_cut(line) for line in lines[-_LINES:]]
+    return "\n".join([f"({len(lines) - _LINES} lines before)", *kept] if lines[:-_LINES] else kept)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}... ({len(line)} characters)"
+
+
+def joined(sections: Iterable[Section]) -> str:
+    """Return the sections as one text, as a framework without sections shows them."""
+    return "\n".join(f"---- {one.title}\n{one.text}" for one in sections)

@@ -1,0 +1,128 @@
+"""Files and directories that are gone afterwards, also when this process is killed.
+
+Who made one removes it, in reverse order. For the case that nobody can any more (SIGKILL,
+``os._exit``), a shell waits for the end of a pipe that only we hold, and then removes what is on
+a list, a file without a name. It runs while there is something on the list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+SUN_PATH = 107
+"""How many bytes a socket's path may have."""
+
+_SHORT = 32
+_WAIT = 'read -r _; exec xargs -0r rm -rf -- <&"$0"'
+
+
+class _Keeper:
+    """The list, and the shell that has it, too."""
+
+    def __init__(self) -> None:
+        self._list = os.memfd_create("blocksdk-keeper")
+        self._end = 0
+        self._count = 0
+        # In a session of its own, so that a signal to our group or terminal leaves it alone.
+        self._shell = subprocess.Popen(
+            ["sh", "-c", _WAIT, str(self._list)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            pass_fds=(self._list,),
+            start_new_session=True,
+        )
+
+    def add(self, path: Path) -> range:
+        entry = os.fsencode(path.absolute()) + b"\0"
+        # Not `write`: the shell's descriptor shares the offset, and reads from the beginning.
+        os.pwrite(self._list, entry, self._end)
+        place = range(self._end, self._end + len(entry))
+        self._end = place.stop
+        self._count += 1
+        return place
+
+    def drop(self, place: range) -> bool:
+        """Take an entry off the list; tell whether it was the last."""
+        os.pwrite(self._list, bytes(len(place)), place.start)
+        self._count -= 1
+        return not self._count
+
+    def stop(self) -> None:
+        self._shell.kill()
+        self._shell.wait()
+        self.let_go()
+
+    def let_go(self) -> None:
+        assert self._shell.stdin is not None
+        self._shell.stdin.close()
+        os.close(self._list)
+        self._shell.returncode = 0  # in a child of os.fork(), it is not ours to wait for
+
+
+_lock = threading.Lock()
+_keeper: _Keeper | None = None
+
+
+def _let_go_after_fork() -> None:
+    global _keeper, _lock
+    if _keeper is not None:
+        _keeper.let_go()
+    _keeper, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
+@contextlib.contextmanager
+def gone_afterwards(path: Path) -> Generator[Path]:
+    """Remove what is at a path, be it a directory, when the block or the process ends."""
+    global _keeper
+    pid = os.getpid()
+    with _lock:
+        keeper = _keeper = _keeper or _Keeper()
+        place = keeper.add(path)
+    try:
+        yield path
+    finally:
+        if os.getpid() == pid:  # a child of os.fork() leaves its parent's alone
+            remove(path)
+            with _lock:
+                if keeper.drop(place):
+                    keeper.stop()
+                    _keeper = None
+
+
+@contextlib.contextmanager
+def directory(*, short: bool = False) -> Generator[Path]:
+    """Make a private directory for the block. A ``short`` name leaves room for a socket's.
+
+    Raises OSError.
+    """
+    with gone_afterwards(Path(tempfile.mkdtemp(prefix="blocksdk-", dir=_base(short)))) as path:
+        yield path
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, where there is one and it can be."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _base(short: bool) -> str | None:
+    base = tempfile.gettempdir()
+    if not short or len(os.fsencode(base)) <= _SHORT:
+        return base
+    others = ("/tmp", "/var/tmp", "/dev/shm")
+    return next((one for one in others if os.access(one, os.W_OK | os.X_OK)), base)
