@@ -22,6 +22,7 @@ from . import (
     filters,
     first_add,
     graph,
+    harness,
     image_info,
     imports,
     job,
@@ -40,6 +41,7 @@ BENCHES = (
     *(many.BENCH, sorting.BENCH, options.BENCH, graph.BENCH),
     *(filters.BENCH, filters.STREAM),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
+    harness.BENCH,
 )
 
 

@@ -21,29 +21,47 @@ if TYPE_CHECKING:
         VmFactory,
     )
     from .golden import Golden, WithGolden
+    from .paths import FilePath, file_path, file_pattern
     from .qmp_log import QmpLog
+    from .requirements import Requires, why_not
+    from .skips import skip_for_formats, skip_if_unsupported, skip_if_user_is_root
     from .text import log
+    from .timeout import Timeout, wait_for
     from .transcript import Transcript
 
 __all__ = [
     "AsyncStorageDaemonFactory",
     "AsyncVmFactory",
+    "FilePath",
     "Golden",
     "ImageFactory",
     "NbdServerFactory",
     "NodeFactory",
     "QmpLog",
+    "Requires",
     "StorageDaemonFactory",
     "TestEnv",
+    "Timeout",
     "Transcript",
     "VmFactory",
     "WithGolden",
+    "file_path",
+    "file_pattern",
     "log",
+    "skip_for_formats",
+    "skip_if_unsupported",
+    "skip_if_user_is_root",
+    "wait_for",
+    "why_not",
 ]
 
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
+    **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
+    **dict.fromkeys(("Requires", "why_not"), "requirements"),
+    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
+    **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
     "QmpLog": "qmp_log",
     "TestEnv": "env",
     "Transcript": "transcript",

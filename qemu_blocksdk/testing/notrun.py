@@ -1,23 +1,28 @@
 """What a script does when it, or a case of it, cannot run here: it says so to its runner.
 
 ``SEQ.notrun`` and ``SEQ.casenotrun`` in the output directory are what a runner reads; SEQ is the
-script's file name. What stands in the way of a test otherwise is ``requirements``' business.
+script's file name. The programs are asked what a runner of iotests would ask them; what else may
+stand in the way of a test is ``requirements``' business.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from qemu_blocksdk import Toolchain
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.tools.drivers import READ_ONLY
+from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.tools.drivers import listed
+from qemu_blocksdk.tools.luks import query_luks
+from qemu_blocksdk.tools.run import ask
 
 from .env import TestEnv
-from .requirements import Requires, why_not
+
+_ANSWER = 10.0
 
 # Runners know the line by this name.
 _logger = logging.getLogger("qemu.iotests")
@@ -123,33 +128,45 @@ def verify_virtio_scsi_pci_or_ccw(*, env: TestEnv) -> None:
 
 
 def verify_quorum(*, env: TestEnv) -> None:
-    """End the script as not run unless QEMU has the driver ``quorum``."""
-    if why_not(Requires(quorum=True), env) is not None:
+    """End the script as not run unless qemu-img has the driver ``quorum``."""
+    if not supports_quorum(env=env):
         notrun("quorum support missing", env=env)
 
 
 def verify_working_luks(*, env: TestEnv) -> None:
     """End the script as not run, with qemu-img's words, unless LUKS works."""
-    problem = Toolchain(env.programs).query_luks().problem
+    problem = portal.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
     if problem is not None:
         notrun(problem, env=env)
 
 
+def supports_quorum(*, env: TestEnv) -> bool:
+    """Tell whether qemu-img has the driver ``quorum``."""
+    return "quorum" in listed(_told(*env.programs.words("qemu_img"), "--help"))
+
+
 def supported_formats(*, env: TestEnv, read_only: bool = False) -> list[str]:
-    """Return the drivers that the emulator's whitelist leaves, for writing or for reading."""
-    drivers = Toolchain(env.programs).query_drivers("qemu").values()
-    # Of those that can only read, no list tells for which of both they are.
-    return [
-        one.name for one in drivers if read_only or one.can_open_writable or one.name in READ_ONLY
-    ]
+    """Return the drivers that the emulator's whitelist leaves, for writing or for reading.
+
+    Raises LaunchError, DeadlineExceeded.
+    """
+    told = _told(*env.programs.words("qemu"), "-drive", "format=help")
+    return list(listed(told, read_only=read_only))
 
 
-def missing_formats(required: Iterable[str], *, env: TestEnv, read_only: bool = False) -> list[str]:
+def missing_formats(required: Sequence[str], *, env: TestEnv, read_only: bool = False) -> list[str]:
     """Return those that :func:`supported_formats` lacks."""
-    supported = supported_formats(env=env, read_only=read_only)
+    supported = supported_formats(env=env, read_only=read_only) if required else ()
     return [name for name in dict.fromkeys(required) if name not in supported]
 
 
 def _has_device(names: Iterable[str], env: TestEnv) -> bool:
-    devices = Toolchain(env.programs).query_emulator().devices
-    return any(name in device for device in devices for name in names)
+    devices = _told(*env.programs.words("qemu"), "-M", "none", "-device", "help")
+    return any(name in devices for name in names)
+
+
+@functools.cache
+def _told(*words: str) -> str:
+    """Return what a program prints and exits, whatever the exit status."""
+    done = portal.run(ask(words, timeout=_ANSWER, accept=range(256)))
+    return done.stdout + done.stderr

@@ -114,12 +114,13 @@ def _cannot_start(env: TestEnv, accelerator: Accelerator) -> Iterator[str]:
     program = env.programs.words("qemu")[0]
     key = identity(program), accelerator
     if key not in _startable:
-        _startable[key] = None
+        problem = None
         try:
             with VM(program=program, machine="none", accelerator=accelerator):
                 pass
         except (LaunchError, Unsupported) as error:
-            _startable[key] = f"cannot run with accelerator {accelerator}: {error}"
+            problem = f"cannot run with accelerator {accelerator}: {error}"
+        _startable[key] = problem
     if (problem := _startable[key]) is not None:
         yield problem
 
