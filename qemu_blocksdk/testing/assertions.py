@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import unittest
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Protocol, cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, flatten
 from qemu_blocksdk.codec.json_text import from_text
@@ -19,8 +19,6 @@ from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 from .dictpath import dictpath, shown
 from .queued import Wait, Wanted, listed
 
-__unittest: Final = True
-"""unittest leaves the frames of this module out of its reports."""
 _PAUSE_LIMIT = 3.0
 
 

@@ -123,12 +123,9 @@ class QMPTestCase(WithGolden, QmpAssertions):
         if result.outcome != "failed" or error not in (result.error or ""):
             self.fail(f"{job!r}: {result.error or result.outcome}, expected {error!r}")
 
-    def assert_images_equal(self, one: Image, other: Image, *, force_share: bool = False) -> None:
-        """Assert that two images have the same content (``qemu-img compare``).
-
-        ``force_share`` reads those that a QEMU writes to.
-        """
-        found = one.compare(other, force_share=force_share).run()
+    def assert_images_equal(self, one: Image, other: Image) -> None:
+        """Assert that two images, which nobody writes to, are equal (``qemu-img compare``)."""
+        found = one.compare(other).run()
         if not found.is_equal:
             where = "" if found.differs_at is None else f" at byte {found.differs_at}"
             self.fail(f"{one!r} and {other!r} differ in {found.difference}{where}")
@@ -146,7 +143,7 @@ class QMPTestCase(WithGolden, QmpAssertions):
             machines: Machines | None = vars(self).get("machines")
             if machines is not None:
                 error.add_note(joined(machines.describe()).rstrip())
-            if isinstance(error, BlockSdkError):
+            if isinstance(error, AssertionError | BlockSdkError):
                 _cut_to_callers(error)
             raise
 
@@ -180,11 +177,12 @@ class _Asked(QueuedQmp):
         self._machine.resume_drive(drive)
 
 
-def _cut_to_callers(error: BlockSdkError) -> None:
-    """Take the frames of this package from the end of a traceback: the sentence says it all."""
+def _cut_to_callers(error: Exception) -> None:
+    """Take our and unittest's frames from the end of a traceback: the sentence says it all."""
     frame = last = error.__traceback__
     while frame is not None:
-        if not str(frame.tb_frame.f_globals.get("__name__")).startswith("qemu_blocksdk."):
+        known = frame.tb_frame.f_globals
+        if "__unittest" not in known and not known["__name__"].startswith("qemu_blocksdk."):
             last = frame
         frame = frame.tb_next
     if last is not None:
