@@ -27,13 +27,15 @@ class Emulator(Value):
     """A system emulator.
 
     ``accelerators`` are those that are compiled in; whether this host lets ``kvm`` run shows
-    at a launch. ``default_machine`` is None where a guest's machine has to be named (arm).
+    at a launch. ``devices`` are the drivers of ``device_add``, and those that only machines
+    add. ``default_machine`` is None where a guest's machine has to be named (arm).
     """
 
     version: Version
     target: str
     default_machine: str | None
     accelerators: frozenset[str]
+    devices: frozenset[str]
     drivers: Mapping[str, DriverSupport]
 
 
@@ -43,11 +45,13 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
     async def ask() -> Emulator:
         async with BareVM(program=program, launch_timeout=timeout, command_timeout=timeout) as bare:
             machines = await bare.qmp.execute(wire.QueryMachines())
+            devices = await bare.qmp.execute(wire.QomListTypes(implements="device", abstract=False))
             found = Emulator(
                 version=await query_version(bare.qmp),
                 target=(await bare.qmp.execute(wire.QueryTarget())).arch,
                 default_machine=next((m.name for m in machines if m.is_default), None),
                 accelerators=await _list_accelerators(bare.qmp),
+                devices=frozenset(kind.name for kind in devices),
                 drivers=await _list_drivers(bare.qmp),
             )
             schemas.tell(program, await bare.qmp.schema())

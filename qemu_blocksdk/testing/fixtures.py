@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -71,16 +70,32 @@ def environment_of(item: pytest.Item) -> TestEnv:
 
 
 def golden_of(item: pytest.Item) -> Golden:
-    """Return the golden files of a test."""
+    """Return the golden files of a test: the same in each environment, but for its format."""
     from .golden import Golden
 
-    parts = (one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item))
+    names = [one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item)]
+    fmt = None
+    if "test_env" in getattr(item, "fixturenames", ()):
+        env = environment_of(item)
+        fmt = env.imgfmt
+        word = next(name for name, each in environments(item.config).items() if each is env)
+        names[-1] = _without(word, names[-1])
     return Golden(
         item.path,
-        test=".".join(parts),
+        test=".".join(names),
         update_with=f"pytest {UPDATE}",
         is_updating=bool(item.config.getoption(UPDATE)),
+        fmt=fmt,
     )
+
+
+def _without(word: str, name: str) -> str:
+    """Return a test's name without one of the parameters behind it."""
+    test, bracket, rest = name.partition("[")
+    if not word or not bracket:
+        return name
+    left = f"-{rest[:-1]}-".replace(f"-{word}-", "-", 1).strip("-")
+    return f"{test}[{left}]" if left else test
 
 
 @pytest.fixture
@@ -94,17 +109,18 @@ def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv
     """What the test runs with; its directories are gone afterwards."""
     from qemu_blocksdk.codec import evolved
 
+    from .scratch import directory
+
     item: pytest.Item = request.node
     # Beside what the test itself has in tmp_path.
     test_dir = tmp_path / "test_dir"
     test_dir.mkdir()
-    sock_dir = Path(tempfile.mkdtemp(prefix="blocksdk-"))
     try:
-        here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-        env = item.stash[ENV] = evolved(environment_of(item), **here)
-        yield env
+        with directory(short=True) as sock_dir:
+            here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+            env = item.stash[ENV] = evolved(environment_of(item), **here)
+            yield env
     finally:
-        shutil.rmtree(sock_dir, ignore_errors=True)
         if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
             shutil.rmtree(test_dir, ignore_errors=True)
 

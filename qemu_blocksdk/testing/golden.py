@@ -30,11 +30,20 @@ class Golden:
     """The golden files of one test: those in the folder of ``module``, its file.
 
     ``test`` is the test's name with those of its classes, ``update_with`` what a user does to
-    have golden files written, ``is_updating`` whether that was done.
+    have golden files written, ``is_updating`` whether that was done, ``fmt`` the image format
+    of the test.
     """
 
-    def __init__(self, module: Path, *, test: str, update_with: str, is_updating: bool) -> None:
-        self._module, self._test = module, test
+    def __init__(
+        self,
+        module: Path,
+        *,
+        test: str,
+        update_with: str,
+        is_updating: bool,
+        fmt: str | None = None,
+    ) -> None:
+        self._module, self._test, self._fmt = module, test, fmt
         self._update_with, self._is_updating = update_with, is_updating
         self._checked = set[Path]()
 
@@ -43,7 +52,8 @@ class Golden:
 
         The file is ``MODULE.TEST.out``. Of the several texts of one test, each further one has
         a ``name`` (``MODULE.TEST+NAME.out``). Where ``MODULE.TEST.FMT.out`` exists, it is
-        used for that image format; to have one, make an empty file, and update.
+        used for that image format, by default the test's; to have one, make an empty file,
+        and update.
 
         Raises AssertionError, with a unified diff, where they differ or there is no file;
         UsageError for a text that is not UTF-8, a second check of one file, one that cannot be
@@ -79,6 +89,7 @@ class Golden:
             raise UsageError(f"the golden file {path} is a directory")
 
     def _path(self, name: str | None, fmt: str | None) -> Path:
+        fmt = fmt or self._fmt
         for suffix in (name, fmt):
             if suffix is not None and not _SUFFIX.fullmatch(suffix):
                 raise UsageError(f"{suffix!r} cannot be part of a file's name")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
@@ -126,10 +127,11 @@ def _check(item: pytest.Function) -> None:
         where = item.config.getoption("basetemp") or os.environ.get("PYTEST_DEBUG_TEMPROOT")
         assert_directories(Path(where or tempfile.gettempdir()).absolute())
         checked.add((env.programs, programs))
-    if "image" in names and env.imgfmt == "luks":
+    if "image" in names:
         from .requirements import Requires
 
-        needs.append(Requires(luks=True))
+        # It makes files.
+        needs.append(Requires(protocols=("file",), luks=env.imgfmt == "luks"))
 
 
 def _needed(mark: pytest.Mark) -> Requires:
@@ -171,9 +173,7 @@ def pytest_runtest_makereport(
     """Tell in the report of a failure what is known of the test's QEMUs."""
     env = item.stash.get(ENV, None)
     if env is not None and call.excinfo is not None and not item.config.option.fulltrace:
-        # The test's own lines and the sentence of the error say it; ours are between them.
-        theirs = call.excinfo.traceback.filter(lambda each: not _is_ours(each.path))
-        call.excinfo.traceback = theirs or call.excinfo.traceback
+        _leave_out_ours(call.excinfo.value)
     report = yield
     if env is None or not report.failed or item.stash.get(FAILED, False):
         return report
@@ -185,8 +185,25 @@ def pytest_runtest_makereport(
     return report
 
 
-def _is_ours(path: Path | str) -> bool:
-    return str(path).startswith(f"{_PACKAGE}{os.sep}")
+def _leave_out_ours(error: BaseException | None) -> None:
+    """Take the frames of this package out of what it raised on purpose: the sentence says it."""
+    while isinstance(error, BlockSdkError | AssertionError):
+        frames = [frame for frame in _frames(error) if not _is_ours(frame)]
+        for frame, following in zip(frames, [*frames[1:], None], strict=True):
+            frame.tb_next = following
+        error.__traceback__ = frames[0] if frames else None
+        error = error.__cause__
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(f"{_PACKAGE}{os.sep}")
 
 
 @contextlib.contextmanager

@@ -138,5 +138,8 @@ def check(requires: Requires) -> None:
         text: object = getattr(requires, what)
         if text is not None and (not isinstance(text, str) or not text):
             raise UsageError(f"{what}: {text!r} is no name")
+    for what in ("quorum", "luks", "root"):
+        if not isinstance(flag := cast("object", getattr(requires, what)), bool | None):
+            raise UsageError(f"{what} is True or False, not {flag!r}")
     if requires.member is not None and "." not in requires.member:
         raise UsageError(f"member: {requires.member!r} does not say of which command")

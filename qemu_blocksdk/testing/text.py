@@ -9,13 +9,13 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import UsageError
 
 M = TypeVar("M", str, JsonObject, Sequence[JsonValue])
-_LOGGER = logging.getLogger("qemu_blocksdk.testing")
+LOGGER: Final = logging.getLogger("qemu_blocksdk.testing")
 
 
 def log(
@@ -23,7 +23,7 @@ def log(
     *,
     filters: Iterable[Callable[[M], M]] = (),
     indent: int | None = None,
-    logger: logging.Logger = _LOGGER,
+    logger: logging.Logger = LOGGER,
 ) -> None:
     """Log a string, or a QMP message as JSON, at level INFO, after the filters, in their order.
 

@@ -151,7 +151,7 @@ def wait_for(condition: Callable[[], T], *, what: str, timeout: float) -> T:
 
 
 def _checked(seconds: float) -> float:
-    if not isinstance(seconds, int | float) or not 0 <= seconds <= threading.TIMEOUT_MAX:
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN is neither
         raise UsageError(f"{seconds!r} seconds are no time limit")
     return seconds
 

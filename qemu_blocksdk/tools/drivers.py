@@ -31,7 +31,7 @@ _KIND: Mapping[str, DriverKind] = {
 }
 FORMATS: Final = frozenset(_NAMES["format"].split())
 PROTOCOLS: Final = frozenset(_NAMES["protocol"].split())
-_READ_ONLY = {"bochs", "cloop", "dmg", "ftp", "ftps", "http", "https"}
+READ_ONLY: Final = frozenset(("bochs", "cloop", "dmg", "ftp", "ftps", "http", "https"))
 
 
 class DriverSupport(Value):
@@ -58,7 +58,7 @@ def supports(
             name=name,
             kind=_KIND.get(name),
             can_open_read_only=True,
-            can_open_writable=name in writable and name not in _READ_ONLY,
+            can_open_writable=name in writable and name not in READ_ONLY,
             can_create=name in creatable,
         )
         for name in names

@@ -1,0 +1,155 @@
+"""What a script does when it, or a case of it, cannot run here: it says so to its runner.
+
+``SEQ.notrun`` and ``SEQ.casenotrun`` in the output directory are what a runner reads; SEQ is the
+script's file name. What stands in the way of a test otherwise is ``requirements``' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from qemu_blocksdk import Toolchain
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools.drivers import READ_ONLY
+
+from .env import TestEnv
+from .requirements import Requires, why_not
+
+# Runners know the line by this name.
+_logger = logging.getLogger("qemu.iotests")
+_logger.addHandler(logging.NullHandler())
+
+
+def notrun(reason: str, *, env: TestEnv) -> NoReturn:
+    """End the script, with exit status 0, and leave the reason in ``SEQ.notrun``.
+
+    Raises UsageError where that cannot be written.
+    """
+    seq = _write("notrun", "w", f"{reason}\n", env)
+    _logger.warning("%s not run: %s", seq, reason)
+    sys.exit(0)
+
+
+def case_notrun(reason: str, *, env: TestEnv) -> None:
+    """Add the reason why a case does not run to ``SEQ.casenotrun``; the caller skips it.
+
+    Raises UsageError where that cannot be written.
+    """
+    _write("casenotrun", "a", f"    [case not run] {reason}\n", env)
+
+
+def _write(suffix: str, mode: str, text: str, env: TestEnv) -> str:
+    seq = Path(sys.argv[0]).name
+    path = env.output_dir / f"{seq}.{suffix}"
+    try:
+        with path.open(mode) as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"cannot say why {seq} does not run: {error}") from error
+    return seq
+
+
+def verify_image_format(
+    supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
+) -> None:
+    """End the script as not run unless it is for the image format. LUKS has to work as well.
+
+    ``generic`` is any format, but where ``imgfmt_generic`` is not set.
+    """
+    if "generic" in supported and env.imgfmt_generic:
+        supported = ()
+    if (supported and env.imgfmt not in supported) or env.imgfmt in unsupported:
+        notrun(f"not suitable for this image format: {env.imgfmt}", env=env)
+    if env.imgfmt == "luks":
+        verify_working_luks(env=env)
+
+
+def verify_protocol(
+    supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
+) -> None:
+    """End the script as not run unless it is for the protocol; ``generic`` is any.
+
+    Raises UsageError where both lists are given.
+    """
+    if supported and unsupported:
+        raise UsageError("of protocols, either the supported or the unsupported are listed")
+    if "generic" in supported:
+        return
+    if (supported and env.imgproto not in supported) or env.imgproto in unsupported:
+        notrun(f"not suitable for this protocol: {env.imgproto}", env=env)
+
+
+def verify_platform(
+    supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
+) -> None:
+    """End the script as not run unless it is for a platform of which this one's name begins so."""
+    here = sys.platform
+    if here.startswith(tuple(unsupported)) or not here.startswith(tuple(supported) or ""):
+        notrun(f"not suitable for this OS: {here}", env=env)
+
+
+def verify_cache_mode(supported: Sequence[str] = (), *, env: TestEnv) -> None:
+    """End the script as not run unless it is for the cache mode."""
+    if supported and env.cache_mode not in supported:
+        notrun(f"not suitable for this cache mode: {env.cache_mode}", env=env)
+
+
+def verify_aio_mode(supported: Sequence[str] = (), *, env: TestEnv) -> None:
+    """End the script as not run unless it is for the aio mode."""
+    if supported and env.aio_mode not in supported:
+        notrun(f"not suitable for this aio mode: {env.aio_mode}", env=env)
+
+
+def verify_formats(required: Sequence[str] = (), *, env: TestEnv) -> None:
+    """End the script as not run unless the emulator has all these drivers."""
+    if missing := missing_formats(required, env=env):
+        notrun(f"formats {missing} are not whitelisted", env=env)
+
+
+def verify_virtio_blk(*, env: TestEnv) -> None:
+    """End the script as not run unless the emulator has virtio-blk."""
+    if not _has_device(["virtio-blk"], env):
+        notrun("Missing virtio-blk in QEMU binary", env=env)
+
+
+def verify_virtio_scsi_pci_or_ccw(*, env: TestEnv) -> None:
+    """End the script as not run unless the emulator has virtio-scsi on either bus."""
+    if not _has_device(["virtio-scsi-pci", "virtio-scsi-ccw"], env):
+        notrun("Missing virtio-scsi-pci or virtio-scsi-ccw in QEMU binary", env=env)
+
+
+def verify_quorum(*, env: TestEnv) -> None:
+    """End the script as not run unless QEMU has the driver ``quorum``."""
+    if why_not(Requires(quorum=True), env) is not None:
+        notrun("quorum support missing", env=env)
+
+
+def verify_working_luks(*, env: TestEnv) -> None:
+    """End the script as not run, with qemu-img's words, unless LUKS works."""
+    problem = Toolchain(env.programs).query_luks().problem
+    if problem is not None:
+        notrun(problem, env=env)
+
+
+def supported_formats(*, env: TestEnv, read_only: bool = False) -> list[str]:
+    """Return the drivers that the emulator's whitelist leaves, for writing or for reading."""
+    drivers = Toolchain(env.programs).query_drivers("qemu").values()
+    # Of those that can only read, no list tells for which of both they are.
+    return [
+        one.name for one in drivers if read_only or one.can_open_writable or one.name in READ_ONLY
+    ]
+
+
+def missing_formats(required: Iterable[str], *, env: TestEnv, read_only: bool = False) -> list[str]:
+    """Return those that :func:`supported_formats` lacks."""
+    supported = supported_formats(env=env, read_only=read_only)
+    return [name for name in dict.fromkeys(required) if name not in supported]
+
+
+def _has_device(names: Iterable[str], env: TestEnv) -> bool:
+    devices = Toolchain(env.programs).query_emulator().devices
+    return any(name in device for device in devices for name in names)
