@@ -3,7 +3,7 @@
 import unittest
 
 from qemu_blocksdk import Image
-from qemu_blocksdk.testing.case import QMPTestCase
+from qemu_blocksdk.testing import QMPTestCase
 
 MIB = 1 << 20
 

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .case import QMPTestCase
     from .env import TestEnv
     from .factories import (
         AsyncStorageDaemonFactory,
@@ -32,6 +33,7 @@ __all__ = [
     "ImageFactory",
     "NbdServerFactory",
     "NodeFactory",
+    "QMPTestCase",
     "QmpLog",
     "StorageDaemonFactory",
     "TestEnv",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
+    "QMPTestCase": "case",
     "QmpLog": "qmp_log",
     "TestEnv": "env",
     "Transcript": "transcript",

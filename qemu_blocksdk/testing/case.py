@@ -103,6 +103,9 @@ class QMPTestCase(WithGolden, QmpAssertions):
             raise UsageError("this test has launched no QEMU yet")
         return next(reversed(self._asked.values()))
 
+    def _environment(self) -> TestEnv:
+        return self.env
+
     # -- assertions about typed objects -------------------------------------------------
 
     def assert_no_active_block_jobs(self) -> None:

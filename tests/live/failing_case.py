@@ -4,7 +4,7 @@ import signal
 import unittest
 
 from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions
-from qemu_blocksdk.testing.case import QMPTestCase
+from qemu_blocksdk.testing import QMPTestCase
 
 MIB = 1 << 20
 

@@ -19,6 +19,7 @@ PAGES = {
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
+    "docs/unittest.md": 1,
 }
 BLOCKS = {
     f"{page}-{number}": block
@@ -47,7 +48,7 @@ def test_a_block_runs(name: str, tmp_path: Path, make_image: MakeImage) -> None:
         command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert done.stdout or done.stderr.endswith("OK\n")  # where unittest reports
 
 
 @pytest.mark.timeout(180)
