@@ -17,7 +17,7 @@ class TestDisk(QMPTestCase):
         self.assert_qmp({}, "return", {1})  # error: Argument 3 to "assert_qmp"
         self.assert_qmp({}, ["return"], 1)  # error: Argument 2 to "assert_qmp"
         self.assert_job_failed("job0", "no")  # error: Argument 1 to "assert_job_failed"
-        self.assert_images_equal("a", "b")  # error: Argument 1 to "assert_images_equal"
+        self.assert_images_equal("a", "b")  # error: Argument 2 to "assert_images_equal"
         self.wait_until_completed("drive0", wait="5")  # error: Argument "wait" to "wait_until_completed"
         vm.stop()
 
