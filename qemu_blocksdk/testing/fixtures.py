@@ -5,9 +5,11 @@ They are loaded with every session of pytest, so what they need is imported when
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -98,6 +100,18 @@ def _without(word: str, name: str) -> str:
     return f"{test}[{left}]" if left else test
 
 
+@contextlib.contextmanager
+def _told_briefly() -> Generator[None]:
+    """Fail without the frames, none of which is the test's."""
+    from qemu_blocksdk.errors import LaunchError
+
+    try:
+        yield
+    except LaunchError as error:
+        words = f"{error}\ncommand line: {shlex.join(error.argv)}"
+        raise pytest.fail.Exception(words, pytrace=False) from None
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     """The golden files of the test that asks."""
@@ -168,7 +182,8 @@ def vm_factory(_machines: Machines) -> VmFactory:
 @pytest.fixture
 def vm(_machines: Machines) -> VM:
     """A VM that runs."""
-    return _machines.vm()
+    with _told_briefly():
+        return _machines.vm()
 
 
 @pytest.fixture
@@ -180,7 +195,8 @@ def storage_daemon_factory(_machines: Machines) -> StorageDaemonFactory:
 @pytest.fixture
 def storage_daemon(_machines: Machines) -> StorageDaemon:
     """A storage daemon that runs."""
-    return _machines.storage_daemon()
+    with _told_briefly():
+        return _machines.storage_daemon()
 
 
 @pytest.fixture

@@ -189,9 +189,11 @@ def _leave_out_ours(error: BaseException | None) -> None:
     """Take the frames of this package out of what it raised on purpose: the sentence says it."""
     while isinstance(error, BlockSdkError | AssertionError):
         frames = [frame for frame in _frames(error) if not _is_ours(frame)]
-        for frame, following in zip(frames, [*frames[1:], None], strict=True):
+        following = None
+        for frame in reversed(frames):
             frame.tb_next = following
-        error.__traceback__ = frames[0] if frames else None
+            following = frame
+        error.__traceback__ = following
         error = error.__cause__
 
 

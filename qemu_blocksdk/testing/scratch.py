@@ -20,7 +20,7 @@ SUN_PATH = 107
 """How many bytes a socket's path may have."""
 
 _SHORT = 32
-_WAIT = 'read -r _; exec xargs -0r rm -rf -- <&"$0"'
+_WAIT = 'read -r _; exec xargs -0r rm -rf -- <"/dev/fd/$0"'  # dash has no <&10
 
 
 class _Keeper:
