@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar, Unpack
 from unittest import SkipTest
 
-from qemu_blocksdk import VM, Image, Job, StorageDaemon
+from qemu_blocksdk import VM, Image, Job, Qmp, StorageDaemon
 from qemu_blocksdk.blocking.objects import Qemu
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import BlockSdkError, JobCancelled, JobFailed, Unsupported, UsageError
@@ -101,7 +101,10 @@ class QMPTestCase(WithGolden, QmpAssertions):
     def _machine(self) -> Machine:
         if not self._asked:
             raise UsageError("this test has launched no QEMU yet")
-        return next(reversed(self._asked.values()))
+        machine, asked = next(reversed(self._asked.items()))
+        if not asked.is_of(machine.qmp):  # it was launched anew
+            asked = self._asked[machine] = _Asked(machine)
+        return asked
 
     def _environment(self) -> TestEnv:
         return self.env
@@ -173,6 +176,9 @@ class _Asked(QueuedQmp):
     def __init__(self, machine: Qemu) -> None:
         super().__init__(machine.qmp)
         self._machine = machine
+
+    def is_of(self, qmp: Qmp) -> bool:
+        return qmp == self._qmp
 
     def resume_drive(self, drive: str) -> None:
         if not isinstance(self._machine, VM):

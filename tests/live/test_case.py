@@ -15,7 +15,8 @@ import pytest
 
 from qemu_blocksdk import Image, Node
 from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, Raw
-from qemu_blocksdk.errors import DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.codec import JsonObject
+from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
 from qemu_blocksdk.testing import QMPTestCase
 from tests.live.helpers import ROOT, nothing_left_behind
 
@@ -129,6 +130,14 @@ def test_a_storage_daemon_is_asked_as_well_but_holds_no_drive(case: Case) -> Non
     case.assert_has_block_node("disk", str(case.env.test_dir / "disk"))
 
 
+def test_a_vm_that_is_launched_anew_is_asked_anew(case: Case) -> None:
+    case.vm.stop()
+    with pytest.raises(ConnectionLost):
+        case.assert_has_block_node("disk")
+    case.vm.launch()
+    case.assert_no_active_block_jobs()
+
+
 def test_who_was_not_launched_by_the_test_is_not_asked(case: Case) -> None:
     other = Case()
     with pytest.raises(UsageError, match="has launched no QEMU"):
@@ -145,7 +154,7 @@ def test_a_time_limit_says_what_came_instead(case: Case) -> None:
 
 
 def test_the_file_name_that_qemu_makes_is_compared(case: Case) -> None:
-    disk = {
+    disk: JsonObject = {
         "driver": "raw",
         "file": {"driver": "file", "filename": str(case.env.test_dir / "disk")},
     }
