@@ -1,4 +1,4 @@
-"""What tests of disk code are made with: logs, transcripts of QMP, golden files, fixtures.
+"""What tests of disk code are made with: environments, fixtures, cases, golden files, replays, faults.
 
 What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
 name is loaded when it is first used: the plugin is part of every session of pytest.
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .case import QMPTestCase
     from .env import TestEnv
     from .factories import (
         AsyncStorageDaemonFactory,
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
         StorageDaemonFactory,
         VmFactory,
     )
+    from .faults import breakpoint_on, failing_requests, full_disk, lost_server, suspended
     from .golden import Golden, WithGolden
     from .paths import FilePath, file_path, file_pattern
     from .qmp_log import QmpLog
+    from .replay import ReplayServer, expect, record
     from .requirements import Requires, why_not
     from .skips import skip_for_formats, skip_if_unsupported, skip_if_user_is_root
     from .text import log
@@ -37,7 +40,9 @@ __all__ = [
     "ImageFactory",
     "NbdServerFactory",
     "NodeFactory",
+    "QMPTestCase",
     "QmpLog",
+    "ReplayServer",
     "Requires",
     "StorageDaemonFactory",
     "TestEnv",
@@ -45,27 +50,39 @@ __all__ = [
     "Transcript",
     "VmFactory",
     "WithGolden",
+    "breakpoint_on",
+    "expect",
+    "failing_requests",
     "file_path",
     "file_pattern",
+    "full_disk",
     "log",
+    "lost_server",
+    "record",
     "skip_for_formats",
     "skip_if_unsupported",
     "skip_if_user_is_root",
+    "suspended",
     "wait_for",
     "why_not",
 ]
 
 _HOMES = {
+    "QMPTestCase": "case",
+    "TestEnv": "env",
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
+    **dict.fromkeys(
+        ("breakpoint_on", "failing_requests", "full_disk", "lost_server", "suspended"), "faults"
+    ),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
     **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
-    **dict.fromkeys(("Requires", "why_not"), "requirements"),
-    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
-    **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
     "QmpLog": "qmp_log",
-    "TestEnv": "env",
-    "Transcript": "transcript",
+    **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
+    **dict.fromkeys(("Requires", "why_not"), "requirements"),
+    **dict.fromkeys(("skip_for_formats", "skip_if_unsupported", "skip_if_user_is_root"), "skips"),
     "log": "text",
+    **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
+    "Transcript": "transcript",
 }
 
 
