@@ -1,4 +1,4 @@
-"""What tests of disk code are made with: environments, fixtures, cases, golden files, replays, faults.
+"""What tests of disk code are made with: environments, cases, golden files, replays, faults.
 
 What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
 name is loaded when it is first used: the plugin is part of every session of pytest.
@@ -68,21 +68,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "QMPTestCase": "case",
-    "TestEnv": "env",
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
-    **dict.fromkeys(
-        ("breakpoint_on", "failing_requests", "full_disk", "lost_server", "suspended"), "faults"
-    ),
+    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
+    **dict.fromkeys(("breakpoint_on", "failing_requests", "full_disk"), "faults"),
+    **dict.fromkeys(("lost_server", "suspended"), "faults"),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
     **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
-    "QmpLog": "qmp_log",
     **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
     **dict.fromkeys(("Requires", "why_not"), "requirements"),
-    **dict.fromkeys(("skip_for_formats", "skip_if_unsupported", "skip_if_user_is_root"), "skips"),
-    "log": "text",
     **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
+    "QMPTestCase": "case",
+    "QmpLog": "qmp_log",
+    "TestEnv": "env",
     "Transcript": "transcript",
+    "log": "text",
 }
 
 

@@ -78,8 +78,8 @@ def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
 
 
 def test_an_event_has_the_message_that_it_came_in() -> None:
-    sent = event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]})
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    sent = _event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]})
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events()
         server.send(sent)
         found = stream.get(timeout=5)
