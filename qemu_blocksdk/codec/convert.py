@@ -142,11 +142,7 @@ def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
         event = decode(UnknownEvent, {"name": message["event"], "data": data})
     else:
         event = decode(cls, data)
-    stamp = message.get("timestamp")
-    if isinstance(stamp, Mapping):
-        seconds, micro = stamp.get("seconds"), stamp.get("microseconds")
-        if isinstance(seconds, int) and isinstance(micro, int):
-            vars(event)["_timestamp"] = seconds + micro / 1_000_000
+    vars(event)["_message"] = message
     return event
 
 

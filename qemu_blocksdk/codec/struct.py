@@ -100,10 +100,19 @@ class Event(Struct):
     _name: ClassVar[str]
 
     @property
+    def message(self) -> JsonObject:
+        """The event as QEMU sent it: ``event``, ``data``, ``timestamp``. Empty if none did."""
+        sent: JsonObject = self.__dict__.get("_message", {})
+        return sent
+
+    @property
     def timestamp(self) -> float:
         """When QEMU emitted the event: seconds since the epoch, 0.0 if it did not say."""
-        seconds: float = self.__dict__.get("_timestamp", 0.0)
-        return seconds
+        match self.message.get("timestamp"):
+            case {"seconds": int(seconds), "microseconds": int(micro)}:
+                return seconds + micro / 1_000_000
+            case _:
+                return 0.0
 
 
 class Unknown(Struct):

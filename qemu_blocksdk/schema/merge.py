@@ -31,7 +31,9 @@ _BUILTINS: Final[Mapping[str, str]] = {
 _JSON_KINDS: Final[Mapping[type, str]] = {Enum: "string", Array: "array", Object: "object"}
 # As attributes these would hide the builtins from the annotations below them, or the
 # attributes of codec's base classes.
-_TAKEN: Final = frozenset(("bool", "float", "int", "str", "timestamp", "unknown_members"))
+_TAKEN: Final = frozenset(
+    ("bool", "float", "int", "message", "str", "timestamp", "unknown_members")
+)
 
 Tags = tuple[tuple[str, str], ...]
 By = Mapping[str, str]  # snapshot -> masked name

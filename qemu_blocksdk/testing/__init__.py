@@ -1,4 +1,4 @@
-"""What tests of disk code are made with: environments, fixtures, logs, golden files, faults.
+"""What tests of disk code are made with: environments, cases, golden files, replays, faults.
 
 What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
 name is loaded when it is first used: the plugin is part of every session of pytest.
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .case import QMPTestCase
     from .env import TestEnv
     from .factories import (
         AsyncStorageDaemonFactory,
@@ -39,6 +40,7 @@ __all__ = [
     "ImageFactory",
     "NbdServerFactory",
     "NodeFactory",
+    "QMPTestCase",
     "QmpLog",
     "ReplayServer",
     "Requires",
@@ -67,15 +69,15 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
-    **dict.fromkeys(
-        ("breakpoint_on", "failing_requests", "full_disk", "lost_server", "suspended"), "faults"
-    ),
-    **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
+    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
+    **dict.fromkeys(("breakpoint_on", "failing_requests", "full_disk"), "faults"),
+    **dict.fromkeys(("lost_server", "suspended"), "faults"),
     **dict.fromkeys(("Golden", "WithGolden"), "golden"),
     **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
+    **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
     **dict.fromkeys(("Requires", "why_not"), "requirements"),
-    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
     **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
+    "QMPTestCase": "case",
     "QmpLog": "qmp_log",
     "TestEnv": "env",
     "Transcript": "transcript",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .qmp_log import QmpLog
 
 KEEP: Final = "--keep-failed"
+UPDATE: Final = "--update-golden"
 _MATRIX: Final = pytest.StashKey["dict[str, TestEnv]"]()
 ENV: Final = pytest.StashKey["TestEnv"]()
 """On an item, while it runs: its environment."""

@@ -30,7 +30,7 @@ _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 class Golden:
     """The golden files of one test: those in the folder of ``module``, its file.
 
-    ``test`` is the test's name with those of its classes, ``fmt`` the image format of the test.
+    ``test`` is the test's name with those of its classes, ``fmt`` its image format.
     """
 
     def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:

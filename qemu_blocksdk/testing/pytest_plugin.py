@@ -25,6 +25,7 @@ from .fixtures import (
     FAILED,
     KEEP,
     MACHINES,
+    UPDATE,
     environment_of,
     environments,
     golden_of,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from .requirements import Requires
 
-_UPDATE: Final = "--update-golden"
 _MARKERS: Final = {
     "formats": "the image formats that the test is for",
     "not_formats": "the image formats that it is not for",
@@ -67,7 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             option, action="append", default=[], metavar="X", help=f"{what}; several: a matrix"
         )
     group.addoption(KEEP, action="store_true", help="leave the directories of tests that failed")
-    group.addoption(_UPDATE, action="store_true", help="write golden files anew (never in CI)")
+    group.addoption(UPDATE, action="store_true", help="write golden files anew (never in CI)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,12 +78,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"requires({', '.join(_REQUIRES)}): what the test needs of QEMU and its user"
     )
-    if config.getoption(_UPDATE):
-        from .golden import UPDATE
+    if config.getoption(UPDATE):
+        # Tests of unittest have no fixture: they look there.
+        from . import golden
 
-        # So it is for tests of unittest as well.
         environment = pytest.MonkeyPatch()
-        environment.setenv(UPDATE, "1")
+        environment.setenv(golden.UPDATE, "1")
         config.add_cleanup(environment.undo)
     if any(config.getoption(option) for option in AXES):
         with _refused_as(pytest.UsageError):

@@ -43,7 +43,6 @@ class _Keeper:
 
     def add(self, path: Path) -> range:
         entry = os.fsencode(path.absolute()) + b"\0"
-        # Not `write`: the shell's descriptor shares the offset, and reads from the beginning.
         os.pwrite(self._list, entry, self._end)
         place = range(self._end, self._end + len(entry))
         self._end = place.stop

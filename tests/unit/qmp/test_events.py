@@ -77,6 +77,17 @@ def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
     assert found.unknown_members == {"why": [1]}
 
 
+def test_an_event_has_the_message_that_it_came_in() -> None:
+    sent = _event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]})
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
+        stream = qmp.events()
+        server.send(sent)
+        found = stream.get(timeout=5)
+    assert found.message == sent
+    assert "timestamp" not in repr(found)
+    assert JobStatusChange(id="a", status="ready").message == {}
+
+
 def test_an_event_that_no_snapshot_has_is_kept_as_it_came() -> None:
     with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events()

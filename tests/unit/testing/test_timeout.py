@@ -193,7 +193,7 @@ def nested(outer: float, inner: float) -> list[str]:
 @both
 def test_of_nested_ones_each_ends_its_own_block(somewhere: Callable[..., None]) -> None:
     found: list[list[str]] = []
-    somewhere(lambda: found.append(nested(4 * SOON, SOON)))
+    somewhere(lambda: found.append(nested(20 * SOON, SOON)))
     somewhere(lambda: found.append(nested(SOON, LATE)))
     assert found == [["inner", "outer"], ["outer"]]
 
@@ -243,16 +243,22 @@ def test_nothing_is_raised_outside_of_the_block(somewhere: Callable[..., None]) 
 
 
 def test_threads_have_their_own() -> None:
-    found: list[list[str]] = []
+    found = dict[str, str]()
+
+    def limited(what: str) -> None:
+        try:
+            with Timeout(SOON, what):
+                busy()
+        except DeadlineExceeded as error:
+            found[what] = error.waited_for
+
     with Timeout(LATE, "all of them"):
-        threads = [
-            threading.Thread(target=lambda: found.append(nested(4 * SOON, SOON))) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=limited, args=(what,)) for what in "abcd"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert found == [["inner", "outer"]] * 4
+    assert found == {what: what for what in "abcd"}
 
 
 @both

@@ -1,0 +1,72 @@
+"""Paths into QMP messages, as iotests writes them: ``return[0]/inserted/image/format``.
+
+Names of members are separated by slashes; behind one may be an index, which counts from the end
+when it is negative. Here is what a path says, and what is wrong with a message that has no such
+place. The one mechanism: a walk that stops at the first part that is not there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+
+from qemu_blocksdk.codec import JsonValue, redact
+from qemu_blocksdk.errors import UsageError
+
+_PART = re.compile(r"([^\[\]/]+)(?:\[(-?\d+)\])?", re.ASCII)
+_LONGEST = 300
+_MOST_NAMES = 20
+
+
+def dictpath(message: JsonValue, path: str) -> JsonValue:
+    """Return what is at a path; None is a null, not a place that is not there.
+
+    Raises AssertionError that says how far the path leads and what is there instead, UsageError
+    for what is no path.
+    """
+    parts = [_parsed(part, path) for part in path.split("/")]
+    here, way = message, ""
+    for name, index in parts:
+        if not isinstance(here, Mapping) or name not in here:
+            raise AssertionError(_missing(path, way, repr(name), here, message))
+        here, way = here[name], f"{way}/{name}" if way else name
+        if index is not None:
+            # A text has no items here.
+            if not isinstance(here, list) or not -len(here) <= index < len(here):
+                raise AssertionError(_missing(path, way, f"[{index}]", here, message))
+            here, way = here[index], f"{way}[{index}]"
+    return here
+
+
+def shown(value: JsonValue) -> str:
+    """Return a value as JSON, less its secrets, cut after 300 characters."""
+    try:
+        text = json.dumps(redact(value))
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _parsed(part: str, path: str) -> tuple[str, int | None]:
+    found = _PART.fullmatch(part)
+    if found is None:
+        what = f"{part!r} is no name, nor name[index]" if part else "a part of it is empty"
+        raise UsageError(f"path {path!r}: {what}")
+    return found[1], None if found[2] is None else int(found[2])
+
+
+def _missing(path: str, way: str, wanted: str, here: JsonValue, message: JsonValue) -> str:
+    if isinstance(here, Mapping):
+        names = [*map(repr, here)]
+        near = difflib.get_close_matches(wanted, names, n=1)
+        there = f"only {', '.join(names[:_MOST_NAMES])}" if names else "nothing at all"
+        there += ", ..." if names[_MOST_NAMES:] else ""
+        there += f"; did you mean {near[0]}?" if near else ""
+    elif isinstance(here, list):
+        there = f"it is a list of {len(here)}"
+    else:
+        there = f"it is {shown(here)}"
+    at = repr(way) if way else "the message"
+    return f"{path!r} is not there: {at} has no {wanted}, {there}\nin {shown(message)}"
