@@ -55,7 +55,6 @@ _PROGRAMS: Final[Mapping[str, ProgramName]] = {
 }
 """What a fixture needs."""
 _PACKAGE: Final = Path(__file__).parents[1]
-_NEEDS: Final = pytest.StashKey["list[Requires]"]()
 _CHECKED: Final = pytest.StashKey[set[object]]()
 
 
@@ -115,8 +114,7 @@ def _items(made: object) -> list[object]:
 
 
 def _check(item: pytest.Function) -> None:
-    marks = [mark for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
-    needs = item.stash[_NEEDS] = [_needed(mark) for mark in marks]
+    _needs(item)
     names = set(item.fixturenames)
     if "golden" in names:
         golden_of(item).assert_file()
@@ -134,11 +132,18 @@ def _check(item: pytest.Function) -> None:
         where = item.config.getoption("basetemp") or os.environ.get("PYTEST_DEBUG_TEMPROOT")
         assert_directories(Path(where or tempfile.gettempdir()).absolute())
         checked.add((env.programs, programs))
-    if "image" in names:
+
+
+def _needs(item: pytest.Item) -> list[Requires]:
+    """Return what a test needs, by its markers and fixtures. Raises UsageError."""
+    needs = [_needed(mark) for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
+    if "image" in getattr(item, "fixturenames", ()):
         from .requirements import Requires
 
         # It makes files.
-        needs.append(Requires(protocols=("file",), luks=env.imgfmt == "luks"))
+        is_luks = environment_of(item).imgfmt == "luks"
+        needs.append(Requires(protocols=("file",), luks=is_luks))
+    return needs
 
 
 def _needed(mark: pytest.Mark) -> Requires:
@@ -162,15 +167,14 @@ def _needed(mark: pytest.Mark) -> Requires:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here, with the reason."""
-    for needed in item.stash.get(_NEEDS, ()):
-        from .requirements import why_not
+    try:
+        for needed in _needs(item):
+            from .requirements import why_not
 
-        try:
-            reason = why_not(needed, environment_of(item))
-        except BlockSdkError as error:
-            pytest.fail(str(error), pytrace=False)
-        if reason is not None:
-            raise pytest.skip.Exception(reason, _use_item_location=True)
+            if (reason := why_not(needed, environment_of(item))) is not None:
+                raise pytest.skip.Exception(reason, _use_item_location=True)
+    except BlockSdkError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin"
 def outside(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Iterator[Path]:
     """The session's own temporary directory, in which nothing is to be left."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     with tempfile.TemporaryDirectory(prefix="p", dir="/tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
@@ -314,3 +315,36 @@ def test_nothing_is_left_by_a_session_that_is_interrupted(
     if number == signal.SIGKILL:  # pytest's own directory is pytest's to remove
         for path in outside.rglob("test_dir/*"):
             path.unlink()
+
+
+COROUTINE = """
+    import pytest
+
+    @pytest.mark.{marker}
+    async def test_twins(async_vm, async_storage_daemon, image):
+        disk = image("disk", "1M", format="raw")
+        async with async_vm() as vm, async_storage_daemon() as daemon:
+            for qemu in (vm, daemon):
+                await (await qemu.add_node(disk.options("disk").as_read_only())).delete()
+
+    @pytest.mark.{marker}
+    async def test_failure(async_storage_daemon):
+        async with async_storage_daemon() as daemon:
+            await daemon.qmp.execute_raw("burn")
+"""
+
+
+@pytest.mark.parametrize(
+    ("marker", "plugin"), [("asyncio", "pytest_asyncio.plugin"), ("anyio", "anyio.pytest_plugin")]
+)
+def test_the_twins_serve_whichever_plugin_runs_coroutines(
+    pytester: pytest.Pytester, marker: str, plugin: str
+) -> None:
+    pytest.importorskip(plugin.partition(".")[0])
+    pytester.makeconftest(
+        "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    )
+    pytester.makepyfile(test_a=COROUTINE.format(marker=marker))
+    done = session(pytester, "-p", plugin)
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*CommandError: burn: *", "*- qemu-storage-daemon: runs (pid *) -*"])

@@ -20,6 +20,7 @@ PAGES = {
     "docs/graph.md": 4,
     "docs/images.md": 8,
     "docs/live.md": 6,
+    "docs/pytest.md": 1,
     "docs/replay.md": 3,
     "docs/unittest.md": 1,
 }

@@ -132,6 +132,27 @@ def test_markers_skip_with_their_reason(pytester: pytest.Pytester) -> None:
     )
 
 
+def test_markers_count_for_tests_of_unittest(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import unittest
+        import pytest
+
+        @pytest.mark.formats("qcow2")
+        class TestA(unittest.TestCase):
+            def test_a(self): raise RuntimeError
+
+        class TestB(unittest.TestCase):
+            @pytest.mark.formats("qcow3")
+            def test_b(self): raise RuntimeError
+    """
+    )
+    done = session(pytester)
+    done.assert_outcomes(skipped=1, errors=1)
+    done.stdout.fnmatch_lines(["formats: 'qcow3' is none of *"])
+    assert "RuntimeError" not in done.stdout.str()
+
+
 def test_images_are_files_so_other_protocols_skip(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_a(image): pass")
     done = session(pytester, "--imgproto=nbd")
