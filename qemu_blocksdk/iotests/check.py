@@ -47,7 +47,7 @@ def scripts_in(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
         else:
             raise UsageError(f"no script {path}")
-    return [path.absolute() for path in found]
+    return found
 
 
 async def check(
