@@ -74,6 +74,7 @@ class _Reader(ast.NodeVisitor):
         self._scopes = dict[ast.AST, dict[str, _Meaning]]()
         self._names = ChainMap[str, _Meaning]()
         self._class = self._names
+        self._classes = dict[str, ChainMap[str, _Meaning]]()
 
     # -- what names stand for -----------------------------------------------------------
 
@@ -122,10 +123,13 @@ class _Reader(ast.NodeVisitor):
             self.visit(each)
         bases = [self._meaning(base) for base in node.bases]
         ours = next((base.name for base in bases if base.kind in ("member", "subclass")), "")
-        other = _ELSEWHERE if _ELSEWHERE in bases else _UNKNOWN  # a mixin's is not known
+        other = _ELSEWHERE if set(bases) == {_ELSEWHERE} else _UNKNOWN  # as a mixin is
         self._names[node.name] = _Meaning(kind="subclass", name=ours) if ours else other
         names, around = self._names, self._class
-        self._class = self._enter(node)
+        self._class = self._classes[node.name] = self._enter(node)
+        for base in node.bases:
+            for name, meaning in self._classes.get(ast.unparse(base), {}).items():
+                self._class.setdefault(name, meaning)
         self._class["self"] = _object(ours) if ours else other
         for statement in node.body:
             self.visit(statement)
@@ -137,7 +141,8 @@ class _Reader(ast.NodeVisitor):
         self._enter(node)
         for argument in ast.walk(node.args):
             if isinstance(argument, ast.arg) and argument.arg != "self":
-                self._names[argument.arg] = _UNKNOWN
+                kind = argument.annotation
+                self._names[argument.arg] = self._made_by(kind) if kind else _UNKNOWN
         self.generic_visit(node)
         self._names = names
 
@@ -158,13 +163,16 @@ class _Reader(ast.NodeVisitor):
                 return _member(node.attr)
             return _ELSEWHERE if owner.kind == "elsewhere" else _UNKNOWN
         if isinstance(node, ast.Call):
-            called = self._meaning(node.func)
-            if called.kind in ("member", "subclass"):
-                return _object(called.name)
             if isinstance(node.func, ast.Attribute) and node.func.attr.startswith("add_"):
                 return self._meaning(node.func.value)  # a VM returns itself
-            return _ELSEWHERE if called.kind == "elsewhere" else _UNKNOWN
+            return self._made_by(node.func)
         return _UNKNOWN
+
+    def _made_by(self, maker: ast.expr) -> _Meaning:
+        called = self._meaning(maker)
+        if called.kind in ("member", "subclass"):
+            return _object(called.name)
+        return _ELSEWHERE if called.kind == "elsewhere" else _UNKNOWN
 
     # -- uses ---------------------------------------------------------------------------
 

@@ -162,6 +162,34 @@ def test_an_attribute_of_a_case_keeps_its_meaning_in_its_class(tmp_path: Path) -
     ]
 
 
+def test_a_class_has_what_its_base_has_been_given(tmp_path: Path) -> None:
+    source = """
+        import unittest, subprocess, iotests
+        class Base(unittest.TestCase):
+            def setUp(self):
+                self.vm = iotests.VM()
+                self.process = subprocess.Popen(['sleep'])
+        class TestIt(Base):
+            def test(self):
+                self.vm.kill()
+                self.process.kill()
+    """
+    assert found(tmp_path, source) == ["4: VM -> qemu_blocksdk.VM", "8: kill -> VM.kill"]
+
+
+def test_an_argument_is_what_its_annotation_says(tmp_path: Path) -> None:
+    source = """
+        import subprocess, iotests
+        def test(vm: iotests.VM, process: subprocess.Popen):
+            process.kill()
+            show(vm.console_socket)
+    """
+    assert found(tmp_path, source) == [
+        "2: VM -> qemu_blocksdk.VM",
+        "4: console_socket -> VM.console_socket",
+    ]
+
+
 def test_a_method_of_what_is_not_known_is_told_by_its_name_where_it_is_called(
     tmp_path: Path,
 ) -> None:
