@@ -127,9 +127,10 @@ class _Reader(ast.NodeVisitor):
         self._names[node.name] = _Meaning(kind="subclass", name=ours) if ours else other
         names, around = self._names, self._class
         self._class = self._classes[node.name] = self._enter(node)
-        for base in node.bases:
-            for name, meaning in self._classes.get(ast.unparse(base), {}).items():
-                self._class.setdefault(name, meaning)
+        for base in map(ast.unparse, node.bases):
+            if base in self._classes:
+                for name, meaning in self._classes[base].items():
+                    self._class.setdefault(name, meaning)
         self._class["self"] = _object(ours) if ours else other
         for statement in node.body:
             self.visit(statement)
