@@ -72,6 +72,7 @@ class AsyncProcess:
         *,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
@@ -111,6 +112,7 @@ class AsyncProcess:
                 stderr=log if stderr is None else stderr,
                 pass_fds=pass_fds,
                 env=env,
+                cwd=cwd,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
             )
