@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -219,6 +220,23 @@ def test_a_program_that_a_test_needs_is_missed_at_collection(
     done.stdout.re_match_lines([r"no program '/nowhere/q.*'; no program '/nowhere/q.*'$"])
     # Who does not need it is not bothered.
     session(pytester, "test_b.py").assert_outcomes(passed=1)
+
+
+def test_a_directory_without_room_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_a="def test_a(test_env): pass")
+    done = session(pytester, "--basetemp=/proc/tests")
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["/proc has room for 0.0 MiB, and tests need 16 MiB"])
+
+
+def test_a_directory_with_a_name_of_200_characters_is_refused(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(pytester.mkdir("x" * 200)))
+    pytester.makepyfile(test_a="def test_a(test_env): pass")
+    done = session(pytester)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["the temporary directory's name is * bytes long: sockets in it *"])
 
 
 def test_a_golden_file_that_is_a_directory_is_refused(pytester: pytest.Pytester) -> None:
