@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+import unittest
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar, cast
 
+from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.testing import notrun as typed
 from qemu_blocksdk.testing import skips
@@ -18,6 +22,27 @@ from .environ import ENV, qemu_img_args, qemu_opts, qemu_prog
 from .programs import qemu_tool_pipe_and_status
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class NotHere(Unsupported, unittest.SkipTest):
+    """QEMU lacks what a script needs: its case is skipped, or else the script is not run."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(missing)
+        case_notrun(str(self))
+
+
+def _ended_by(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if isinstance(error, NotHere):
+        notrun(str(error))
+    _excepthook(kind, error, traceback)
+
+
+# So that a script which was written for a QEMU that has it need not know.
+_excepthook = sys.excepthook
+sys.excepthook = _ended_by
 
 
 class QMPTestCase(QmpAssertions):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -37,15 +38,10 @@ class FilePath:
     """Paths for the files of a block, which removes them: one, or a list of several."""
 
     def __init__(self, *names: str, base_dir: str = test_dir) -> None:
-        self._names, self._base_dir = names, base_dir
-        self._held = ExitStack()
+        self.paths = [str(Path(base_dir, paths.file_pattern(name))) for name in names]
 
     def __enter__(self) -> Any:
-        found = [
-            str(self._held.enter_context(paths.FilePath(name, env=ENV, base_dir=self._base_dir)))
-            for name in self._names
-        ]
-        return found[0] if len(found) == 1 else found
+        return self.paths[0] if len(self.paths) == 1 else self.paths
 
     def __exit__(
         self,
@@ -53,7 +49,8 @@ class FilePath:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._held.close()
+        for path in self.paths:
+            try_remove(path)
 
 
 def file_path(*names: str, base_dir: str = test_dir) -> Any:

@@ -1,22 +1,19 @@
-"""The filters by their old names, over those of ``filters``. No message is changed in place."""
+"""The filters by their old names, over those of ``filters``; a message is changed in place."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from qemu_blocksdk.filters import (
     Filter,
     carriage_returns,
     chown_ids,
-    each_value,
-    event_timestamp,
     generated_node_ids,
     image_format,
     image_info,
-    lift,
     nbd_block_sizes,
     ordered,
     qemu_io_timing,
@@ -65,13 +62,24 @@ def filter_chown(msg: str) -> str:
 
 
 def filter_qmp_event(event: QMPMessage) -> QMPMessage:
-    """Make the time of an event ``SECS`` and ``USECS``."""
-    return _changed(event, event_timestamp)
+    """Make the time of an event ``SECS`` and ``USECS``; the event itself is copied."""
+    event = dict(event)
+    if "timestamp" in event:
+        event["timestamp"].update(seconds="SECS", microseconds="USECS")
+    return event
 
 
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
     """Put ``filter_fn(key, value)`` in place of each value that is no object or list."""
-    return _changed(qmsg, each_value(filter_fn))
+    holder: Any = qmsg
+    for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        is_nested = isinstance(value, dict | list)
+        holder[key] = filter_qmp(value, filter_fn) if is_nested else filter_fn(key, value)
+    return qmsg
+
+
+def _filter_texts(qmsg: _M, text_filter: Callable[[str], str]) -> _M:
+    return filter_qmp(qmsg, lambda _, value: text_filter(value) if is_str(value) else value)
 
 
 def filter_testfiles(msg: str) -> str:
@@ -81,7 +89,7 @@ def filter_testfiles(msg: str) -> str:
 
 def filter_qmp_testfiles(qmsg: _M) -> _M:
     """Do as :func:`filter_testfiles` with every text of a message."""
-    return _changed(qmsg, lift(_files()))
+    return _filter_texts(qmsg, _files())
 
 
 def filter_virtio_scsi(output: str) -> str:
@@ -91,7 +99,7 @@ def filter_virtio_scsi(output: str) -> str:
 
 def filter_qmp_virtio_scsi(qmsg: _M) -> _M:
     """Do as :func:`filter_virtio_scsi` with every text of a message."""
-    return _changed(qmsg, lift(virtio_scsi_bus))
+    return _filter_texts(qmsg, virtio_scsi_bus)
 
 
 def filter_generated_node_ids(msg: str) -> str:
@@ -111,7 +119,7 @@ def filter_imgfmt(msg: str) -> str:
 
 def filter_qmp_imgfmt(qmsg: _M) -> _M:
     """Do as :func:`filter_imgfmt` with every text of a message."""
-    return _changed(qmsg, lift(image_format(imgfmt)))
+    return _filter_texts(qmsg, image_format(imgfmt))
 
 
 def filter_nbd_exports(output: str) -> str:
@@ -128,7 +136,3 @@ def ordered_qmp(qmsg: Any, conv_keys: bool = True) -> Any:
 def _files() -> Filter[str]:
     # Of this process, which may be a child of os.fork().
     return test_files(test_dir=test_dir, sock_dir=sock_dir, pid=os.getpid())
-
-
-def _changed(message: _M, change: Filter[Any]) -> _M:
-    return cast("_M", change(message))

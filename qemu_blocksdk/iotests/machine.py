@@ -21,10 +21,12 @@ from qemu_blocksdk.errors import (
     CommandError,
     ConnectionLost,
     LaunchError,
+    Unsupported,
     UsageError,
 )
 from qemu_blocksdk.testing.queued import QueuedQmp, event_match
 
+from .case import NotHere
 from .environ import accelerator, qemu_opts, qemu_prog
 
 Message = dict[str, Any]
@@ -47,6 +49,7 @@ class Machine:
         self._process: Process | None = None
         self._queue: QueuedQmp | None = None
         self._log: str | None = None
+        self._failed_with: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +97,7 @@ class Machine:
         """Start it. Raises LaunchError, of which nothing but the log is left."""
         if self._launched:
             raise UsageError("VM already launched")
-        self._log = None
+        self._log = self._failed_with = self._process = None
         fds = _inheritable()
         if self._has_qmp:
             vm = self._vm = TypedVM(
@@ -110,7 +113,7 @@ class Machine:
             try:
                 vm.launch()
             except LaunchError as error:
-                self._log = error.output
+                self._log, self._failed_with = error.output, error.exit_status
                 raise
             self._process, self._queue = vm.process, QueuedQmp(vm.qmp)
         else:
@@ -166,7 +169,7 @@ class Machine:
 
     def exitcode(self) -> int | None:
         """Return its exit status, negative for a signal; None before its end."""
-        return None if self._process is None else self._process.exit_status
+        return self._failed_with if self._process is None else self._process.exit_status
 
     def get_pid(self) -> int | None:
         """Return its process id, while it runs."""
@@ -203,9 +206,14 @@ class Machine:
         return 0
 
     def qtest(self, cmd: str) -> str:
-        """Send a line to the qtest channel; return the line that it answers."""
+        """Send a line to the qtest channel; return the line that it answers.
+
+        Raises NotHere where QEMU has no such accelerator.
+        """
         try:
             words = ["OK", self._running().qtest(cmd)]
+        except Unsupported as error:
+            raise NotHere("qtest accelerator, whose channel and clock are needed") from error
         except CommandError as error:
             words = [error.error_class, error.desc]
         return " ".join(filter(None, words)) + "\n"
