@@ -66,7 +66,7 @@ def filter_chown(msg: str) -> str:
 
 def filter_qmp_event(event: QMPMessage) -> QMPMessage:
     """Make the time of an event ``SECS`` and ``USECS``."""
-    return _changed(event, event_timestamp)
+    return _changed(dict(event), event_timestamp)
 
 
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
