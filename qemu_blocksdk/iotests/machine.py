@@ -36,6 +36,10 @@ class AbnormalShutdown(BlockSdkError):
     """QEMU did not end when it was asked to, and was killed."""
 
 
+class QMPResponseError(BlockSdkError):
+    """QEMU refused a command; what this says is QEMU's description, and no more."""
+
+
 class Machine:
     """A QEMU: what it is to be told, its life, its QMP."""
 
@@ -47,9 +51,9 @@ class Machine:
         self._launched = False
         self._vm: TypedVM | None = None
         self._process: Process | None = None
+        self._exit_status: int | None = None
         self._queue: QueuedQmp | None = None
         self._log: str | None = None
-        self._failed_with: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +101,7 @@ class Machine:
         """Start it. Raises LaunchError, of which nothing but the log is left."""
         if self._launched:
             raise UsageError("VM already launched")
-        self._log = self._failed_with = self._process = None
+        self._log = self._process = self._exit_status = None
         fds = _inheritable()
         if self._has_qmp:
             vm = self._vm = TypedVM(
@@ -113,7 +117,7 @@ class Machine:
             try:
                 vm.launch()
             except LaunchError as error:
-                self._log, self._failed_with = error.output, error.exit_status
+                self._log, self._exit_status = error.output, error.exit_status
                 raise
             self._process, self._queue = vm.process, QueuedQmp(vm.qmp)
         else:
@@ -169,7 +173,7 @@ class Machine:
 
     def exitcode(self) -> int | None:
         """Return its exit status, negative for a signal; None before its end."""
-        return self._failed_with if self._process is None else self._process.exit_status
+        return self._exit_status if self._process is None else self._process.exit_status
 
     def get_pid(self) -> int | None:
         """Return its process id, while it runs."""
@@ -191,8 +195,11 @@ class Machine:
         return dict(self._events().qmp(cmd, conv_keys, **args))
 
     def command(self, cmd: str, conv_keys: bool = True, **args: Any) -> Any:
-        """Send a command; return what it returns. Raises CommandError."""
-        return self._events().command(cmd, conv_keys, **args)
+        """Send a command; return what it returns. Raises QMPResponseError."""
+        try:
+            return self._events().command(cmd, conv_keys, **args)
+        except CommandError as error:
+            raise QMPResponseError(error.desc) from error
 
     def send_fd_scm(self, fd: int | None = None, file_path: str | None = None) -> int:
         """Hand an open descriptor, or a file opened, to the monitor; return 0."""
