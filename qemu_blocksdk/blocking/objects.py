@@ -347,6 +347,13 @@ class Qmp(Face):
         """
         return portal.run(self._aio.execute_with_fd(command, fd, timeout=timeout))
 
+    def send_fd(self, fd: int) -> None:
+        """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
+
+        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        """
+        return portal.run(self._aio.send_fd(fd))
+
     def execute_raw(
         self,
         name: str,
@@ -400,6 +407,7 @@ class Process(Face):
         *,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
@@ -411,11 +419,11 @@ class Process(Face):
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        What ``ends_itself`` is started faster, and may be run ``under``
         another program, which becomes this one (``prlimit``). Raises LaunchError when there
         is no such program, UsageError for a NUL character.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -2286,6 +2294,7 @@ class Qemu(Face):
         objects: Sequence[ObjectOptions] = (),
         blockdevs: Sequence[BlockdevOptions] = (),
         args: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
@@ -2297,7 +2306,7 @@ class Qemu(Face):
         no words.
         """
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message)))
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message)))
 
     @classmethod
     def attach(
@@ -2591,7 +2600,7 @@ class StorageDaemon(Qemu):
 
 
 class VM(Qemu):
-    """A ``qemu-system-*``, without display and default devices."""
+    """A ``qemu-system-*``, without display, and without default devices unless asked for."""
 
     @property
     def _aio(self) -> AsyncVM:
@@ -2883,6 +2892,7 @@ class VM(Qemu):
         *,
         program: Program = "qemu-system-x86_64",
         machine: str | None = None,
+        defaults: bool = False,
         accelerator: Accelerator | None = None,
         console: Console | None = None,
         fds: Sequence[InheritedFd] = (),
@@ -2893,12 +2903,13 @@ class VM(Qemu):
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
 
-        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``. Without an
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
+        leaves the machine its default devices (no ``-nodefaults``). Without an
         ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
         else ``tcg``. The rest as :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, **options)))
+        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, **options)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.

@@ -93,6 +93,8 @@ class QemuOptions(TypedDict, total=False):
     blockdevs: Sequence[BlockdevOptions]
     args: Sequence[str]
     """What comes last on the command line, as it is."""
+    pass_fds: Sequence[int]
+    """Open descriptors that it inherits under their numbers, for ``args`` that name them."""
     launch_timeout: float
     """Seconds."""
     command_timeout: float

@@ -42,6 +42,7 @@ class Life(Live, Resource):
         objects: Sequence[ObjectOptions] = (),
         blockdevs: Sequence[BlockdevOptions] = (),
         args: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
@@ -60,7 +61,7 @@ class Life(Live, Resource):
         self._chardevs, self._monitors = tuple(chardevs), tuple(monitors)
         self._secrets = dict(secrets or {})
         self._objects, self._blockdevs = tuple(objects), tuple(blockdevs)
-        self._args = tuple(args)
+        self._args, self._pass_fds = tuple(args), tuple(pass_fds)
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
         self._on_message = on_message
@@ -133,7 +134,7 @@ class Life(Live, Resource):
         try:
             with given:
                 argv += [*await self._arguments(given), *self._args]
-                process = await AsyncProcess.spawn(argv, pass_fds=given.fds)
+                process = await AsyncProcess.spawn(argv, pass_fds=(*given.fds, *self._pass_fds))
             self._session = await AsyncQmp._connect(
                 given.qmp,
                 timeout=self._launch_timeout,

@@ -34,7 +34,7 @@ Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
 class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
-    """A ``qemu-system-*``, without display and default devices."""
+    """A ``qemu-system-*``, without display, and without default devices unless asked for."""
 
     _kind: ClassVar[ServerKind] = "system"
 
@@ -43,6 +43,7 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         *,
         program: Program = "qemu-system-x86_64",
         machine: str | None = None,
+        defaults: bool = False,
         accelerator: Accelerator | None = None,
         console: Console | None = None,
         fds: Sequence[InheritedFd] = (),
@@ -53,12 +54,13 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
 
-        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``. Without an
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
+        leaves the machine its default devices (no ``-nodefaults``). Without an
         ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
         else ``tcg``. The rest as :class:`AsyncQemu`.
         """
         super().__init__(program=program, **options)
-        self._machine = machine
+        self._machine, self._has_defaults = machine, defaults
         self._accelerator: Accelerator | None = accelerator
         self._console = console
         self._fds, self._drives, self._devices = tuple(fds), tuple(drives), tuple(devices)
@@ -68,7 +70,8 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
 
     async def _arguments(self, given: Handover) -> list[str]:
         return [
-            *("-nodefaults", "-display", "none", "-vga", "none"),
+            *(() if self._has_defaults else ("-nodefaults",)),
+            *("-display", "none", "-vga", "none"),
             *given.qmp_words(),
             *(() if self._machine is None else ("-machine", self._machine)),
             *self._console_words(given),

@@ -220,11 +220,18 @@ class AsyncQmp(Resource):
         limit = self._limit(timeout)
         # QEMU keeps the descriptor that came last, so the next waits for this reply.
         async with within(limit, f"the reply to {name}"), self._fd_turn:
-            try:
-                await self._exchange.pass_fd(fd)
-            except (OSError, OverflowError) as error:
-                raise UsageError(f"{name}: cannot pass descriptor {fd}: {error}") from error
+            await self.send_fd(fd)
             return await self.execute(command, timeout=limit)
+
+    async def send_fd(self, fd: int) -> None:
+        """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
+
+        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        """
+        try:
+            await self._exchange.pass_fd(fd)
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"cannot pass descriptor {fd}: {error}") from error
 
     async def execute_raw(
         self,

@@ -72,6 +72,7 @@ class AsyncProcess:
         *,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
@@ -83,7 +84,7 @@ class AsyncProcess:
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        What ``ends_itself`` is started faster, and may be run ``under``
         another program, which becomes this one (``prlimit``). Raises LaunchError when there
         is no such program, UsageError for a NUL character.
         """
@@ -95,7 +96,7 @@ class AsyncProcess:
         guarded = [*under, *argv] if ends_itself else _dying_with_us(argv, run)
         leash = Leash() if ends_itself else None
         if leash is not None:
-            stdin = leash.child_end
+            pass_fds = (*pass_fds, leash.child_end)
         elif listener is not None:
             stdin = listener.fileno()
         with tempfile.TemporaryFile() as file:
@@ -111,6 +112,7 @@ class AsyncProcess:
                 stderr=log if stderr is None else stderr,
                 pass_fds=pass_fds,
                 env=env,
+                cwd=cwd,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
             )
@@ -159,10 +161,11 @@ class AsyncProcess:
         os.close(self._pidfd)
         if self._leash is not None:
             self._leash.drop()
-        self._last_resort.detach()
+        is_last_resort = self._last_resort.detach() is None  # it had gone off
         self._ended.set()
         number = -self._popen.returncode
-        if number > 0 and not self._was_signalled and self._leash is None:
+        is_ours = self._was_signalled or is_last_resort
+        if number > 0 and not is_ours and self._leash is None:
             _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
     async def wait(self, *, timeout: float | None = None) -> int:

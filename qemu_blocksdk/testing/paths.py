@@ -22,8 +22,6 @@ P = TypeVar("P", Path, tuple[Path, ...])
 _BaseDir = str | os.PathLike[str]
 
 _at_exit = contextlib.ExitStack()
-# Looked up at the end, because a child of os.fork() has another.
-atexit.register(lambda: _at_exit.close())
 
 
 def _forget_after_fork() -> None:
@@ -109,6 +107,13 @@ def file_path(
     In reverse order. Raises UsageError for a name that cannot be one.
     """
     return _enter(_at_exit, _checked(names), env, base_dir)
+
+
+@atexit.register
+def remove_file_paths() -> None:
+    """Remove what :func:`file_path` has named so far, the last first."""
+    # Looked up now, because a child of os.fork() has another.
+    _at_exit.close()
 
 
 def _checked(names: Sequence[str]) -> Sequence[str]:

@@ -89,11 +89,13 @@ async def run(
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
     on_output: Callable[[bytes], None] | None = None,
+    merged: bool = False,
 ) -> Completed:
     """Run a tool until it ends, ``timeout`` seconds at most.
 
     ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
-    (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes.
+    (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes;
+    ``merged`` has stderr in it, in the order in which the tool writes.
     The tool is ended when the time is up or the caller is cancelled. Raises LaunchError,
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
     for an option that the tool does not have.
@@ -107,6 +109,7 @@ async def run(
             words,
             pass_fds=(*fds, *pass_fds),
             stdout=stdout.child_end,
+            stderr=stdout.child_end if merged else None,
             ends_itself=True,
             under=[] if limits is None else limits.argv(),
         )

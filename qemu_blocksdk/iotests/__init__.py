@@ -1,0 +1,1 @@
+"""Scripts for QEMU's iotests.py, over this package."""

@@ -1,0 +1,88 @@
+"""How a script ended: told by its exit status, what it printed, and the files that it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from qemu_blocksdk.codec import Value
+from qemu_blocksdk.testing.difference import difference
+from qemu_blocksdk.tools.words import AioMode, CacheMode
+
+
+class Setting(Value):
+    """What scripts are run with, as in :class:`TestEnv`."""
+
+    imgfmt: str
+    imgproto: str
+    cache_mode: CacheMode
+    aio_mode: AioMode
+
+    def __str__(self) -> str:
+        usual = {"file", "writeback", "threads"}
+        modes = (self.imgproto, self.cache_mode, self.aio_mode)
+        return "-".join([self.imgfmt, *(mode for mode in modes if mode not in usual)])
+
+
+class Verdict(Value):
+    """Whether a script passed; ``what`` says why not, ``report`` shows a difference."""
+
+    kind: Literal["pass", "fail", "not run"]
+    what: str = ""
+    report: str = ""
+
+
+class Outcome(Value):
+    """How a script ended, after how long.
+
+    ``cases_not_run`` are the lines of its .casenotrun file; ``kept`` is the directory in
+    which its files were left.
+    """
+
+    script: Path
+    setting: Setting
+    verdict: Verdict
+    seconds: float
+    cases_not_run: tuple[str, ...] = ()
+    kept: Path | None = None
+
+
+def judged(
+    script: Path, imgfmt: str, *, status: int | None, output: Path, output_dir: Path
+) -> Verdict:
+    """Compare a script's output with ``SCRIPT.out.FMT`` or ``SCRIPT.out``, beside it.
+
+    Spaces at the ends of lines do not count, as with QEMU's ``check``, whose reference outputs are
+    not strict about them. ``status`` None is a script that took too long.
+    """
+    reason = read(output_dir / f"{script.name}.notrun").strip()
+    if reason and status == 0:
+        return Verdict(kind="not run", what=reason)
+    beside = [script.with_name(f"{script.name}.out{end}") for end in (f".{imgfmt}", "")]
+    reference = next(filter(Path.is_file, beside), None)
+    golden = "" if reference is None else read(reference)
+    found = read(output)
+    differs = _lines(golden) != _lines(found)
+    if status is None:
+        what = "it took too long and was ended"
+    elif status != 0:
+        what = f"signal {-status}" if status < 0 else f"exit status {status}"
+    elif reference is None:
+        what = f"there is no reference output {beside[1].name}"
+    elif differs:
+        what = f"its output is not that of {reference.name}"
+    else:
+        return Verdict(kind="pass")
+    return Verdict(kind="fail", what=what, report=difference(golden, found) if differs else "")
+
+
+def read(path: Path) -> str:
+    """Return a file's text, empty for no file; what is not UTF-8 shows as an escape."""
+    try:
+        return path.read_text(errors="backslashreplace")
+    except FileNotFoundError:
+        return ""
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]

@@ -1,0 +1,101 @@
+"""How a script begins and is run, by the old names."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from qemu_blocksdk.testing import runner as typed
+
+from .environ import ENV
+from .logs import activate_logging
+
+_PLACES = (
+    "supported_fmts",
+    "supported_platforms",
+    "supported_cache_modes",
+    "supported_aio_modes",
+    "unsupported_fmts",
+    "supported_protocols",
+    "unsupported_protocols",
+    "required_fmts",
+)
+
+
+class ReproducibleStreamWrapper(typed.ReproducibleStreamWrapper):
+    """A stream, but for what is not the same each time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.stream = stream
+
+    def __getattr__(self, attr: str) -> Any:
+        if attr in ("stream", "__getstate__"):
+            raise AttributeError(attr)
+        return getattr(self.stream, attr)
+
+
+class ReproducibleTestRunner(unittest.TextTestRunner):
+    """A runner that writes, to stdout by default, the same each time."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        resultclass: type[unittest.TestResult] = typed.ReproducibleTestResult,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            ReproducibleStreamWrapper(stream or sys.stdout),
+            descriptions=True,
+            # typeshed has a class of results take any stream, unittest always gives it its own.
+            resultclass=resultclass,  # type: ignore[arg-type]
+            **kwargs,
+        )
+
+
+def execute_setup_common(*args: Sequence[str], **kwargs: Any) -> bool:
+    """End the script where it cannot run here; return whether ``-d`` asked for debugging.
+
+    The lists may be given by place: formats, platforms, cache modes, aio modes that it is for,
+    formats that it is not for, protocols, protocols that it is not for, formats that it needs.
+    """
+    by_place = dict(zip(_PLACES, args, strict=False))
+    return typed.execute_setup_common(env=ENV, **by_place, **kwargs)
+
+
+def execute_test(
+    *args: Sequence[str], test_function: Callable[[], object] | None = None, **kwargs: Any
+) -> None:
+    """Run a function, or the cases of the script, unless they cannot run here."""
+    debug = execute_setup_common(*args, **kwargs)
+    if test_function:
+        test_function()
+    else:
+        execute_unittest(sys.argv, debug)
+
+
+def execute_unittest(argv: Sequence[str] | bool = False, debug: bool = False) -> None:
+    """Run the cases of the script. The older revision has no ``argv``."""
+    if isinstance(argv, bool):
+        typed.execute_unittest(sys.argv, debug=argv)
+    else:
+        typed.execute_unittest(argv, debug=debug)
+
+
+def script_initialize(*args: Sequence[str], **kwargs: Any) -> None:
+    """Begin a script that is not one function."""
+    activate_logging()
+    execute_setup_common(*args, **kwargs)
+
+
+def script_main(test_function: Callable[[], object], *args: Sequence[str], **kwargs: Any) -> None:
+    """Run a script that is a function."""
+    activate_logging()
+    execute_test(*args, test_function=test_function, **kwargs)
+
+
+def main(*args: Sequence[str], **kwargs: Any) -> None:
+    """Run the cases of a script."""
+    execute_test(*args, **kwargs)

@@ -1,0 +1,86 @@
+"""One script as a process, and the end of all that it started.
+
+What a script starts inherits its environment, and is found again by a variable in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from qemu_blocksdk.errors import DeadlineExceeded
+from qemu_blocksdk.qmp import AsyncProcess, finish
+
+_MARK = "QEMU_BLOCKSDK_SCRIPT"
+
+
+async def run(
+    script: Path, variables: Mapping[str, str], *, output: Path, timeout: float
+) -> int | None:
+    """Run a script in its folder; return its exit status, or None after ``timeout`` seconds.
+
+    stdout and stderr go to ``output``. Nothing that it started runs any more then.
+    """
+    mark = secrets.token_hex(8)
+    with output.open("wb") as file:
+        process = await AsyncProcess.spawn(
+            # -P: an iotests.py that lies beside the script is not the one that it gets.
+            [sys.executable, "-P", str(script)],
+            env={**variables, _MARK: mark},
+            cwd=script.parent,
+            stdout=file.fileno(),
+            stderr=file.fileno(),
+        )
+        try:
+            return await process.wait(timeout=timeout)
+        except DeadlineExceeded:
+            return None
+        finally:
+            await finish(_end_all(process, mark))
+
+
+async def _end_all(process: AsyncProcess, mark: str) -> None:
+    await process.kill()
+    # Who was ended may have started another just before.
+    while found := list(_marked(mark)):
+        for pidfd in found:
+            try:
+                await _killed(pidfd)
+            finally:
+                os.close(pidfd)
+
+
+async def _killed(pidfd: int) -> None:
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(pidfd, gone.set)
+    try:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await gone.wait()
+    finally:
+        loop.remove_reader(pidfd)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """Descriptors of the processes that have the mark in their environment."""
+    wanted = f"{_MARK}={mark}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # gone, or not ours to look at
+                # Opened before the look: the number may be another's a moment later.
+                pidfd = os.pidfd_open(int(entry.name))
+                try:
+                    is_marked = wanted in (entry / "environ").read_bytes().split(b"\0")
+                except OSError:
+                    is_marked = False
+                if is_marked:
+                    yield pidfd
+                else:
+                    os.close(pidfd)
