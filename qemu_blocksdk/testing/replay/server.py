@@ -159,7 +159,9 @@ class ReplayServer:
                 for line in lines:
                     # A blank line goes with a descriptor; a part of one ends with its client.
                     if line.strip() and line.endswith(b"\n"):
-                        self._answer(line)
+                        # What a client says before it goes is in the session as well.
+                        with contextlib.suppress(BrokenPipeError):
+                            self._answer(line)
         except OSError:
             pass  # the client has gone, or was hung up on
         except Exception as error:  # noqa: BLE001 - raised at the end of the block
@@ -168,8 +170,7 @@ class ReplayServer:
             self._client = None
 
     def _answer(self, line: bytes) -> None:
-        self._send(self._late)
-        self._late, reply_to = b"", {}
+        reply_to: JsonObject = {}
         try:
             message = parse(line)
         except ValueError:
@@ -178,6 +179,8 @@ class ReplayServer:
             reply_to = {"id": message["id"]} if "id" in message else {}
             exchange = self._script.answer(message)
         messages = [each if "event" in each else {**each, **reply_to} for each in exchange.says]
+        late, self._late = self._late, b""
+        self._send(late)
         self._say(messages, exchange.fault)
 
     def _say(self, messages: Sequence[JsonObject], fault: Fault | None) -> None:

@@ -301,6 +301,13 @@ def faulty(fault: Fault) -> ReplayServer:
     return ReplayServer([faulty, expect(QueryNamedBlockNodes()).returns([])])
 
 
+def test_what_a_client_says_before_it_goes_counts() -> None:
+    session = [Exchange(execute="a", fault=Slow(seconds=0.05)), Exchange(execute="b")]
+    with ReplayServer(session) as server, client_of(server) as client:
+        assert b"QMP" in client.recv(1 << 16)
+        client.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "a"}\n{"execute": "b"}\n')
+
+
 def test_a_slow_answer_takes_its_time() -> None:
     with faulty(Slow(seconds=0.1)) as server, Qmp.connect(server.address) as qmp:
         begin = time.monotonic()
