@@ -24,6 +24,7 @@ from . import (
     graph,
     image_info,
     imports,
+    iotests,
     job,
     launch,
     many,
@@ -40,6 +41,7 @@ BENCHES = (
     *(many.BENCH, sorting.BENCH, options.BENCH, graph.BENCH),
     *(filters.BENCH, filters.STREAM),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
+    iotests.BENCH,
 )
 
 
