@@ -25,6 +25,7 @@ from . import (
     harness,
     image_info,
     imports,
+    iotests,
     job,
     launch,
     many,
@@ -42,6 +43,7 @@ BENCHES = (
     *(filters.BENCH, filters.STREAM),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
     harness.BENCH,
+    iotests.BENCH,
 )
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from qemu_blocksdk import VM as TypedVM
-from qemu_blocksdk import Console, Process
+import qemu_blocksdk as typed
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
@@ -46,11 +45,11 @@ class Machine:
     def __init__(self) -> None:
         self._args: list[str] = []
         self._machine: str | None = None
-        self._console: Console | None = None
+        self._console: typed.Console | None = None
         self._has_qmp = True
         self._launched = False
-        self._vm: TypedVM | None = None
-        self._process: Process | None = None
+        self._vm: typed.VM | None = None
+        self._process: typed.Process | None = None
         self._exit_status: int | None = None
         self._queue: QueuedQmp | None = None
         self._log: str | None = None
@@ -78,7 +77,7 @@ class Machine:
 
     def set_console(self, device_type: str | None = None, console_index: int = 0) -> None:
         """Have a console on ``console_socket``: a device, or the machine's serial port."""
-        self._console = Console(device=device_type, index=console_index)
+        self._console = typed.Console(device=device_type, index=console_index)
 
     def set_qmp_monitor(self, enabled: bool = True) -> None:
         """Have a QMP monitor, or none."""
@@ -103,8 +102,10 @@ class Machine:
             raise UsageError("VM already launched")
         self._log = self._process = self._exit_status = None
         fds = _inheritable()
+        if accelerator is not None:
+            _tell(accelerator)
         if self._has_qmp:
-            vm = self._vm = TypedVM(
+            vm = self._vm = typed.VM(
                 program=qemu_prog,
                 machine=self._machine,
                 defaults=True,
@@ -121,7 +122,7 @@ class Machine:
                 raise
             self._process, self._queue = vm.process, QueuedQmp(vm.qmp)
         else:
-            self._process = Process.spawn(self._words_without_qmp(), pass_fds=fds)
+            self._process = typed.Process.spawn(self._words_without_qmp(), pass_fds=fds)
         self._launched = True
 
     def _words_without_qmp(self) -> list[str]:
@@ -153,7 +154,7 @@ class Machine:
                 self._vm.kill()
             self._log = self._process.output()
 
-    def _end_softly(self, process: Process, has_quit: bool, timeout: float | None) -> None:
+    def _end_softly(self, process: typed.Process, has_quit: bool, timeout: float | None) -> None:
         if self._vm is not None and not has_quit:
             with suppress(ConnectionLost):  # it may hang up instead of answering
                 self._vm.qmp.execute_raw("quit", timeout=math.inf if timeout is None else timeout)
@@ -246,7 +247,7 @@ class Machine:
         """Return the first event that one of ``(name, match)`` matches; others stay for later."""
         return self._events().events_wait(events, timeout)
 
-    def _running(self) -> TypedVM:
+    def _running(self) -> typed.VM:
         if self._vm is None or not self._launched:
             raise UsageError("the VM has not been launched, or has no QMP monitor")
         return self._vm
@@ -255,6 +256,13 @@ class Machine:
         self._running()
         assert self._queue is not None
         return self._queue
+
+
+def _tell(accelerator: str) -> None:
+    # Not for those who launch nothing: it is long to load.
+    from qemu_blocksdk.objects.emulator import accelerators
+
+    accelerators.tell(qemu_prog, frozenset({accelerator}))
 
 
 def _inheritable() -> list[int]:
