@@ -19,6 +19,7 @@ from qemu_blocksdk.aio import AsyncToolchain
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing.env import TestEnv
+from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
 
 from . import ACCELERATOR_VARIABLE
@@ -125,38 +126,41 @@ async def _checked(
     keep_failed: bool,
 ) -> Outcome:
     begin = time.monotonic()
-    is_kept = False
+    kept: Path | None = None
     scratch = Path(tempfile.mkdtemp(prefix="iotests-"))
     try:
-        directories = {name: scratch / name for name in ("test_dir", "sock_dir", "output_dir")}
-        for directory in directories.values():
-            directory.mkdir()
-        samples = Path(os.environ.get("SAMPLE_IMG_DIR") or script.parent / "sample_images")
-        env = evolved(
-            common,
-            sample_img_dir=samples,
-            imgfmt_generic=setting.imgfmt not in _NOT_GENERIC,
-            **vars(setting),
-            **directories,
-        )
+        test_dir, output_dir = scratch / "test_dir", scratch / "output_dir"
+        test_dir.mkdir()
+        output_dir.mkdir()
         output = scratch / "output"
-        variables = {**_variables(env, script), ACCELERATOR_VARIABLE: accelerator}
-        status = await run(script, variables, output=output, timeout=timeout)
-        verdict = judged(
-            script, env.imgfmt, status=status, output=output, output_dir=env.output_dir
-        )
-        cases = read(env.output_dir / f"{script.name}.casenotrun").splitlines()
-        is_kept = keep_failed and verdict.kind == "fail"
+        with directory(short=True) as sock_dir:
+            env = evolved(
+                common,
+                test_dir=test_dir,
+                sock_dir=sock_dir,
+                output_dir=output_dir,
+                sample_img_dir=Path(
+                    os.environ.get("SAMPLE_IMG_DIR") or script.parent / "sample_images"
+                ),
+                imgfmt_generic=setting.imgfmt not in _NOT_GENERIC,
+                **vars(setting),
+            )
+            variables = {**_variables(env, script), ACCELERATOR_VARIABLE: accelerator}
+            status = await run(script, variables, output=output, timeout=timeout)
+        verdict = judged(script, env.imgfmt, status=status, output=output, output_dir=output_dir)
+        cases = read(output_dir / f"{script.name}.casenotrun").splitlines()
+        if keep_failed and verdict.kind == "fail":
+            kept = scratch
     finally:
-        if not is_kept:
+        if kept is None:
             shutil.rmtree(scratch, ignore_errors=True)
     return Outcome(
         script=script,
         setting=setting,
         verdict=verdict,
         seconds=time.monotonic() - begin,
-        cases_not_run=tuple(cases),
-        kept=scratch if is_kept else None,
+        cases_not_run=() if verdict.kind == "not run" else tuple(cases),
+        kept=kept,
     )
 
 
