@@ -309,6 +309,30 @@ def test_it_leaves_no_thread_and_no_handler_behind() -> None:
     assert (threading.active_count(), signal.getsignal(signal.SIGURG)) == before
 
 
+def test_a_debugger_may_trace_what_runs_afterwards() -> None:
+    source = """if True:
+        import sys
+        from qemu_blocksdk.errors import DeadlineExceeded
+        from qemu_blocksdk.testing import Timeout
+
+        try:
+            with Timeout(0.01, "the end"):
+                try:
+                    while True:
+                        pass
+                finally:
+                    sys.stdin.read()
+        except DeadlineExceeded:
+            sys.settrace(lambda *_: None)
+            print((lambda: "traced")())
+    """
+    # A process of its own: where that hangs, nothing in it can end it.
+    done = subprocess.run(
+        [sys.executable, "-c", source], input="", capture_output=True, text=True, timeout=20
+    )
+    assert done.stdout == "traced\n", done.stderr
+
+
 @pytest.mark.parametrize("seconds", [-1, -math.inf, math.inf, math.nan, 1e18])
 def test_what_is_no_time_is_refused(seconds: float) -> None:
     with pytest.raises(UsageError, match=r"seconds are no time limit$"):
