@@ -72,9 +72,10 @@ def filter_qmp_event(event: QMPMessage) -> QMPMessage:
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
     """Put ``filter_fn(key, value)`` in place of each value that is no object or list."""
     holder: Any = qmsg
-    for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-        is_nested = isinstance(value, dict | list)
-        holder[key] = filter_qmp(value, filter_fn) if is_nested else filter_fn(key, value)
+    items: Any = holder.items() if isinstance(qmsg, dict) else enumerate(holder)
+    for key, value in list(items):
+        nested: Any = value if isinstance(value, dict | list) else None
+        holder[key] = filter_fn(key, value) if nested is None else filter_qmp(nested, filter_fn)
     return qmsg
 
 

@@ -115,6 +115,7 @@ class Machine:
                 pass_fds=fds,
                 command_timeout=math.inf,
             )
+            vm._aio._qmp_id = "mon"  # which query-chardev shows to scripts
             try:
                 vm.launch()
             except LaunchError as error:
