@@ -72,11 +72,15 @@ def filter_qmp_event(event: QMPMessage) -> QMPMessage:
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
     """Put ``filter_fn(key, value)`` in place of each value that is no object or list."""
     holder: Any = qmsg
-    items: Any = holder.items() if isinstance(qmsg, dict) else enumerate(holder)
-    for key, value in list(items):
-        nested: Any = value if isinstance(value, dict | list) else None
-        holder[key] = filter_fn(key, value) if nested is None else filter_qmp(nested, filter_fn)
+    for key, value in list(enumerate(holder) if _is(list, holder) else holder.items()):
+        is_nested = _is(list, value) or _is(dict, value)
+        holder[key] = filter_qmp(value, filter_fn) if is_nested else filter_fn(key, value)
     return qmsg
+
+
+def _is(kind: type, value: object) -> bool:
+    """Tell of what kind JSON is, without which its type says less to type checkers than Any."""
+    return isinstance(value, kind)
 
 
 def _filter_texts(qmsg: _M, text_filter: Callable[[str], str]) -> _M:
