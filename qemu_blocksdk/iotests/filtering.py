@@ -72,14 +72,16 @@ def filter_qmp_event(event: QMPMessage) -> QMPMessage:
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
     """Put ``filter_fn(key, value)`` in place of each value that is no object or list."""
     holder: Any = qmsg
-    for key, value in list(enumerate(holder) if _is(list, holder) else holder.items()):
+    keys: list[Any] = list(holder) if _is(dict, holder) else list(range(len(holder)))
+    for key in keys:
+        value: Any = holder[key]
         is_nested = _is(list, value) or _is(dict, value)
         holder[key] = filter_qmp(value, filter_fn) if is_nested else filter_fn(key, value)
     return qmsg
 
 
 def _is(kind: type, value: object) -> bool:
-    """Tell of what kind JSON is, without which its type says less to type checkers than Any."""
+    # isinstance() itself would have the type checkers know less of the value than Any.
     return isinstance(value, kind)
 
 
