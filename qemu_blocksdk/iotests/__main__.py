@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -22,6 +23,8 @@ _USAGE = 2
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit status: 0 where nothing failed, 2 for a wrong call."""
     options = _parser().parse_args(arguments)
+    # What a script was killed by is told with its outcome.
+    logging.getLogger("qemu_blocksdk").addHandler(logging.NullHandler())
     try:
         if options.command == "path":
             print(PATH)

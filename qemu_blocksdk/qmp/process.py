@@ -161,11 +161,10 @@ class AsyncProcess:
         os.close(self._pidfd)
         if self._leash is not None:
             self._leash.drop()
-        is_last_resort = self._last_resort.detach() is None  # it had gone off
+        is_program_over = self._last_resort.detach() is None  # it had gone off
         self._ended.set()
         number = -self._popen.returncode
-        is_ours = self._was_signalled or is_last_resort
-        if number > 0 and not is_ours and self._leash is None:
+        if number > 0 and self._leash is None and not (self._was_signalled or is_program_over):
             _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
     async def wait(self, *, timeout: float | None = None) -> int:
