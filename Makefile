@@ -35,8 +35,9 @@ help:  ## List the targets
 demo: setup  ## Full and incremental backup of a live image, restored and verified
 	@$(PY) examples/incremental_backup.py $(IMAGE)
 
-test: setup-test  ## All tests; with QEMU=10.0 the live tests only
+test: setup-test  ## All tests, and the example of a suite; with QEMU=10.0 the live ones only
 	@$(PY) -m pytest -n auto --maxprocesses=4 $(TESTS) $(PYTEST_ARGS)
+	$(if $(PYTEST_ARGS),,@$(PY) -m pytest -n 2 examples/testsuite)
 
 bench: setup  ## Benchmarks against the peers, as ratios
 	@$(PY) -m benchmarks $(BENCH_ARGS)

@@ -22,8 +22,10 @@ from . import (
     filters,
     first_add,
     graph,
+    harness,
     image_info,
     imports,
+    iotests,
     job,
     launch,
     many,
@@ -40,6 +42,8 @@ BENCHES = (
     *(many.BENCH, sorting.BENCH, options.BENCH, graph.BENCH),
     *(filters.BENCH, filters.STREAM),
     *(create_image.BENCH, image_info.BENCH, qemu_io.BENCH),
+    harness.BENCH,
+    iotests.BENCH,
 )
 
 

@@ -419,7 +419,7 @@ class Process(Face):
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        What ``ends_itself`` is started faster, and may be run ``under``
         another program, which becomes this one (``prlimit``). Raises LaunchError when there
         is no such program, UsageError for a NUL character.
         """

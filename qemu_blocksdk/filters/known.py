@@ -13,22 +13,22 @@ from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
 
 from .filter import Filter, Pipeline
-from .message import EventTimestamp
+from .message import EventTimestamp, Message
 from .text import Timing, drop_lines, replace, substitute
 
 _Path: TypeAlias = "str | os.PathLike[str]"
 
 carriage_returns: Filter[str] = replace("\r", by="")
-qemu_io_timing: Pipeline[str] = carriage_returns | Timing()
+qemu_io_timing: Filter[str] = carriage_returns | Timing()
 chown_ids: Filter[str] = substitute("chown [0-9]+:[0-9]+", by="chown UID:GID")
 virtio_scsi_bus: Filter[str] = substitute("virtio-scsi-(?:ccw|pci)", by="virtio-scsi")
 generated_node_ids: Filter[str] = substitute("#block[0-9]+", by="NODE_NAME")
-nbd_block_sizes: Pipeline[str] = (
+nbd_block_sizes: Filter[str] = (
     substitute("min block: [0-9]+", by="min block: XXX")
     | substitute("opt block: [0-9]+", by="opt block: XXX")
     | substitute("max block: [0-9]+", by="max block: XXX")
 )
-event_timestamp: EventTimestamp = EventTimestamp()
+event_timestamp: Filter[Message] = EventTimestamp()
 
 
 class Environment(Value):
@@ -42,12 +42,12 @@ class Environment(Value):
 
 def test_dir(path: _Path) -> Filter[str]:
     """Return a filter that makes a directory ``TEST_DIR``. Raises UsageError for an empty path."""
-    return _directory(path, by="TEST_DIR")
+    return _directory(path, name="TEST_DIR")
 
 
 def sock_dir(path: _Path) -> Filter[str]:
     """Return a filter that makes a directory ``SOCK_DIR``. Raises UsageError for an empty path."""
-    return _directory(path, by="SOCK_DIR")
+    return _directory(path, name="SOCK_DIR")
 
 
 def test_files(*, test_dir: _Path, sock_dir: _Path, pid: int) -> Filter[str]:
@@ -55,9 +55,7 @@ def test_files(*, test_dir: _Path, sock_dir: _Path, pid: int) -> Filter[str]:
 
     They become ``TEST_DIR/PID-`` and ``SOCK_DIR/PID-``. Raises UsageError for an empty path.
     """
-    return _files_of(test_dir, pid, by="TEST_DIR/PID-") | _files_of(
-        sock_dir, pid, by="SOCK_DIR/PID-"
-    )
+    return _files(test_dir, pid, name="TEST_DIR") | _files(sock_dir, pid, name="SOCK_DIR")
 
 
 # pytest takes a function that is imported under such a name for a test.
@@ -80,7 +78,7 @@ def image_info(filename: _Path, *, env: Environment) -> Filter[str]:
     return (
         drop_lines("disk size")
         | drop_lines("actual-size")
-        | _directory(filename, by="TEST_IMG")
+        | _directory(filename, name="TEST_IMG")
         | test_files(test_dir=env.test_dir, sock_dir=env.sock_dir, pid=env.pid)
         | image_format(env.format)
         | substitute("iters: [0-9]+", by="iters: XXX")
@@ -96,14 +94,15 @@ def default_filters(env: Environment) -> Filter[str]:
     """
     directories = sorted(
         [(os.fspath(env.test_dir), "TEST_DIR"), (os.fspath(env.sock_dir), "SOCK_DIR")],
-        # One directory may be in the other.
+        # One may be in the other, as one of its files.
         key=lambda directory: len(directory[0]),
         reverse=True,
     )
     paths = Pipeline[str](
-        parts=(
-            *(_files_of(path, env.pid, by=f"{name}/PID-") for path, name in directories),
-            *(_directory(path, by=name) for path, name in directories),
+        parts=tuple(
+            part
+            for path, name in directories
+            for part in (_files(path, env.pid, name=name), _directory(path, name=name))
         )
     )
     return (
@@ -117,13 +116,16 @@ def default_filters(env: Environment) -> Filter[str]:
     )
 
 
-def _directory(path: _Path, *, by: str) -> Filter[str]:
+def _directory(path: _Path, *, name: str) -> Filter[str]:
+    return replace(_checked(path, name), by=name)
+
+
+def _files(directory: _Path, pid: int, *, name: str) -> Filter[str]:
+    start = os.path.join(_checked(directory, name), f"{pid}-")  # noqa: PTH118 - says what it joins
+    return replace(start, by=f"{name}/PID-")
+
+
+def _checked(path: _Path, name: str) -> str:
     if not os.fspath(path):
-        raise UsageError(f"the path of {by} is empty")
-    return replace(os.fspath(path), by=by)
-
-
-def _files_of(directory: _Path, pid: int, *, by: str) -> Filter[str]:
-    if not os.fspath(directory):
-        raise UsageError(f"the path of {by} is empty")
-    return replace(os.path.join(directory, f"{pid}-"), by=by)  # noqa: PTH118 - says what it joins
+        raise UsageError(f"the path of {name} is empty")
+    return os.fspath(path)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import ClassVar, TypeAlias, cast, final
 
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import UsageError
 
 from .filter import Filter
+from .text import of_each
 
 Message: TypeAlias = JsonObject
 """A QMP message as decoded JSON: a command, a reply, an event, or a part of one."""
@@ -44,8 +44,15 @@ class _Lifted(MessageFilter):
     text: Filter[str]
 
     def _changed(self, message: _Container) -> _Container:
-        change = cache(self.text)  # the same few names stand in a message again and again
-        _walk(message, lambda _key, value: change(value) if isinstance(value, str) else value)
+        places = [
+            (holder, key, value)
+            for holder, key, value in _scalars(message)
+            if isinstance(value, str)
+        ]
+        texts = list(dict.fromkeys([text for _, _, text in places]))
+        changed = dict(zip(texts, of_each(texts, self.text), strict=True))
+        for holder, key, text in places:
+            holder[key] = changed[text]
         return message
 
     def _fused(self, following: Filter[Message]) -> Filter[Message] | None:
@@ -57,7 +64,8 @@ class _EachValue(MessageFilter):
     change: _Change
 
     def _changed(self, message: _Container) -> _Container:
-        _walk(message, self.change)
+        for holder, key, value in _scalars(message):
+            holder[key] = self.change(key, value)
         return message
 
 
@@ -191,15 +199,18 @@ def _items(of: _Container) -> Iterator[tuple[str | int, JsonValue]]:
     return iter(content.items()) if isinstance(content, dict) else enumerate(content)
 
 
-def _walk(message: _Container, change: _Change) -> None:
-    """Change each value in a copy, whose parts become copies on the way."""
+def _scalars(message: _Container) -> Iterator[tuple[_Container, str | int, JsonValue]]:
+    """What holds each value that is no object or list, its key there, and the value.
+
+    The parts of the message, itself a copy, become copies on the way.
+    """
     todo = [message]
     while todo:
         holder = todo.pop()
         for key, value in _items(holder):
             part = None if isinstance(value, str) else _copy(value)
             if part is None:
-                holder[key] = change(key, value)
+                yield holder, key, value
             else:
                 holder[key] = cast("JsonValue", part)
                 todo.append(part)

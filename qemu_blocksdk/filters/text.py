@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from typing import ClassVar, final
 
 from qemu_blocksdk.errors import UsageError
@@ -39,7 +40,7 @@ class TextFilter(Filter[str]):
     """Base of the filters of text.
 
     ``_needle`` is in every text that the filter changes, ``_is_linewise`` says that a line's
-    result depends on that line alone.
+    result depends on that line alone, ``_keeps_lines`` that it is a line.
     """
 
     _is_base: ClassVar[bool] = True
@@ -56,6 +57,10 @@ class TextFilter(Filter[str]):
     @property
     def _is_linewise(self) -> bool:
         return True
+
+    @property
+    def _keeps_lines(self) -> bool:
+        return self._is_linewise
 
     def _lines(self, text: str) -> str | None:
         """Return what becomes of some lines; None where none is left, which is not an empty one."""
@@ -106,6 +111,10 @@ class _Replace(TextFilter):
     def _is_linewise(self) -> bool:
         return "\n" not in self.text
 
+    @property
+    def _keeps_lines(self) -> bool:
+        return self._is_linewise and "\n" not in self.by
+
     def _lines(self, text: str) -> str:
         return text.replace(self.text, self.by)
 
@@ -125,6 +134,11 @@ class _Substitute(TextFilter):
     def _is_linewise(self) -> bool:
         return _LINEWISE.fullmatch(self.pattern) is not None
 
+    @property
+    def _keeps_lines(self) -> bool:
+        # An escape in the template may be a line end.
+        return self._is_linewise and "\n" not in self.by and "\\" not in self.by
+
     @cached_property
     def _compiled(self) -> re.Pattern[str]:
         return re.compile(self.pattern)
@@ -140,6 +154,10 @@ class _DropLines(TextFilter):
     @property
     def _needle(self) -> str:
         return self.containing
+
+    @property
+    def _keeps_lines(self) -> bool:
+        return False
 
     def _lines(self, text: str) -> str | None:
         kept = [line for line in text.split("\n") if self.containing not in line]
@@ -204,6 +222,15 @@ def stream(lines: Iterable[str], using: Filter[str]) -> Iterator[str]:
     """
     run = _Pass(parts=tuple(_linewise(using)))
     return _stream(lines, run)
+
+
+def of_each(texts: list[str], using: Filter[str]) -> list[str]:
+    """Return what a filter makes of each text: in one pass, where it makes a line of each line."""
+    parts = using.parts if isinstance(using, Pipeline) else (using,)
+    if not all(isinstance(part, TextFilter) and part._keeps_lines for part in parts):
+        return [using(text) for text in texts]
+    lines = iter(using("\n".join(texts)).split("\n"))
+    return ["\n".join(islice(lines, text.count("\n") + 1)) for text in texts]
 
 
 def _stream(lines: Iterable[str], run: _Pass) -> Iterator[str]:

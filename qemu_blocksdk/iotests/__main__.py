@@ -1,4 +1,4 @@
-"""The command line: ``python -m qemu_blocksdk.iotests path`` and ``... run SCRIPT...``."""
+"""The command line: ``python -m qemu_blocksdk.iotests``, with ``path``, ``run`` or ``survey``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qemu_blocksdk.testing.env import AIO_MODES, CACHE_MODES, one_of
 
 from .check import PATH, check, scripts_in
 from .outcome import Outcome, Setting
+from .survey import survey
 
 _USAGE = 2
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "path":
             print(PATH)
             return 0
-        return _run(options)
+        return _survey(options) if options.command == "survey" else _run(options)
     except BlockSdkError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return _USAGE
@@ -66,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="of a script; default: 300"
     )
     run.add_argument("--keep-failed", action="store_true", help="leave the files of what failed")
+    look = commands.add_parser(
+        "survey",
+        help="tell which names of scripts have a typed replacement",
+        epilog="Nothing is run or changed. docs/from-iotests.md shows each replacement.",
+    )
+    look.add_argument("scripts", nargs="+", type=Path, metavar="SCRIPT", help="file or folder")
     return parser
 
 
@@ -92,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     ]
     outcomes = asyncio.run(
         check(
-            scripts_in(options.scripts),
+            [script.absolute() for script in scripts_in(options.scripts)],
             settings,
             at_once=options.jobs,
             timeout=options.timeout,
@@ -104,6 +111,14 @@ def _run(options: argparse.Namespace) -> int:
     counts = [(kinds.count(kind), kind) for kind in ("pass", "fail", "not run")]
     print(", ".join(f"{number} {kind}" for number, kind in counts))
     return 1 if "fail" in kinds else 0
+
+
+def _survey(options: argparse.Namespace) -> int:
+    surveys = [(script, survey(script)) for script in scripts_in(options.scripts)]
+    for script, uses in surveys:
+        for use in uses:
+            print(f"{script}:{use.line}: {use.name} -> {use.replacement}")
+    return 0
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:

@@ -22,6 +22,7 @@ from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
 
+from . import ACCELERATOR_VARIABLE
 from .outcome import Outcome, Setting, judged, read
 from .script import run
 
@@ -48,7 +49,7 @@ def scripts_in(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
         else:
             raise UsageError(f"no script {path}")
-    return [path.absolute() for path in found]
+    return found
 
 
 async def check(
@@ -66,12 +67,12 @@ async def check(
     that failed stay. Raises UsageError for a format or protocol that the programs lack,
     LaunchError for programs that are not there.
     """
-    env = await _env(settings)
+    env, accelerator = await _env(settings)
     turn = asyncio.Semaphore(at_once)
 
     async def one(script: Path, setting: Setting) -> Outcome:
         async with turn:
-            outcome = await _checked(script, setting, env, timeout, keep_failed)
+            outcome = await _checked(script, setting, env, accelerator, timeout, keep_failed)
         tell(outcome)
         return outcome
 
@@ -91,8 +92,8 @@ def _is_script(path: Path) -> bool:
     )
 
 
-async def _env(settings: Sequence[Setting]) -> TestEnv:
-    """Make what all scripts have in common; refuse what the programs lack."""
+async def _env(settings: Sequence[Setting]) -> tuple[TestEnv, str]:
+    """Make what all scripts have in common, and the accelerator; refuse what the programs lack."""
     programs = Programs.from_environ()
     programs.require("qemu", "qemu_img", "qemu_io", "qemu_nbd")
     words = {name: (str(path), *programs.words(name)[1:]) for name, path in programs.find().items()}
@@ -104,17 +105,25 @@ async def _env(settings: Sequence[Setting]) -> TestEnv:
         for kind, word in (("format", setting.imgfmt), ("protocol", setting.imgproto)):
             if word not in drivers:
                 raise UsageError(f"qemu-img has no {kind} {word!r}")
-    machine = (await toolchain.query_emulator()).default_machine
-    return TestEnv(
+    emulator = await toolchain.query_emulator()
+    env = TestEnv(
         test_dir=Path(),
         sock_dir=Path(),
         programs=toolchain.programs,
-        default_machine=os.environ.get("QEMU_DEFAULT_MACHINE") or machine or "none",
+        default_machine=os.environ.get("QEMU_DEFAULT_MACHINE")
+        or emulator.default_machine
+        or "none",
     )
+    return env, "qtest" if "qtest" in emulator.accelerators else "tcg"
 
 
 async def _checked(
-    script: Path, setting: Setting, common: TestEnv, timeout: float, keep_failed: bool
+    script: Path,
+    setting: Setting,
+    common: TestEnv,
+    accelerator: str,
+    timeout: float,
+    keep_failed: bool,
 ) -> Outcome:
     begin = time.monotonic()
     kept: Path | None = None
@@ -136,7 +145,8 @@ async def _checked(
                 imgfmt_generic=setting.imgfmt not in _NOT_GENERIC,
                 **vars(setting),
             )
-            status = await run(script, _variables(env, script), output=output, timeout=timeout)
+            variables = {**_variables(env, script), ACCELERATOR_VARIABLE: accelerator}
+            status = await run(script, variables, output=output, timeout=timeout)
         verdict = judged(script, env.imgfmt, status=status, output=output, output_dir=output_dir)
         cases = read(output_dir / f"{script.name}.casenotrun").splitlines()
         if keep_failed and verdict.kind == "fail":

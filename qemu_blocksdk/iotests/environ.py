@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, cast
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.objects import Accelerator
-from qemu_blocksdk.testing.env import TestEnv, one_of
+from qemu_blocksdk.testing.env import TestEnv
+
+from . import ACCELERATOR_VARIABLE
+
+if TYPE_CHECKING:
+    from qemu_blocksdk.objects import Accelerator
 
 try:
     ENV: Final[TestEnv] = TestEnv.from_environ()
@@ -16,12 +20,9 @@ except UsageError as error:
         f"{error}: run scripts by `python -m qemu_blocksdk.iotests run SCRIPT`"
     ) from error
 
-ACCELERATOR_VARIABLE: Final = "QEMU_BLOCKSDK_ACCELERATOR"
-"""Says which accelerator QEMU has, so that no script need ask for it."""
-ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
-accelerator: Accelerator | None = None
-if ACCELERATOR_VARIABLE in os.environ:
-    accelerator = one_of(ACCELERATORS, os.environ[ACCELERATOR_VARIABLE], what=ACCELERATOR_VARIABLE)
+accelerator: Accelerator | None = cast(
+    "Accelerator | None", os.environ.get(ACCELERATOR_VARIABLE) or None
+)
 
 imgfmt: str = ENV.imgfmt
 imgproto: str = ENV.imgproto

@@ -20,7 +20,7 @@ class Timeout(typed.Timeout):
 
     def __init__(self, seconds: float, errmsg: str = "Timeout") -> None:
         super().__init__(seconds, errmsg)
-        self._message = errmsg
+        self.errmsg: str = errmsg
 
     def __exit__(
         self,
@@ -31,7 +31,7 @@ class Timeout(typed.Timeout):
         try:
             super().__exit__(exc_type, value, traceback)
         except DeadlineExceeded as error:
-            raise TimeoutError(self._message) from error
+            raise Exception(self.errmsg) from error
 
 
 class FilePath:
@@ -53,15 +53,20 @@ class FilePath:
             try_remove(path)
 
 
+_named: list[str] = []
+
+
 def file_path(*names: str, base_dir: str = test_dir) -> Any:
     """Return a path, or a list of several, for files that are removed when the script ends."""
     found = [str(paths.file_path(name, env=ENV, base_dir=base_dir)) for name in names]
+    _named.extend(found)
     return found[0] if len(found) == 1 else found
 
 
 def file_path_remover() -> None:
-    """Remove what :func:`file_path` has named so far, the last first."""
-    paths.remove_file_paths()
+    """Remove what :func:`file_path` has named so far, the last first; at the end again."""
+    for path in reversed(_named):
+        try_remove(path)
 
 
 def try_remove(img: str) -> None:

@@ -72,10 +72,17 @@ def filter_qmp_event(event: QMPMessage) -> QMPMessage:
 def filter_qmp(qmsg: _M, filter_fn: Callable[[Any, Any], Any]) -> _M:
     """Put ``filter_fn(key, value)`` in place of each value that is no object or list."""
     holder: Any = qmsg
-    for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-        is_nested = isinstance(value, dict | list)
+    keys: list[Any] = list(holder) if _is(dict, holder) else list(range(len(holder)))
+    for key in keys:
+        value: Any = holder[key]
+        is_nested = _is(list, value) or _is(dict, value)
         holder[key] = filter_qmp(value, filter_fn) if is_nested else filter_fn(key, value)
     return qmsg
+
+
+def _is(kind: type, value: object) -> bool:
+    # isinstance() itself would have the type checkers know less of the value than Any.
+    return isinstance(value, kind)
 
 
 def _filter_texts(qmsg: _M, text_filter: Callable[[str], str]) -> _M:

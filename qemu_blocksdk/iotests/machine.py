@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from qemu_blocksdk import VM as TypedVM
-from qemu_blocksdk import Console, Process
+import qemu_blocksdk as typed
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
@@ -36,20 +35,24 @@ class AbnormalShutdown(BlockSdkError):
     """QEMU did not end when it was asked to, and was killed."""
 
 
+class QMPResponseError(BlockSdkError):
+    """QEMU refused a command; what this says is QEMU's description, and no more."""
+
+
 class Machine:
     """A QEMU: what it is to be told, its life, its QMP."""
 
     def __init__(self) -> None:
         self._args: list[str] = []
         self._machine: str | None = None
-        self._console: Console | None = None
+        self._console: typed.Console | None = None
         self._has_qmp = True
         self._launched = False
-        self._vm: TypedVM | None = None
-        self._process: Process | None = None
+        self._vm: typed.VM | None = None
+        self._process: typed.Process | None = None
+        self._exit_status: int | None = None
         self._queue: QueuedQmp | None = None
         self._log: str | None = None
-        self._failed_with: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +77,7 @@ class Machine:
 
     def set_console(self, device_type: str | None = None, console_index: int = 0) -> None:
         """Have a console on ``console_socket``: a device, or the machine's serial port."""
-        self._console = Console(device=device_type, index=console_index)
+        self._console = typed.Console(device=device_type, index=console_index)
 
     def set_qmp_monitor(self, enabled: bool = True) -> None:
         """Have a QMP monitor, or none."""
@@ -97,10 +100,12 @@ class Machine:
         """Start it. Raises LaunchError, of which nothing but the log is left."""
         if self._launched:
             raise UsageError("VM already launched")
-        self._log = self._failed_with = self._process = None
+        self._log = self._process = self._exit_status = None
         fds = _inheritable()
+        if accelerator is not None:
+            _tell(accelerator)
         if self._has_qmp:
-            vm = self._vm = TypedVM(
+            vm = self._vm = typed.VM(
                 program=qemu_prog,
                 machine=self._machine,
                 defaults=True,
@@ -110,14 +115,15 @@ class Machine:
                 pass_fds=fds,
                 command_timeout=math.inf,
             )
+            vm._aio._qmp_id = "mon"  # which query-chardev shows to scripts
             try:
                 vm.launch()
             except LaunchError as error:
-                self._log, self._failed_with = error.output, error.exit_status
+                self._log, self._exit_status = error.output, error.exit_status
                 raise
             self._process, self._queue = vm.process, QueuedQmp(vm.qmp)
         else:
-            self._process = Process.spawn(self._words_without_qmp(), pass_fds=fds)
+            self._process = typed.Process.spawn(self._words_without_qmp(), pass_fds=fds)
         self._launched = True
 
     def _words_without_qmp(self) -> list[str]:
@@ -149,7 +155,7 @@ class Machine:
                 self._vm.kill()
             self._log = self._process.output()
 
-    def _end_softly(self, process: Process, has_quit: bool, timeout: float | None) -> None:
+    def _end_softly(self, process: typed.Process, has_quit: bool, timeout: float | None) -> None:
         if self._vm is not None and not has_quit:
             with suppress(ConnectionLost):  # it may hang up instead of answering
                 self._vm.qmp.execute_raw("quit", timeout=math.inf if timeout is None else timeout)
@@ -169,7 +175,7 @@ class Machine:
 
     def exitcode(self) -> int | None:
         """Return its exit status, negative for a signal; None before its end."""
-        return self._failed_with if self._process is None else self._process.exit_status
+        return self._exit_status if self._process is None else self._process.exit_status
 
     def get_pid(self) -> int | None:
         """Return its process id, while it runs."""
@@ -191,8 +197,11 @@ class Machine:
         return dict(self._events().qmp(cmd, conv_keys, **args))
 
     def command(self, cmd: str, conv_keys: bool = True, **args: Any) -> Any:
-        """Send a command; return what it returns. Raises CommandError."""
-        return self._events().command(cmd, conv_keys, **args)
+        """Send a command; return what it returns. Raises QMPResponseError."""
+        try:
+            return self._events().command(cmd, conv_keys, **args)
+        except CommandError as error:
+            raise QMPResponseError(error.desc) from error
 
     def send_fd_scm(self, fd: int | None = None, file_path: str | None = None) -> int:
         """Hand an open descriptor, or a file opened, to the monitor; return 0."""
@@ -239,7 +248,7 @@ class Machine:
         """Return the first event that one of ``(name, match)`` matches; others stay for later."""
         return self._events().events_wait(events, timeout)
 
-    def _running(self) -> TypedVM:
+    def _running(self) -> typed.VM:
         if self._vm is None or not self._launched:
             raise UsageError("the VM has not been launched, or has no QMP monitor")
         return self._vm
@@ -248,6 +257,13 @@ class Machine:
         self._running()
         assert self._queue is not None
         return self._queue
+
+
+def _tell(accelerator: str) -> None:
+    # Not for those who launch nothing: it is long to load.
+    from qemu_blocksdk.objects.emulator import accelerators
+
+    accelerators.tell(qemu_prog, frozenset({accelerator}))
 
 
 def _inheritable() -> list[int]:

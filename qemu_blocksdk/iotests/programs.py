@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from qemu_blocksdk import Process
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import AsyncProcess, finish, portal
 from qemu_blocksdk.tools.run import run
 
 _ANY_STATUS = range(-255, 256)
@@ -29,11 +28,15 @@ def qemu_tool_pipe_and_status(
 
 def call(words: Sequence[str], *, stdout: int = _STDOUT, stderr: int = _STDERR) -> int:
     """Run a program whose output goes to descriptors, the script's own; return its status."""
-    process = Process.spawn(words, stdout=stdout, stderr=stderr, ends_itself=True)
+    return portal.run(_call(words, stdout, stderr))
+
+
+async def _call(words: Sequence[str], stdout: int, stderr: int) -> int:
+    process = await AsyncProcess.spawn(words, stdout=stdout, stderr=stderr, ends_itself=True)
     try:
-        return process.wait()
+        return await process.wait()
     finally:
-        process.kill()
+        await finish(process.kill())
 
 
 def told(tool: str, words: Sequence[str], status: int, *, gap: str = "") -> int:

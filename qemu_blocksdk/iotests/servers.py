@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qemu_blocksdk import Process
+import qemu_blocksdk as typed
 
 from .environ import qemu_nbd_args, qemu_nbd_prog
 from .files import file_path
@@ -42,7 +42,7 @@ def qemu_nbd_popen(*args: str) -> Generator[None]:
     assert not pid_file.exists()
     words = [*qemu_nbd_args, "--persistent", "--pid-file", str(pid_file), *args]
     log("Start NBD server")
-    process = Process.spawn(words, stdout=1, stderr=2)
+    process = typed.Process.spawn(words, stdout=1, stderr=2)
     try:
         while not pid_file.exists():
             if process.exit_status is not None:

@@ -6,9 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from qemu_blocksdk.codec import decode_reply, flatten
-from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.wire import XDebugQueryBlockGraph
+from qemu_blocksdk.codec import flatten
 
 from .environ import (
     aiomode,
@@ -259,9 +257,23 @@ class VM(Machine):
         """
         if graph is None:
             graph = self.qmp("x-debug-query-block-graph")["return"]
-        BlockGraph.from_replies(decode_reply(XDebugQueryBlockGraph(), graph)).assert_path(
-            root, path, expected_node
-        )
+        first, *names = path.split("/")
+        assert first == ""
+        nodes = {node["id"]: node for node in graph["nodes"]}
+        children = {(edge["parent"], edge["name"]): edge["child"] for edge in graph["edges"]}
+        node = next((node for node in graph["nodes"] if node["name"] == root), None)
+        assert node is not None, f"Root node {root} not found"
+        for name in names:
+            assert node is not None, f"Cannot follow path {root}{path}"
+            node = nodes.get(children.get((node["id"], name)))
+        if node is None:
+            assert expected_node is None, (
+                f"No node found under {path} (but expected {expected_node})"
+            )
+        else:
+            assert node["name"] == expected_node, (
+                f"Found node {node['name']} under {path} (but expected {expected_node})"
+            )
 
 
 def get_virtio_scsi_device() -> str:

@@ -19,7 +19,7 @@ from .qemu import AsyncQemu
 
 versions: Answers[Version] = Answers()
 schemas: Answers[Schema] = Answers()
-_accelerators: Answers[frozenset[str]] = Answers()
+accelerators: Answers[frozenset[str]] = Answers()
 _emulators: Answers[Emulator] = Answers()
 
 
@@ -52,7 +52,7 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
             )
             schemas.tell(program, await bare.qmp.schema())
         versions.tell(program, found.version)
-        _accelerators.tell(program, found.accelerators)
+        accelerators.tell(program, found.accelerators)
         return found
 
     return await _emulators.of(program, ask)
@@ -65,7 +65,7 @@ async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
         async with BareVM(program=program, launch_timeout=timeout) as bare:
             return await _list_accelerators(bare.qmp)
 
-    return await _accelerators.of(program, ask)
+    return await accelerators.of(program, ask)
 
 
 async def query_version(qmp: AsyncQmp) -> Version:

@@ -114,11 +114,12 @@ class Handover:
         "storage-daemon": ("--monitor", "chardev="),
     }
 
-    def __init__(self, kind: ServerKind) -> None:
+    def __init__(self, kind: ServerKind, qmp_id: str) -> None:
         self.fds: list[int] = []
         self.ours: contextlib.ExitStack[bool | None] = contextlib.ExitStack()
         self._theirs = contextlib.ExitStack()
         self._kind: ServerKind = kind
+        self._qmp_id = qmp_id
         self.qmp: socket.socket
         self.qmp, self._qmp_fd = self.channel()
 
@@ -131,7 +132,7 @@ class Handover:
 
     def qmp_words(self) -> list[str]:
         """Return the options that offer QMP on our own channel."""
-        return self._monitor_words("blocksdk-qmp", f"fd={self._qmp_fd}")
+        return self._monitor_words(self._qmp_id, f"fd={self._qmp_fd}")
 
     async def listening_words(self, addresses: Iterable[MonitorAddress]) -> list[str]:
         """Listen at each address; return the options that offer QMP there. Raises LaunchError."""

@@ -65,6 +65,7 @@ class Life(Live, Resource):
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
         self._on_message = on_message
+        self._qmp_id = "blocksdk-qmp"
         self._home = portal.home
         self._is_launching = self._is_attached = False
         self._process: AsyncProcess | None = None
@@ -130,7 +131,7 @@ class Life(Live, Resource):
     async def _launch(self) -> None:
         self._held.close()  # of a process before this one, which ended by itself
         process, argv = None, [self._program, *self._options]
-        given = Handover(self._kind)
+        given = Handover(self._kind, self._qmp_id)
         try:
             with given:
                 argv += [*await self._arguments(given), *self._args]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from typing import TypeVar
 
 from qemu_blocksdk.codec import Command
@@ -11,6 +12,8 @@ from qemu_blocksdk.errors import BlockSdkError, ConnectionLost
 from qemu_blocksdk.qmp import AsyncQmp
 
 R = TypeVar("R")
+
+_following = set[asyncio.Task[None]]()
 
 
 class Live:
@@ -42,3 +45,12 @@ def naming(of: object, command: Command[object]) -> Generator[None]:
 def subject(of: object) -> str:
     """Return how errors name an object: its repr, for either face."""
     return repr(of).removeprefix("<").removeprefix("Async").removesuffix(">")
+
+
+def follow(work: Coroutine[object, None, None]) -> asyncio.Task[None]:
+    """Start a task that goes on to its end even when nobody holds the object that it follows."""
+    # An event loop holds its tasks weakly.
+    task = asyncio.create_task(work)
+    _following.add(task)
+    task.add_done_callback(_following.discard)
+    return task

@@ -30,7 +30,7 @@ from qemu_blocksdk.wire import (
     QueryMigrate,
 )
 
-from .live import Live, subject
+from .live import Live, follow, subject
 
 _OVER: frozenset[MigrationStatus] = frozenset({"completed", "failed", "cancelled"})
 _PATIENCE = 10.0
@@ -69,7 +69,7 @@ class AsyncMigration(Live, Resource):
 
     async def _start(self, starting: Coroutine[object, None, None]) -> None:
         await starting
-        self._task = asyncio.create_task(self._follow())
+        self._task = follow(self._follow())
 
     async def _catch_up(self) -> None:
         """Take in what has happened before anybody listened."""

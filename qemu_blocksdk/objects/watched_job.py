@@ -28,7 +28,7 @@ from qemu_blocksdk.wire import (
     QueryJobs,
 )
 
-from .live import Live, subject
+from .live import Live, follow, subject
 
 BlockJob = BlockJobInfoBackup | BlockJobInfoCommit | BlockJobInfoMirror | BlockJobInfoStream
 """What QEMU tells of a block job."""
@@ -132,7 +132,7 @@ class WatchedJob(Live):
     # -- the task that watches ------------------------------------------------------------
 
     def _watch(self) -> None:
-        self._task = asyncio.create_task(self._follow())
+        self._task = follow(self._follow())
 
     async def _follow(self) -> None:
         try:

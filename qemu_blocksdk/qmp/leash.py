@@ -1,6 +1,6 @@
-"""A leash for programs that end by themselves and read nothing: the kernel ends them with us.
+"""A leash for programs that end by themselves: the kernel ends them with us.
 
-The child's stdin is a pipe of which we hold the other end. When that closes, because we
+The child has one end of a pipe of which we hold the other. When that closes, because we
 are gone, the kernel sends the signal that was set on the pipe to the child. It costs four
 system calls, where ``setpriv`` costs a millisecond; but a child is off the leash while it
 is being started, so what never ends by itself gets ``setpriv`` (:mod:`.process`).
@@ -18,7 +18,7 @@ _held = weakref.WeakSet["Leash"]()
 
 
 class Leash:
-    """A pipe; ``child_end`` is for the child's stdin."""
+    """A pipe; ``child_end`` is for the child to inherit."""
 
     def __init__(self) -> None:
         self.child_end: int

@@ -84,7 +84,7 @@ class AsyncProcess:
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` and reads no stdin is started faster, and may be run ``under``
+        What ``ends_itself`` is started faster, and may be run ``under``
         another program, which becomes this one (``prlimit``). Raises LaunchError when there
         is no such program, UsageError for a NUL character.
         """
@@ -96,7 +96,7 @@ class AsyncProcess:
         guarded = [*under, *argv] if ends_itself else _dying_with_us(argv, run)
         leash = Leash() if ends_itself else None
         if leash is not None:
-            stdin = leash.child_end
+            pass_fds = (*pass_fds, leash.child_end)
         elif listener is not None:
             stdin = listener.fileno()
         with tempfile.TemporaryFile() as file:
@@ -161,7 +161,7 @@ class AsyncProcess:
         os.close(self._pidfd)
         if self._leash is not None:
             self._leash.drop()
-        is_program_over = self._last_resort.detach() is None
+        is_program_over = self._last_resort.detach() is None  # it had gone off
         self._ended.set()
         number = -self._popen.returncode
         if number > 0 and self._leash is None and not (self._was_signalled or is_program_over):

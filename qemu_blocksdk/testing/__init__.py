@@ -1,10 +1,95 @@
-"""What tests of disk code are made with: logs, transcripts of QMP, golden files.
+"""What tests of disk code are made with: environments, cases, golden files, replays, faults.
 
-What makes texts comparable is in ``filters``; nothing outside tests needs this package.
+What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
+name is loaded when it is first used: the plugin is part of every session of pytest.
 """
 
-from .golden import Golden, WithGolden
-from .text import log
-from .transcript import Transcript
+from __future__ import annotations
 
-__all__ = ["Golden", "Transcript", "WithGolden", "log"]
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .case import QMPTestCase
+    from .env import TestEnv
+    from .factories import (
+        AsyncStorageDaemonFactory,
+        AsyncVmFactory,
+        ImageFactory,
+        NbdServerFactory,
+        NodeFactory,
+        StorageDaemonFactory,
+        VmFactory,
+    )
+    from .faults import breakpoint_on, failing_requests, full_disk, lost_server, suspended
+    from .golden import Golden, WithGolden
+    from .paths import FilePath, file_path, file_pattern
+    from .qmp_log import QmpLog
+    from .replay import ReplayServer, expect, record
+    from .requirements import Requires, why_not
+    from .skips import skip_for_formats, skip_if_unsupported, skip_if_user_is_root
+    from .text import log
+    from .timeout import Timeout, wait_for
+    from .transcript import Transcript
+
+__all__ = [
+    "AsyncStorageDaemonFactory",
+    "AsyncVmFactory",
+    "FilePath",
+    "Golden",
+    "ImageFactory",
+    "NbdServerFactory",
+    "NodeFactory",
+    "QMPTestCase",
+    "QmpLog",
+    "ReplayServer",
+    "Requires",
+    "StorageDaemonFactory",
+    "TestEnv",
+    "Timeout",
+    "Transcript",
+    "VmFactory",
+    "WithGolden",
+    "breakpoint_on",
+    "expect",
+    "failing_requests",
+    "file_path",
+    "file_pattern",
+    "full_disk",
+    "log",
+    "lost_server",
+    "record",
+    "skip_for_formats",
+    "skip_if_unsupported",
+    "skip_if_user_is_root",
+    "suspended",
+    "wait_for",
+    "why_not",
+]
+
+_HOMES = {
+    **dict.fromkeys((name for name in __all__ if name.endswith("Factory")), "factories"),
+    **dict.fromkeys((name for name in __all__ if name.startswith("skip_")), "skips"),
+    **dict.fromkeys(("breakpoint_on", "failing_requests", "full_disk"), "faults"),
+    **dict.fromkeys(("lost_server", "suspended"), "faults"),
+    **dict.fromkeys(("Golden", "WithGolden"), "golden"),
+    **dict.fromkeys(("FilePath", "file_path", "file_pattern"), "paths"),
+    **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
+    **dict.fromkeys(("Requires", "why_not"), "requirements"),
+    **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
+    "QMPTestCase": "case",
+    "QmpLog": "qmp_log",
+    "TestEnv": "env",
+    "Transcript": "transcript",
+    "log": "text",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

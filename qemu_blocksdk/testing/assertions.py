@@ -10,17 +10,17 @@ from __future__ import annotations
 import time
 import unittest
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, flatten
 from qemu_blocksdk.codec.json_text import from_text
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 
 from .dictpath import dictpath, shown
+from .env import TestEnv
+from .notrun import case_notrun
 from .queued import Wait, Wanted, listed
 
-__unittest: Final = True
-"""unittest leaves the frames of this module out of its reports."""
 _PAUSE_LIMIT = 3.0
 
 
@@ -54,6 +54,15 @@ class QmpAssertions(unittest.TestCase):
     def _machine(self) -> Machine:
         """The machine that is asked."""
         raise NotImplementedError
+
+    def _environment(self) -> TestEnv:
+        """What the test runs with."""
+        raise NotImplementedError
+
+    def case_skip(self, reason: str) -> NoReturn:
+        """Skip the test, and tell a runner why: ``notrun.case_notrun``. Raises as that."""
+        case_notrun(reason, env=self._environment())
+        self.skipTest(reason)
 
     # -- messages -----------------------------------------------------------------------
 
@@ -160,9 +169,7 @@ class QmpAssertions(unittest.TestCase):
                     if error is not None:
                         self.assert_qmp(event, "data/error", error)
                     else:
-                        data = cast("JsonObject", self.dictpath(event, "data"))
-                        if "error" in data:
-                            self.fail(f"block job {drive!r} failed: {data['error']}")
+                        self.assert_qmp_absent(event, "data/error")
                         if check_offset:
                             self._assert_all_done(event)
                     self.assert_no_active_block_jobs()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar, Unpack
 from unittest import SkipTest
 
-from qemu_blocksdk import VM, Image, Job, StorageDaemon
+from qemu_blocksdk import VM, Image, Job, Qmp, StorageDaemon
 from qemu_blocksdk.blocking.objects import Qemu
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import BlockSdkError, JobCancelled, JobFailed, Unsupported, UsageError
@@ -101,7 +101,13 @@ class QMPTestCase(WithGolden, QmpAssertions):
     def _machine(self) -> Machine:
         if not self._asked:
             raise UsageError("this test has launched no QEMU yet")
-        return next(reversed(self._asked.values()))
+        machine, asked = next(reversed(self._asked.items()))
+        if not asked.is_of(machine.qmp):  # it was launched anew
+            asked = self._asked[machine] = _Asked(machine)
+        return asked
+
+    def _environment(self) -> TestEnv:
+        return self.env
 
     # -- assertions about typed objects -------------------------------------------------
 
@@ -123,12 +129,9 @@ class QMPTestCase(WithGolden, QmpAssertions):
         if result.outcome != "failed" or error not in (result.error or ""):
             self.fail(f"{job!r}: {result.error or result.outcome}, expected {error!r}")
 
-    def assert_images_equal(self, one: Image, other: Image, *, force_share: bool = False) -> None:
-        """Assert that two images have the same content (``qemu-img compare``).
-
-        ``force_share`` reads those that a QEMU writes to.
-        """
-        found = one.compare(other, force_share=force_share).run()
+    def assert_images_equal(self, one: Image, other: Image) -> None:
+        """Assert that two images, which nobody writes to, are equal (``qemu-img compare``)."""
+        found = one.compare(other).run()
         if not found.is_equal:
             where = "" if found.differs_at is None else f" at byte {found.differs_at}"
             self.fail(f"{one!r} and {other!r} differ in {found.difference}{where}")
@@ -146,7 +149,7 @@ class QMPTestCase(WithGolden, QmpAssertions):
             machines: Machines | None = vars(self).get("machines")
             if machines is not None:
                 error.add_note(joined(machines.describe()).rstrip())
-            if isinstance(error, BlockSdkError):
+            if isinstance(error, AssertionError | BlockSdkError):
                 _cut_to_callers(error)
             raise
 
@@ -174,17 +177,21 @@ class _Asked(QueuedQmp):
         super().__init__(machine.qmp)
         self._machine = machine
 
+    def is_of(self, qmp: Qmp) -> bool:
+        return qmp == self._qmp
+
     def resume_drive(self, drive: str) -> None:
         if not isinstance(self._machine, VM):
             raise Unsupported("human monitor, which holds and resumes drives")
         self._machine.resume_drive(drive)
 
 
-def _cut_to_callers(error: BlockSdkError) -> None:
-    """Take the frames of this package from the end of a traceback: the sentence says it all."""
+def _cut_to_callers(error: Exception) -> None:
+    """Take our and unittest's frames from the end of a traceback: the sentence says it all."""
     frame = last = error.__traceback__
     while frame is not None:
-        if not str(frame.tb_frame.f_globals.get("__name__")).startswith("qemu_blocksdk."):
+        known = frame.tb_frame.f_globals
+        if "__unittest" not in known and not known["__name__"].startswith("qemu_blocksdk."):
             last = frame
         frame = frame.tb_next
     if last is not None:

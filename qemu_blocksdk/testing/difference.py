@@ -22,11 +22,11 @@ def difference(golden: str, found: str) -> str:
     What cannot be printed is shown as its escape sequence.
     """
     old, new = _lines(golden), _lines(found)
-    same = _common(old, new)
-    column = _common("".join(old[same : same + 1]), "".join(new[same : same + 1]))
+    same = common_length(old, new)
+    column = common_length("".join(old[same : same + 1]), "".join(new[same : same + 1]))
     begin = max(0, same - _CONTEXT)
     # What is the same at the end must not fall out of one window alone.
-    tail = max(0, _common(old[same:][::-1], new[same:][::-1]) - _CONTEXT)
+    tail = max(0, common_length(old[same:][::-1], new[same:][::-1]) - _CONTEXT)
     before, after = (text[begin : len(text) - tail] for text in (old, new))
     diff = [
         _numbered(line, begin) if line.startswith("@@") else line[0] + _cut(line[1:], column)
@@ -43,7 +43,7 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _common(old: Sequence[str], new: Sequence[str]) -> int:
+def common_length(old: Sequence[str], new: Sequence[str]) -> int:
     """Return how long the beginning is that both have."""
     pairs = enumerate(zip(old, new, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(old), len(new)))

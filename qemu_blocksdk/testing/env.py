@@ -17,6 +17,7 @@ from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.filters import Environment
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.drivers import FORMATS, PROTOCOLS
+from qemu_blocksdk.tools.programs import joined
 from qemu_blocksdk.tools.words import AioMode, CacheMode
 
 from . import scratch
@@ -50,11 +51,11 @@ class TestEnv(Value):
     """What a test runs with.
 
     ``imgfmt`` and ``imgproto`` are the image format and protocol that it is about, ``cache_mode``
-    and ``aio_mode`` those of its drives. ``imgfmt_generic`` is whether a test for any format runs
-    with this one. Images go into ``test_dir``, sockets into
-    ``sock_dir``, whose name is short, a runner's files into ``output_dir``.
-    ``default_machine`` None is the emulator's own. ``key_secret`` opens LUKS images.
-    ``qemu_io_options`` are those of a qemu-io that is told no format, by default ``-f imgfmt``.
+    and ``aio_mode`` those of its drives; ``imgfmt_generic`` is whether a test for any format runs
+    with this one. Images go into ``test_dir``, sockets into ``sock_dir``, whose name is
+    short, a runner's files into ``output_dir``. ``default_machine`` None is the emulator's own.
+    ``key_secret`` opens LUKS images. ``qemu_io_options`` are those of a qemu-io that is told no
+    format, by default ``-f imgfmt``.
     """
 
     __test__: ClassVar[bool] = False  # pytest takes the name for a test's
@@ -136,7 +137,7 @@ class TestEnv(Value):
             "SOCK_DIR": str(self.sock_dir),
             "OUTPUT_DIR": str(self.output_dir),
             "SAMPLE_IMG_DIR": str(self.sample_img_dir or ""),
-            "QEMU_IO_OPTIONS": " ".join(io),
+            "QEMU_IO_OPTIONS": joined(io, variable="QEMU_IO_OPTIONS"),
             "IMGFMT": self.imgfmt,
             "IMGFMT_GENERIC": "true" if self.imgfmt_generic else "false",
             "IMGPROTO": self.imgproto,

@@ -5,10 +5,12 @@ They are loaded with every session of pytest, so what they need is imported when
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -71,16 +73,38 @@ def environment_of(item: pytest.Item) -> TestEnv:
 
 
 def golden_of(item: pytest.Item) -> Golden:
-    """Return the golden files of a test."""
+    """Return the golden files of a test: the same in each environment, but for its format."""
     from .golden import Golden
 
-    parts = (one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item))
-    return Golden(
-        item.path,
-        test=".".join(parts),
-        update_with=f"pytest {UPDATE}",
-        is_updating=bool(item.config.getoption(UPDATE)),
-    )
+    names = [one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item)]
+    fmt = None
+    if "test_env" in getattr(item, "fixturenames", ()):
+        env = environment_of(item)
+        fmt = env.imgfmt
+        word = next(name for name, each in environments(item.config).items() if each is env)
+        names[-1] = _without(word, names[-1])
+    return Golden(item.path, test=".".join(names), fmt=fmt)
+
+
+def _without(word: str, name: str) -> str:
+    """Return a test's name without one of the parameters behind it."""
+    test, bracket, rest = name.partition("[")
+    if not word or not bracket:
+        return name
+    left = f"-{rest[:-1]}-".replace(f"-{word}-", "-", 1).strip("-")
+    return f"{test}[{left}]" if left else test
+
+
+@contextlib.contextmanager
+def _told_briefly() -> Generator[None]:
+    """Fail without the frames, none of which is the test's."""
+    from qemu_blocksdk.errors import LaunchError
+
+    try:
+        yield
+    except LaunchError as error:
+        words = f"{error}\ncommand line: {shlex.join(error.argv)}"
+        raise pytest.fail.Exception(words, pytrace=False) from None
 
 
 @pytest.fixture
@@ -89,8 +113,21 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return golden_of(request.node)
 
 
+# One for all tests, because a process looks after it: for the case that this one is killed.
+@pytest.fixture(scope="session")
+def _sockets() -> Iterator[Path]:
+    from .scratch import directory
+
+    with directory(short=True) as path:
+        yield path
+
+
 @pytest.fixture
-def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv]:
+def test_env(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    _sockets: Path,  # noqa: PT019 - its value counts
+) -> Iterator[TestEnv]:
     """What the test runs with; its directories are gone afterwards."""
     from qemu_blocksdk.codec import evolved
 
@@ -98,15 +135,13 @@ def test_env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestEnv
     # Beside what the test itself has in tmp_path.
     test_dir = tmp_path / "test_dir"
     test_dir.mkdir()
-    sock_dir = Path(tempfile.mkdtemp(prefix="blocksdk-"))
-    try:
-        here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-        env = item.stash[ENV] = evolved(environment_of(item), **here)
-        yield env
-    finally:
-        shutil.rmtree(sock_dir, ignore_errors=True)
-        if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
-            shutil.rmtree(test_dir, ignore_errors=True)
+    sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
+    here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+    env = item.stash[ENV] = evolved(environment_of(item), **here)
+    yield env
+    shutil.rmtree(sock_dir, ignore_errors=True)
+    if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
+        shutil.rmtree(test_dir, ignore_errors=True)
 
 
 @pytest.fixture
@@ -152,7 +187,8 @@ def vm_factory(_machines: Machines) -> VmFactory:
 @pytest.fixture
 def vm(_machines: Machines) -> VM:
     """A VM that runs."""
-    return _machines.vm()
+    with _told_briefly():
+        return _machines.vm()
 
 
 @pytest.fixture
@@ -164,7 +200,8 @@ def storage_daemon_factory(_machines: Machines) -> StorageDaemonFactory:
 @pytest.fixture
 def storage_daemon(_machines: Machines) -> StorageDaemon:
     """A storage daemon that runs."""
-    return _machines.storage_daemon()
+    with _told_briefly():
+        return _machines.storage_daemon()
 
 
 @pytest.fixture

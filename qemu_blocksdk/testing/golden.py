@@ -1,8 +1,8 @@
 """Golden files: what a test said when it was last looked at, beside the test.
 
-:class:`Golden` compares, and writes where it is told to and may. Who the test is, and
-whether it is told to, a test framework knows: :class:`WithGolden` for unittest, the fixture
-``golden`` of ``pytest_plugin``.
+:class:`Golden` compares, and writes where ``UPDATE_GOLDEN`` is set and ``CI`` is not. Who
+the test is, a test framework knows: :class:`WithGolden` for unittest, the fixture ``golden`` of
+``pytest_plugin``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from qemu_blocksdk.errors import UsageError
 from .difference import difference
 
 UPDATE: Final = "UPDATE_GOLDEN"
-"""The environment variable that has unittest write golden files."""
+"""The environment variable that has golden files written."""
+_HOW = f"{UPDATE}=1, or pytest --update-golden,"
 _LONGEST = 120
 _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 
@@ -29,13 +30,12 @@ _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 class Golden:
     """The golden files of one test: those in the folder of ``module``, its file.
 
-    ``test`` is the test's name with those of its classes, ``update_with`` what a user does to
-    have golden files written, ``is_updating`` whether that was done.
+    ``test`` is the test's name with those of its classes, ``fmt`` its image format.
     """
 
-    def __init__(self, module: Path, *, test: str, update_with: str, is_updating: bool) -> None:
-        self._module, self._test = module, test
-        self._update_with, self._is_updating = update_with, is_updating
+    def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:
+        self._module, self._test, self._fmt = module, test, fmt
+        self._is_updating = _is_set(UPDATE)
         self._checked = set[Path]()
 
     def check(self, text: str, *, name: str | None = None, fmt: str | None = None) -> None:
@@ -43,7 +43,8 @@ class Golden:
 
         The file is ``MODULE.TEST.out``. Of the several texts of one test, each further one has
         a ``name`` (``MODULE.TEST+NAME.out``). Where ``MODULE.TEST.FMT.out`` exists, it is
-        used for that image format; to have one, make an empty file, and update.
+        used for that image format, by default the test's; to have one, make an empty file,
+        and update.
 
         Raises AssertionError, with a unified diff, where they differ or there is no file;
         UsageError for a text that is not UTF-8, a second check of one file, one that cannot be
@@ -55,7 +56,7 @@ class Golden:
             raise UsageError(f"{path.name} is checked twice in one test: the second needs a name")
         self._checked.add(path)
         if self._is_updating and _is_set("CI"):
-            raise UsageError(f"golden files are not updated where CI is set ({self._update_with})")
+            raise UsageError(f"golden files are not updated where CI is set: unset {UPDATE}")
         try:
             found = path.read_bytes() if path.exists() else None
         except OSError as error:
@@ -65,11 +66,10 @@ class Golden:
         if self._is_updating:
             _write(path, data)
         elif found is None:
-            raise AssertionError(f"no golden file {path}: {self._update_with} makes it")
+            raise AssertionError(f"no golden file {path}: {_HOW} makes it")
         else:
             raise AssertionError(
-                f"differs from {path} ({self._update_with} writes it anew):\n"
-                + difference(_text(found), text)
+                f"differs from {path} ({_HOW} writes it anew):\n{difference(_text(found), text)}"
             )
 
     def assert_file(self) -> None:
@@ -79,6 +79,7 @@ class Golden:
             raise UsageError(f"the golden file {path} is a directory")
 
     def _path(self, name: str | None, fmt: str | None) -> Path:
+        fmt = self._fmt if fmt is None else fmt
         for suffix in (name, fmt):
             if suffix is not None and not _SUFFIX.fullmatch(suffix):
                 raise UsageError(f"{suffix!r} cannot be part of a file's name")
@@ -109,12 +110,7 @@ class WithGolden:
         except (OSError, TypeError) as error:
             raise UsageError(f"{test.id()} is in no file") from error
         name = test.id().removeprefix(f"{type(test).__module__}.")
-        return Golden(
-            Path(module).absolute(),
-            test=name,
-            update_with=f"{UPDATE}=1",
-            is_updating=_is_set(UPDATE),
-        )
+        return Golden(Path(module).absolute(), test=name)
 
 
 def safe_name(module: str, test: str) -> str:

@@ -28,6 +28,9 @@ class Images:
     def __init__(self, env: TestEnv) -> None:
         self._env = env
 
+    def __repr__(self) -> str:
+        return f"<{self._env.imgfmt} images>"
+
     def create(
         self,
         name: str,

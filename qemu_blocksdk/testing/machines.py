@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 from qemu_blocksdk import VM, Image, NbdServer, StorageDaemon
 from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
 from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.codec import evolved
+from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
 from qemu_blocksdk.qmp import finish
 
@@ -102,8 +104,13 @@ class Machines:
         return self._held.enter_context(NbdServer(image, **options))
 
     def describe(self) -> Sequence[Section]:
-        """Return what is known of each QEMU, asking those that run; 2 s each at the most."""
-        return [*self._told, *(describe(qemu, recorder) for qemu, recorder in self._started)]
+        """Return what is known of each QEMU, asking those that run; 2 s each at the most.
+
+        The test's directories are ``TEST_DIR`` and ``SOCK_DIR`` there.
+        """
+        told = [*self._told, *(describe(qemu, recorder) for qemu, recorder in self._started)]
+        short = test_dir(self._env.test_dir) | sock_dir(self._env.sock_dir)
+        return [evolved(each, text=short(each.text)) for each in told]
 
     def _prepare_vm(self, options: VmOptions) -> Recorder:
         options.setdefault("machine", self._env.default_machine)
@@ -117,7 +124,8 @@ class Machines:
         return recorder
 
     def _launched(self, qemu: Q, recorder: Recorder) -> Q:
-        self._held.enter_context(qemu)
+        qemu.launch()
+        self._held.push(qemu)
         self._started.append((qemu, recorder))
         self._log_from_now(recorder)
         return qemu

@@ -16,9 +16,8 @@ from typing import Final
 from qemu_blocksdk.codec import Secret, Value, evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import Programs
-from qemu_blocksdk.tools.drivers import FORMATS, PROTOCOLS
 
-from .env import AIO_MODES, CACHE_MODES, TestEnv, one_of
+from .env import AIO_MODES, CACHE_MODES, IMGFMTS, IMGPROTOS, TestEnv, one_of
 
 _PROGRAMS = ("QEMU_PROG", "QEMU_IMG_PROG", "QEMU_IO_PROG", "QEMU_NBD_PROG", "QSD_PROG")
 _ROOM: Final = 16 << 20
@@ -54,8 +53,8 @@ def matrix(choices: Choices, environ: Mapping[str, str]) -> dict[str, TestEnv]:
             test_dir=Path(),
             sock_dir=Path(),
             programs=programs[qemu],
-            imgfmt=one_of(sorted(FORMATS), imgfmt, what="image format"),
-            imgproto=one_of(sorted(PROTOCOLS), imgproto, what="protocol"),
+            imgfmt=one_of(IMGFMTS, imgfmt, what="image format"),
+            imgproto=one_of(IMGPROTOS, imgproto, what="protocol"),
             cache_mode=one_of(CACHE_MODES, cache_mode, what="cache mode"),
             aio_mode=one_of(AIO_MODES, aio_mode, what="aio mode"),
             default_machine=environ.get("QEMU_DEFAULT_MACHINE") or None,
@@ -106,14 +105,17 @@ def _programs(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, Pro
 
 
 def _at(place: Path) -> Programs:
-    if place.is_dir():
-        programs = Programs.in_directory(place)
-        if not programs.find():
-            raise UsageError(f"--qemu: no QEMU in {place}")
-        return programs
-    programs = evolved(Programs.in_directory(place.parent), qemu=(str(place),))
-    if "qemu" not in programs.find():
-        raise UsageError(f"--qemu: no program {place}")
+    try:
+        if place.is_dir():
+            programs, what = Programs.in_directory(place), "QEMU in"
+        else:
+            directory = Programs.in_directory(place.parent)
+            programs, what = evolved(directory, qemu=(str(place),)), "program"
+        there = programs.find()
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"--qemu: {error}") from error
+    if not there or (what == "program" and "qemu" not in there):
+        raise UsageError(f"--qemu: there is no {what} {place}")
     return programs
 
 

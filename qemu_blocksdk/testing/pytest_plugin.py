@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
@@ -54,7 +55,6 @@ _PROGRAMS: Final[Mapping[str, ProgramName]] = {
 }
 """What a fixture needs."""
 _PACKAGE: Final = Path(__file__).parents[1]
-_NEEDS: Final = pytest.StashKey["list[Requires]"]()
 _CHECKED: Final = pytest.StashKey[set[object]]()
 
 
@@ -77,6 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"requires({', '.join(_REQUIRES)}): what the test needs of QEMU and its user"
     )
+    if config.getoption(UPDATE):
+        # Tests of unittest have no fixture: they look there.
+        from . import golden
+
+        environment = pytest.MonkeyPatch()
+        environment.setenv(golden.UPDATE, "1")
+        config.add_cleanup(environment.undo)
     if any(config.getoption(option) for option in AXES):
         with _refused_as(pytest.UsageError):
             environments(config)
@@ -107,8 +114,7 @@ def _items(made: object) -> list[object]:
 
 
 def _check(item: pytest.Function) -> None:
-    marks = [mark for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
-    needs = item.stash[_NEEDS] = [_needed(mark) for mark in marks]
+    _needs(item)
     names = set(item.fixturenames)
     if "golden" in names:
         golden_of(item).assert_file()
@@ -126,10 +132,18 @@ def _check(item: pytest.Function) -> None:
         where = item.config.getoption("basetemp") or os.environ.get("PYTEST_DEBUG_TEMPROOT")
         assert_directories(Path(where or tempfile.gettempdir()).absolute())
         checked.add((env.programs, programs))
-    if "image" in names and env.imgfmt == "luks":
+
+
+def _needs(item: pytest.Item) -> list[Requires]:
+    """Return what a test needs, by its markers and fixtures. Raises UsageError."""
+    needs = [_needed(mark) for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
+    if "image" in getattr(item, "fixturenames", ()):
         from .requirements import Requires
 
-        needs.append(Requires(luks=True))
+        # It makes files.
+        is_luks = environment_of(item).imgfmt == "luks"
+        needs.append(Requires(protocols=("file",), luks=is_luks))
+    return needs
 
 
 def _needed(mark: pytest.Mark) -> Requires:
@@ -153,15 +167,14 @@ def _needed(mark: pytest.Mark) -> Requires:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here, with the reason."""
-    for needed in item.stash.get(_NEEDS, ()):
-        from .requirements import why_not
+    try:
+        for needed in _needs(item):
+            from .requirements import why_not
 
-        try:
-            reason = why_not(needed, environment_of(item))
-        except BlockSdkError as error:
-            pytest.fail(str(error), pytrace=False)
-        if reason is not None:
-            raise pytest.skip.Exception(reason, _use_item_location=True)
+            if (reason := why_not(needed, environment_of(item))) is not None:
+                raise pytest.skip.Exception(reason, _use_item_location=True)
+    except BlockSdkError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -171,9 +184,7 @@ def pytest_runtest_makereport(
     """Tell in the report of a failure what is known of the test's QEMUs."""
     env = item.stash.get(ENV, None)
     if env is not None and call.excinfo is not None and not item.config.option.fulltrace:
-        # The test's own lines and the sentence of the error say it; ours are between them.
-        theirs = call.excinfo.traceback.filter(lambda each: not _is_ours(each.path))
-        call.excinfo.traceback = theirs or call.excinfo.traceback
+        _leave_out_ours(call.excinfo.value)
     report = yield
     if env is None or not report.failed or item.stash.get(FAILED, False):
         return report
@@ -185,8 +196,27 @@ def pytest_runtest_makereport(
     return report
 
 
-def _is_ours(path: Path | str) -> bool:
-    return str(path).startswith(f"{_PACKAGE}{os.sep}")
+def _leave_out_ours(error: BaseException | None) -> None:
+    """Take the frames of this package out of what it raised on purpose: the sentence says it."""
+    while isinstance(error, BlockSdkError | AssertionError):
+        frames = [frame for frame in _frames(error) if not _is_ours(frame)]
+        following = None
+        for frame in reversed(frames):
+            frame.tb_next = following
+            following = frame
+        error.__traceback__ = following
+        error = error.__cause__
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame
+        frame = frame.tb_next
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(f"{_PACKAGE}{os.sep}")
 
 
 @contextlib.contextmanager

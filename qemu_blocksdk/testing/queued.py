@@ -10,11 +10,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from qemu_blocksdk import Qmp
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import CommandError, DeadlineExceeded
+
+if TYPE_CHECKING:
+    from qemu_blocksdk import Qmp
 
 Wait: TypeAlias = bool | float
 """False: only what is there; True: until one comes; a number: so many seconds, then an error."""

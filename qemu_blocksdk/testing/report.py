@@ -31,7 +31,7 @@ _PATIENCE: Final = 2.0
 _MESSAGES: Final = 40
 _JOBS: Final = 20
 _LINES: Final = 80
-_WIDTH: Final = 240
+_WIDTH: Final = 400
 
 
 class Section(Value):
@@ -168,6 +168,8 @@ def _is_stopped(pid: int) -> bool:
 
 def _line(message: JsonObject) -> str:
     match message:
+        case {"QMP": {"version": {"qemu": {"major": major, "minor": minor, "micro": micro}}}}:
+            return f"<- greeting of QEMU {major}.{minor}.{micro}"
         case {"execute": str(name)} | {"exec-oob": str(name)}:
             return f"-> {name} {to_text(message.get('arguments') or {})}"
         case {"event": str(name)}:

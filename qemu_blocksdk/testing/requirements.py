@@ -114,12 +114,13 @@ def _cannot_start(env: TestEnv, accelerator: Accelerator) -> Iterator[str]:
     program = env.programs.words("qemu")[0]
     key = identity(program), accelerator
     if key not in _startable:
-        _startable[key] = None
+        problem = None
         try:
             with VM(program=program, machine="none", accelerator=accelerator):
                 pass
         except (LaunchError, Unsupported) as error:
-            _startable[key] = f"cannot run with accelerator {accelerator}: {error}"
+            problem = f"cannot run with accelerator {accelerator}: {error}"
+        _startable[key] = problem
     if (problem := _startable[key]) is not None:
         yield problem
 
@@ -138,5 +139,8 @@ def check(requires: Requires) -> None:
         text: object = getattr(requires, what)
         if text is not None and (not isinstance(text, str) or not text):
             raise UsageError(f"{what}: {text!r} is no name")
+    for what in ("quorum", "luks", "root"):
+        if not isinstance(flag := cast("object", getattr(requires, what)), bool | None):
+            raise UsageError(f"{what} is True or False, not {flag!r}")
     if requires.member is not None and "." not in requires.member:
         raise UsageError(f"member: {requires.member!r} does not say of which command")

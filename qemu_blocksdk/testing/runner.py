@@ -162,25 +162,38 @@ class ReproducibleStreamWrapper:
     """Leaves out how long the cases took, and how many were skipped."""
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self.stream: Stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the stream has."""
+        if name == "stream":  # a copy is being made, which has nothing yet
+            raise AttributeError(name)
+        return getattr(self.stream, name)
 
     def write(self, text: str) -> None:
         """Write what is the same each time."""
         text = re.sub(r"Ran (\d+) tests? in [\d.]+s", r"Ran \1 tests", text)
-        self._stream.write(re.sub(r" \(skipped=\d+\)", "", text))
+        self.stream.write(re.sub(r" \(skipped=\d+\)", "", text))
 
     def flush(self) -> None:
         """Flush the stream."""
-        self._stream.flush()
+        self.stream.flush()
 
 
 class ReproducibleTestRunner(unittest.TextTestRunner):
     """A runner that writes, to stdout by default, the same each time."""
 
-    # typeshed has a class of results take any stream, unittest always gives it its own.
-    resultclass = ReproducibleTestResult  # type: ignore[assignment]
-
-    def __init__(self, stream: Stream | None = None, **options: Unpack[RunnerOptions]) -> None:
+    def __init__(
+        self,
+        stream: Stream | None = None,
+        resultclass: type[unittest.TextTestResult] = ReproducibleTestResult,
+        **options: Unpack[RunnerOptions],
+    ) -> None:
         """Take what ``unittest.TextTestRunner`` does."""
         wrapped = ReproducibleStreamWrapper(sys.stdout if stream is None else stream)
-        super().__init__(wrapped, **options)
+        super().__init__(
+            wrapped,
+            # typeshed has a class of results take any stream, unittest always gives it its own.
+            resultclass=resultclass,  # pyright: ignore[reportArgumentType]
+            **options,
+        )

@@ -20,7 +20,7 @@ SUN_PATH = 107
 """How many bytes a socket's path may have."""
 
 _SHORT = 32
-_WAIT = 'read -r _; exec xargs -0r rm -rf -- <&"$0"'
+_WAIT = 'read -r _; exec xargs -0r rm -rf -- <"/dev/fd/$0"'  # dash has no <&10
 
 
 class _Keeper:
@@ -43,7 +43,6 @@ class _Keeper:
 
     def add(self, path: Path) -> range:
         entry = os.fsencode(path.absolute()) + b"\0"
-        # Not `write`: the shell's descriptor shares the offset, and reads from the beginning.
         os.pwrite(self._list, entry, self._end)
         place = range(self._end, self._end + len(entry))
         self._end = place.stop

@@ -9,7 +9,7 @@ import functools
 import os
 import unittest
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, overload
 
 from qemu_blocksdk.errors import UsageError
 
@@ -21,6 +21,17 @@ R = TypeVar("R")
 C = TypeVar("C", bound=unittest.TestCase)
 
 
+@overload
+def skip_if_unsupported(
+    required_formats: Sequence[str] = (), *, read_only: bool = False, env: TestEnv | None = None
+) -> Callable[[Callable[Concatenate[C, P], R]], Callable[Concatenate[C, P], R]]: ...
+@overload
+def skip_if_unsupported(
+    required_formats: Callable[[C], Sequence[str]],
+    *,
+    read_only: bool = False,
+    env: TestEnv | None = None,
+) -> Callable[[Callable[Concatenate[C, P], R]], Callable[Concatenate[C, P], R]]: ...
 def skip_if_unsupported(
     required_formats: Sequence[str] | Callable[[C], Sequence[str]] = (),
     *,

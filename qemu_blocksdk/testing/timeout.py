@@ -77,10 +77,11 @@ class Timeout:
             except _Expired as late:  # this one's is known; another's is raised again below
                 late.timeout._is_raised = False
         if self._has_expired:
-            # A thread has room for one such exception: this one's is taken away, with which
-            # that of an outer block may have gone.
-            outer = next((one for one in self._around() if one._is_due()), None)
-            _raise_in(self._thread, None if outer is None else outer._expired)
+            # A thread has room for one such exception: with this one's, that of an outer block
+            # may have gone.
+            _take_away()
+            if outer := next((one for one in self._around() if one._is_due()), None):
+                _raise_in(self._thread, outer._expired)
             if error is None or isinstance(error, self._expired):
                 raise DeadlineExceeded(self.what, seconds=self.seconds) from error
 
@@ -156,9 +157,27 @@ def _checked(seconds: float) -> float:
     return seconds
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+def _raise_in(thread: int, kind: type[BaseException]) -> None:
     set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    set_exception(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
+    set_exception(ctypes.c_ulong(thread), ctypes.py_object(kind))
+
+
+class _Nothing(BaseException):
+    """What is raised in place of an exception that is to be taken away."""
+
+
+def _take_away() -> None:
+    """Have no such exception pending in this thread."""
+    # To set none at all is no way: Python 3.11 then goes on looking for it, and hangs where it
+    # is being traced.
+    try:
+        _raise_in(threading.get_ident(), _Nothing)
+        while True:
+            pass
+    except _Nothing:
+        pass
+    except _Expired as late:  # that of an outer block, which came meanwhile
+        late.timeout._is_raised = False
 
 
 def _is_at_an_edge(frame: FrameType | None) -> bool:

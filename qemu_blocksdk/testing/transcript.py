@@ -71,7 +71,9 @@ class Transcript:
             return self
         try:
             self._file = FileIO(os.fspath(self._to), "w")
+            self._begin()
         except (OSError, ValueError) as error:  # ValueError: a NUL character
+            self._close()
             raise UsageError(f"cannot write the transcript: {error}") from error
         self._write = self._write_line
         return self
@@ -85,12 +87,18 @@ class Transcript:
         """End. Raises UsageError where a line could not be made or written, from its cause."""
         with self._lock:
             self._write = None
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
         if self._failure is not None and error is None:
             what = f"the transcript ends early: {self._failure}"
             raise UsageError(what) from self._failure
+
+    def _begin(self) -> None:
+        """Write what the file begins with."""
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _write_line(self, line: str) -> None:
         assert self._file is not None

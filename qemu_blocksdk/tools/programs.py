@@ -94,9 +94,7 @@ class Programs(Value):
         found: dict[str, str] = {}
         for program, (name, options) in _VARIABLES.items():
             found[name], *rest = self.words(program)
-            if strays := [word for word in rest if word.split() != [word]]:
-                raise UsageError(f"{options} cannot hold {strays[0]!r}")
-            found[options] = " ".join(rest)
+            found[options] = joined(rest, variable=options)
         return found
 
     def words(self, program: ProgramName) -> tuple[str, ...]:
@@ -125,6 +123,13 @@ class Programs(Value):
         if missing:
             what = "; ".join(error.what for error in missing)
             raise LaunchError(what, argv=missing[0].argv) from missing[0]
+
+
+def joined(options: Sequence[str], *, variable: str) -> str:
+    """Return options as a variable has them. Raises UsageError for one that it would not keep."""
+    if strays := [word for word in options if word.split() != [word]]:
+        raise UsageError(f"{variable} cannot hold {strays[0]!r}")
+    return " ".join(options)
 
 
 def _without_format(options: Sequence[str]) -> Iterator[str]:

@@ -124,8 +124,9 @@ class IoSession:
 
     def failure(self, what: str) -> ToolError:
         """Return the error that tells of the end of qemu-io."""
+        words = self._process.output() + self._received.decode(errors="replace")
         status = self._process.exit_status
-        return ToolError(self.argv, exit_status=status, output=self._process.output(), what=what)
+        return ToolError(self.argv, exit_status=status, output=words, what=what)
 
     def _receive(self) -> None:
         """Take what is there; wake who waits for it when that is the end of an answer."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import StorageDaemon
+from qemu_blocksdk.errors import LaunchError, ToolError
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.testing import faults
 from tests.live.helpers import MakeImage, nothing_left_behind, run, write_with_qemu_io
 
 QEMU = os.environ.get("BLOCKSDK_QEMU", "system")
@@ -89,14 +91,9 @@ def make_image(tmp_path: Path) -> MakeImage:
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that is full after 1 MiB; skips where none can be mounted."""
-    folder = tmp_path / "full"
-    folder.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=1m", "blocksdk", str(folder)]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
-    except FileNotFoundError:
-        pytest.skip("no program 'mount'")
-    if done.returncode:
-        pytest.skip(f"no right to mount a small tmpfs: {done.stderr.strip()}")
-    yield folder
-    run("umount", "--lazy", folder)
+    with contextlib.ExitStack() as held:
+        try:
+            folder = held.enter_context(faults.full_disk(tmp_path / "full"))
+        except (LaunchError, ToolError) as error:
+            pytest.skip(f"no right to mount a small tmpfs: {error}")
+        yield folder

@@ -15,6 +15,7 @@ from qemu_blocksdk import VM, Qmp, StorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Qcow2, Raw, Throttle
 from qemu_blocksdk.codec import Unknown
 from qemu_blocksdk.errors import CommandError, DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     JobStatusChange,
@@ -208,14 +209,10 @@ def test_commands_from_several_threads_each_get_their_own_reply(daemon: StorageD
 
 
 def test_a_frozen_daemon_is_given_up_and_answers_again(daemon: StorageDaemon) -> None:
-    os.kill(daemon.process.pid, signal.SIGSTOP)
-    try:
-        begin = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match="query-jobs"):
-            daemon.qmp.execute(QueryJobs(), timeout=0.2)
-        assert time.monotonic() - begin < 1
-    finally:
-        os.kill(daemon.process.pid, signal.SIGCONT)
+    begin = time.monotonic()
+    with suspended(daemon), pytest.raises(DeadlineExceeded, match="query-jobs"):
+        daemon.qmp.execute(QueryJobs(), timeout=0.2)
+    assert time.monotonic() - begin < 1
     for _ in range(5):
         assert daemon.qmp.execute(QueryNamedBlockNodes(flat=True)) == []
 

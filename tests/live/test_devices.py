@@ -23,6 +23,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.objects import VirtioDisk
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import DeviceDeleted, QomGet, ThrottleLimits
 
 pytestmark = pytest.mark.timeout(40)
@@ -178,14 +179,13 @@ def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
 
     async def scenario() -> None:
         aio = vm._aio
-        vm.process._aio.send_signal(signal.SIGSTOP)
-        node = aio.node("a")
-        adding = asyncio.ensure_future(
-            aio.add_device("scsi-hd", id="hd0", bus="c.0", properties={"drive": node.name})
-        )
-        await asyncio.wait((adding,), timeout=0.05)
-        adding.cancel()
-        vm.process._aio.send_signal(signal.SIGCONT)
+        with suspended(aio):
+            node = aio.node("a")
+            adding = asyncio.ensure_future(
+                aio.add_device("scsi-hd", id="hd0", bus="c.0", properties={"drive": node.name})
+            )
+            await asyncio.wait((adding,), timeout=0.05)
+            adding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await adding
 

@@ -17,11 +17,11 @@ from tests.live.helpers import ROOT
 
 pytestmark = pytest.mark.timeout(120)
 
-# The demonstration and the copy have tests of their own.
+# The demonstration, the copy and the suite have tests of their own.
 EXAMPLES = sorted(
     path.stem
     for path in (ROOT / "examples").glob("*.py")
-    if path.stem not in ("convert", "incremental_backup")
+    if path.stem not in ("convert", "incremental_backup", "unittest_suite")
 )
 
 

@@ -31,6 +31,7 @@ from qemu_blocksdk.errors import (
     ToolError,
     Unsupported,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.tools import NbdExport
 from qemu_blocksdk.wire import (
     BlockDirtyBitmap,
@@ -287,11 +288,10 @@ def test_an_export_that_is_given_up_on_its_way_is_not_there() -> None:
     async def main() -> None:
         async with AsyncStorageDaemon() as daemon, await daemon.start_nbd_server() as server:
             node = await daemon.add_node(DISK)
-            os.kill(daemon.process.pid, signal.SIGSTOP)
-            task = asyncio.create_task(server.export(node))
-            await asyncio.wait((task,), timeout=0.1)
-            task.cancel()
-            os.kill(daemon.process.pid, signal.SIGCONT)
+            with suspended(daemon):
+                task = asyncio.create_task(server.export(node))
+                await asyncio.wait((task,), timeout=0.1)
+                task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await daemon.query_exports() == []
@@ -336,8 +336,8 @@ def test_leaving_the_block_of_an_export_whose_qemu_hangs_has_a_limit(
     monkeypatch: pytest.MonkeyPatch, daemon: StorageDaemon, server: ExportServer, disk: Node
 ) -> None:
     monkeypatch.setattr("qemu_blocksdk.objects.export._PATIENCE", 0.3)
+    export = server.export(disk)
     begin = time.monotonic()
-    with server.export(disk):
-        os.kill(daemon.process.pid, signal.SIGSTOP)
+    with suspended(daemon), export:
+        pass
     assert 0.3 <= time.monotonic() - begin < 2
-    os.kill(daemon.process.pid, signal.SIGCONT)

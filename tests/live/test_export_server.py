@@ -23,6 +23,7 @@ from qemu_blocksdk.errors import (
     Unsupported,
     UsageError,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import NbdServerStop, QueryBlockExports
 from tests.live.helpers import left_in, scratch
 from tests.live.nbd import is_greeted
@@ -231,21 +232,20 @@ def test_leaving_the_block_of_a_server_whose_qemu_hangs_has_a_limit(
     monkeypatch: pytest.MonkeyPatch, daemon: StorageDaemon
 ) -> None:
     monkeypatch.setattr("qemu_blocksdk.objects.export_server._PATIENCE", 0.3)
+    server = daemon.start_nbd_server()
     begin = time.monotonic()
-    with daemon.start_nbd_server():
-        os.kill(daemon.process.pid, signal.SIGSTOP)
+    with suspended(daemon), server:
+        pass
     assert 0.3 <= time.monotonic() - begin < 2
-    os.kill(daemon.process.pid, signal.SIGCONT)
 
 
 def test_a_start_that_is_given_up_leaves_no_server(tmp_path: Path) -> None:
     async def main() -> None:
         async with AsyncStorageDaemon() as daemon:
-            os.kill(daemon.process.pid, signal.SIGSTOP)
-            task = asyncio.create_task(daemon.start_nbd_server(tmp_path / "sock"))
-            await asyncio.wait((task,), timeout=0.1)
-            task.cancel()
-            os.kill(daemon.process.pid, signal.SIGCONT)
+            with suspended(daemon):
+                task = asyncio.create_task(daemon.start_nbd_server(tmp_path / "sock"))
+                await asyncio.wait((task,), timeout=0.1)
+                task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             with pytest.raises(CommandError, match="not running"):
@@ -261,10 +261,6 @@ def test_a_daemon_that_was_not_launched_has_no_server() -> None:
 
 def test_a_frozen_qemu_is_given_up(daemon: StorageDaemon) -> None:
     export = daemon.start_nbd_server().export(daemon.add_node(DISK))
-    os.kill(daemon.process.pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(DeadlineExceeded, match="the end of nbd export"):
-            export.delete(timeout=0.2)
-    finally:
-        os.kill(daemon.process.pid, signal.SIGCONT)
+    with suspended(daemon), pytest.raises(DeadlineExceeded, match="the end of nbd export"):
+        export.delete(timeout=0.2)
     export.wait_deleted(timeout=5)

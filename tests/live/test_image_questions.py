@@ -326,11 +326,13 @@ def test_much_output_arrives_whole(tmp_path: Path) -> None:
 
 
 def is_on_the_leash(mark: str) -> bool:
-    """Whether the tool runs and its stdin is told to signal it, which is so once it has begun."""
-    for pid in with_mark(mark):
-        found = re.search(r"flags:\s*(\d+)", Path(f"/proc/{pid}/fdinfo/0").read_text())
-        return found is not None and bool(int(found[1], 8) & os.O_ASYNC)
-    return False
+    """Whether the tool runs and something it has open is told to signal it."""
+    return any(
+        int(flags, 8) & os.O_ASYNC
+        for pid in with_mark(mark)
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir()
+        for flags in re.findall(r"flags:\s*(\d+)", info.read_text())
+    )
 
 
 def test_a_tool_does_not_outlive_us(tmp_path: Path) -> None:

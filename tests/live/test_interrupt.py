@@ -68,19 +68,17 @@ def test_ctrl_c_ends_a_wait_and_the_daemon_goes_on(tmp_path: Path, what: str) ->
 
 
 _COMMAND = """
-import os, signal
 from qemu_blocksdk import StorageDaemon
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import QueryJobs, QueryNamedBlockNodes
 
 with StorageDaemon() as daemon:
-    pid = daemon.process.pid
-    os.kill(pid, signal.SIGSTOP)
-    print("waiting", flush=True)
-    try:
-        daemon.qmp.execute(QueryJobs())
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-    os.kill(pid, signal.SIGCONT)
+    with suspended(daemon):
+        print("waiting", flush=True)
+        try:
+            daemon.qmp.execute(QueryJobs())
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
     assert daemon.qmp.execute(QueryNamedBlockNodes(flat=True)) == []
     assert daemon.qmp.execute_raw("query-version")["qemu"]["major"] >= 7
 print(daemon.process.exit_status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ from qemu_blocksdk.wire import (
     BlockdevBackup,
     BlockdevCreateOptionsQcow2,
     BlockdevOnError,
+    BlockJobSetSpeed,
     JobStatus,
+    JobStatusChange,
     JobType,
     QueryJobs,
 )
@@ -146,6 +149,14 @@ def test_a_job_that_fails_at_once_is_still_a_job(daemon: StorageDaemon, tmp_path
 
 
 # -- flags ------------------------------------------------------------------------------------
+
+
+def test_a_job_that_nobody_holds_is_dismissed_when_it_is_over(daemon: StorageDaemon) -> None:
+    events = daemon.qmp.events(JobStatusChange, id="job")
+    _start(daemon, kind="backup", speed=1)
+    gc.collect()
+    daemon.qmp.execute(BlockJobSetSpeed(device="job", speed=0))
+    events.get(timeout=10, where=lambda event: event.status == "null")
 
 
 def test_a_job_stays_concluded_until_it_is_dismissed(daemon: StorageDaemon) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from qemu_blocksdk.errors import (
     JobCancelled,
     JobFailed,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import BlockDirtyInfo, JobStatusChange, QueryJobs
 from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
 
@@ -304,14 +304,11 @@ def test_a_cancellation_is_not_replaced_by_the_error_of_its_clean_up() -> None:
             nodes = [
                 await daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("a", "b")
             ]
-            daemon.process.send_signal(signal.SIGSTOP)
-            try:
+            with suspended(daemon):
                 starting = asyncio.create_task(nodes[0].backup(nodes[1]))
                 await asyncio.wait((starting,), timeout=0.05)
                 starting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await starting
-            finally:
-                daemon.process.send_signal(signal.SIGCONT)
 
     asyncio.run(main())

@@ -19,6 +19,7 @@ from qemu_blocksdk.errors import (
     StateError,
     UsageError,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import BlockdevDel
 from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
 from tests.live.nodes import chain_of, chain_options, names
@@ -276,12 +277,8 @@ def test_a_cancelled_chain_leaves_no_node(make_image: MakeImage) -> None:
 def test_a_chain_that_is_given_up_leaves_no_node_when_qemu_wakes(make_image: MakeImage) -> None:
     options = chain_options(chain_of(make_image))
     with StorageDaemon(command_timeout=0.3) as daemon:
-        daemon.process.send_signal(signal.SIGSTOP)
-        try:
-            with pytest.raises(DeadlineExceeded):
-                daemon.add_chain(options)
-        finally:
-            daemon.process.send_signal(signal.SIGCONT)
+        with suspended(daemon), pytest.raises(DeadlineExceeded):
+            daemon.add_chain(options)
         assert names(daemon) == set()
         daemon.add_chain(options).delete()
 

@@ -30,6 +30,7 @@ from qemu_blocksdk.errors import (
     Unsupported,
     UsageError,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import (
     BlockImageCorrupted,
     BlockIoError,
@@ -144,12 +145,8 @@ def test_answers_to_many_at_once_are_not_mixed_up(make_image: MakeImage) -> None
 
 def test_the_answer_to_what_was_given_up_is_not_the_next_ones(vm: VM) -> None:
     node = vm.add_node(NullCo(node_name="n", size=3 << 20, read_zeroes=True))
-    vm.process.send_signal(signal.SIGSTOP)
-    try:
-        with pytest.raises(DeadlineExceeded, match=r"^node 'n': "):
-            node.qemu_io("write 0 64k", timeout=0.2)
-    finally:
-        vm.process.send_signal(signal.SIGCONT)
+    with suspended(vm), pytest.raises(DeadlineExceeded, match=r"^node 'n': "):
+        node.qemu_io("write 0 64k", timeout=0.2)
     assert node.qemu_io("length") == "3 MiB\n"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from qemu_blocksdk.errors import (
     StateError,
     TransactionFailed,
 )
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import Abort, BlockDirtyBitmap, QueryJobs, TransactionActionAbort
 from qemu_blocksdk.wire import TransactionActionBlockDirtyBitmapClear as ClearAction
 from tests.live.helpers import MakeImage, are_equal, run
@@ -251,12 +250,8 @@ def test_a_transaction_on_a_lost_connection_says_so(daemon: StorageDaemon, disk:
 def test_a_transaction_that_takes_too_long_is_unknown_in_outcome(daemon: StorageDaemon) -> None:
     transaction = daemon.transaction()
     transaction.add_bitmap(_null(daemon, "n").bitmap("b"))
-    os.kill(daemon.process.pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(DeadlineExceeded):
-            transaction.commit(timeout=0.1)
-    finally:
-        os.kill(daemon.process.pid, signal.SIGCONT)
+    with suspended(daemon), pytest.raises(DeadlineExceeded):
+        transaction.commit(timeout=0.1)
 
 
 @pytest.mark.parametrize("verb", ["enable", "disable", "clear", "remove", "merge", "add"])

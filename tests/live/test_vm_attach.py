@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from qemu_blocksdk import VM, Secret, StorageDaemon
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import NullCo
 from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
 from tests.live.helpers import run, scratch
 
@@ -186,9 +185,7 @@ def test_an_awaitable_one_is_attached_and_left_alike(tmp_path: Path) -> None:
 def test_a_daemon_frozen_at_attaching_goes_on_when_it_thaws(tmp_path: Path) -> None:
     path = tmp_path / "monitor"
     with StorageDaemon(monitors=[path]) as owner:
-        os.kill(owner.process.pid, signal.SIGSTOP)
-        with pytest.raises(DeadlineExceeded):
+        with suspended(owner), pytest.raises(DeadlineExceeded):
             StorageDaemon.attach(path, timeout=0.3)
-        os.kill(owner.process.pid, signal.SIGCONT)
         with StorageDaemon.attach(path) as attached:
             assert attached.qmp.execute(QueryJobs()) == []

@@ -171,9 +171,17 @@ def test_the_default_filters_know_all_that_the_environment_tells() -> None:
     )
 
 
-def test_a_directory_inside_the_other_is_found_first() -> None:
-    inner = Environment(test_dir="/t", sock_dir="/t/s", pid=1, format="raw")
-    assert default_filters(inner)("/t/s/x /t/y") == "SOCK_DIR/x TEST_DIR/y"
+@pytest.mark.parametrize("inner", ["/t/s", "/t/1-s", "/ts"])
+def test_a_directory_inside_or_beside_the_other_is_found_first(inner: str) -> None:
+    text = f"{inner}/x {inner}/1-x {inner} /t/y /t/1-y /t"
+    env = Environment(test_dir="/t", sock_dir=inner, pid=1, format="raw")
+    assert default_filters(env)(text) == (
+        "SOCK_DIR/x SOCK_DIR/PID-x SOCK_DIR TEST_DIR/y TEST_DIR/PID-y TEST_DIR"
+    )
+    env = Environment(test_dir=inner, sock_dir="/t", pid=1, format="raw")
+    assert default_filters(env)(text) == (
+        "TEST_DIR/x TEST_DIR/PID-x TEST_DIR SOCK_DIR/y SOCK_DIR/PID-y SOCK_DIR"
+    )
 
 
 def test_lifted_filters_do_what_the_filters_of_messages_do() -> None:

@@ -30,6 +30,7 @@ from qemu_blocksdk.filters import (
     substitute,
 )
 from qemu_blocksdk.filters import text as text_module
+from qemu_blocksdk.filters.text import of_each
 
 ENV = Environment(test_dir="/t", sock_dir="/t/s", pid=1, format="raw")
 LETTERS = "ab\n\r1"
@@ -130,6 +131,20 @@ def test_a_stream_comes_out_as_the_whole_does_or_is_refused(
 )
 def test_no_match_is_missed_for_a_literal_that_it_need_not_have(pattern: str, text: str) -> None:
     assert (substitute(pattern, by="-") | carriage_returns)(text + "\n") == "-\n"
+
+
+@given(filters=st.lists(FILTERS, min_size=1, max_size=4), texts=st.lists(TEXTS, max_size=5))
+def test_several_texts_at_once_come_out_as_each_does(
+    filters: list[Filter[str]], texts: list[str]
+) -> None:
+    using = reduce(or_, filters)
+    event(f"in one pass: {len(texts) > 1 and all(_keeps_lines(part) for part in filters)}")
+    assert of_each(texts, using) == [using(text) for text in texts]
+
+
+def _keeps_lines(part: Filter[str]) -> bool:
+    parts = part.parts if isinstance(part, Pipeline) else (part,)
+    return all(isinstance(each, text_module.TextFilter) and each._keeps_lines for each in parts)
 
 
 @given(text=TEXTS)

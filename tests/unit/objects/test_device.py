@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from qemu_blocksdk.aio import AsyncDevice, AsyncQmp
+from qemu_blocksdk import VM
 from qemu_blocksdk.errors import UnplugRefused
-from tests.unit.qmp.fake_server import Server, event
+from qemu_blocksdk.testing import ReplayServer, expect
+from qemu_blocksdk.wire import DeviceDel, DeviceUnplugGuestError
 
 
 def test_the_refusal_of_the_guest_is_an_error_of_its_own_and_the_device_stays() -> None:
-    def answer(server: Server, request: dict[str, object]) -> object:
-        assert request["execute"] == "device_del"
-        for device in ("another", "dimm0"):
-            path = f"/machine/peripheral/{device}"
-            server.send(event("DEVICE_UNPLUG_GUEST_ERROR", {"device": device, "path": path}))
-        return {}
-
-    async def scenario(server: Server) -> None:
-        connecting = AsyncQmp._connect(server.client, timeout=5, command_timeout=5, kind="system")
-        async with await connecting as qmp:
-            device = AsyncDevice(qmp, "dimm0")
-            for _ in range(2):
-                with pytest.raises(UnplugRefused) as caught:
-                    await device.remove(timeout=5)
-                assert str(caught.value) == "the guest refused to let device 'dimm0' go"
-            assert repr(device) == "<device 'dimm0'>"
-
-    with Server(answer) as server:
-        asyncio.run(scenario(server))
+    refusals = [
+        DeviceUnplugGuestError(device=device, path=f"/machine/peripheral/{device}")
+        for device in ("another", "dimm0")
+    ]
+    refused = expect(DeviceDel(id="dimm0")).returns(None, events=refusals)
+    with ReplayServer([refused] * 2) as server, VM.attach(server.address) as vm:
+        device = vm.device("dimm0")
+        for _ in range(2):
+            with pytest.raises(UnplugRefused) as caught:
+                device.remove(timeout=5)
+            assert str(caught.value) == "the guest refused to let device 'dimm0' go"
+        assert repr(device) == "<device 'dimm0'>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,13 @@ def background_loop() -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_slate(background_loop: None) -> Iterator[None]:
-    """Fail a test that leaves a process or an open socket behind."""
+def clean_slate(
+    background_loop: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    """Fail a test that leaves a process, an open socket or a directory behind."""
+    # Nobody else's directories are mistaken for ours.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
     with nothing_left_behind():
         yield

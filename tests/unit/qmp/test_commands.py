@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
+from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import (
     CommandError,
     ConnectionLost,
@@ -27,6 +28,8 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.testing import ReplayServer
+from qemu_blocksdk.testing.replay import Exchange, Garbage, HangUp
 from qemu_blocksdk.wire import JobStatusChange, QueryJobs, QueryVersion
 from tests.unit.qmp.fake_server import Message, Server, event, line, pieces, reply_to
 
@@ -214,21 +217,18 @@ def test_what_is_sent_when_a_reply_has_just_come_gets_its_own_reply() -> None:
         asyncio.run(main(server))
 
 
-@pytest.mark.parametrize("reply", [b"garbage\n", b"\xff\xff\n", b"[1]\n", b"[" * 99999 + b"\n"])
-def test_garbage_in_place_of_a_reply_is_a_lost_connection(reply: bytes) -> None:
-    def answer(server: Server, request: dict[str, object]) -> None:
-        server.send_bytes(reply)
-
-    with Server(answer) as server, Qmp.connect(server.client) as qmp:
-        with pytest.raises(ConnectionLost) as caught:
-            qmp.execute_raw("x", timeout=5)
-        assert "\n" not in str(caught.value)
-        with pytest.raises(ConnectionLost):
-            qmp.execute_raw("x", timeout=5)
+@pytest.mark.parametrize("data", [b"garbage\n", b"\xff\xff\n", b"[1]\n", b"[" * 99999 + b"\n"])
+def test_garbage_in_place_of_a_reply_is_a_lost_connection(data: bytes) -> None:
+    session = [Exchange(execute="x", fault=Garbage(data=data))]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
+        for _ in range(2):
+            with pytest.raises(ConnectionLost) as caught:
+                qmp.execute_raw("x", timeout=5)
+            assert "\n" not in str(caught.value)
 
 
 def test_a_reply_that_nobody_asked_for_is_a_lost_connection() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         server.send({"error": {"class": "GenericError", "desc": "JSON parse error"}})
         qmp.wait_lost(timeout=5)
         with pytest.raises(ConnectionLost, match="JSON parse error"):
@@ -236,27 +236,23 @@ def test_a_reply_that_nobody_asked_for_is_a_lost_connection() -> None:
 
 
 @pytest.mark.parametrize("error", [None, {}, "words", {"class": 7}, {"desc": None}])
-def test_a_malformed_refusal_is_still_a_command_error(error: object) -> None:
-    def answer(server: Server, request: dict[str, object]) -> None:
-        server.send({"error": error} | ({"id": request["id"]} if "id" in request else {}))
-
+def test_a_malformed_refusal_is_still_a_command_error(error: JsonValue) -> None:
+    arguments = {"password": "hush"}
+    session = [Exchange(execute="x", arguments=arguments, says=[{"error": error}])]
     with (
-        Server(answer) as server,
-        Qmp.connect(server.client) as qmp,
+        ReplayServer(session) as server,
+        Qmp.connect(server.address) as qmp,
         pytest.raises(CommandError) as caught,
     ):
-        qmp.execute_raw("x", {"password": "hush"}, timeout=5)
+        qmp.execute_raw("x", arguments, timeout=5)
     assert "\n" not in str(caught.value)
     assert "hush" not in str(caught.value) + repr(caught.value.arguments)
 
 
 def test_a_huge_reply_arrives_whole() -> None:
     huge = ["x" * 1000] * 50_000
-
-    def answer(server: Server, request: dict[str, object]) -> object:
-        return huge
-
-    with Server(answer, stream=True) as server, Qmp.connect(server.client) as qmp:
+    session = [Exchange(execute="huge", says=[{"return": huge}])]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         begin = time.monotonic()
         assert qmp.execute_raw("huge", timeout=15) == huge
         assert time.monotonic() - begin < 5
@@ -270,11 +266,8 @@ def test_a_huge_request_arrives_whole() -> None:
 
 
 def test_a_connection_dropped_in_the_middle_of_a_reply_is_lost() -> None:
-    def answer(server: Server, request: dict[str, object]) -> None:
-        server.send_bytes(line({"return": ["x"] * 100})[:50])
-        server.hang_up()
-
-    with Server(answer) as server, Qmp.connect(server.client) as qmp:
+    session = [Exchange(execute="x", fault=HangUp(at="middle"))]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         with pytest.raises(ConnectionLost, match="end of file"):
             qmp.execute_raw("x", timeout=5)
         assert not qmp.is_connected
@@ -468,11 +461,10 @@ def test_memory_stays_flat_over_a_hundred_thousand_commands() -> None:
 
 
 def test_a_typed_reply_with_more_in_it_than_is_known_is_taken() -> None:
-    def answer(server: Server, request: dict[str, object]) -> object:
-        qemu = {"major": 7, "minor": 2, "micro": 0, "nano": 1}
-        return {"qemu": qemu, "package": "p", "colour": ["red"]}
-
-    with Server(answer) as server, Qmp.connect(server.client) as qmp:
+    qemu = {"major": 7, "minor": 2, "micro": 0, "nano": 1}
+    reply: JsonObject = {"return": {"qemu": qemu, "package": "p", "colour": ["red"]}}
+    session = [Exchange(execute="query-version", says=[reply])]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         version = qmp.execute(QueryVersion())
     assert version.qemu.major == 7
     assert version.unknown_members == {"colour": ["red"]}

@@ -10,25 +10,30 @@ import pytest
 
 from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
-from qemu_blocksdk.codec import UnknownEvent
+from qemu_blocksdk.codec import JsonObject, UnknownEvent
 from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, UsageError
+from qemu_blocksdk.testing import ReplayServer
+from qemu_blocksdk.testing.replay import Exchange, HangUp
 from qemu_blocksdk.wire import BlockJobCompleted, BlockJobReady, JobStatusChange
-from tests.unit.qmp.fake_server import Message, Server, event, reply_to
 
 pytestmark = pytest.mark.timeout(10)
 
 
-def _change(job: str, status: str = "running") -> Message:
-    return event("JOB_STATUS_CHANGE", {"id": job, "status": status})
+def _event(name: str, data: JsonObject) -> JsonObject:
+    stamp = {"seconds": 1700000000, "microseconds": 500000}
+    return {"event": name, "data": data, "timestamp": stamp}
 
 
-def _block_job(name: str, device: str) -> Message:
-    numbers = {"len": 1, "offset": 1, "speed": 0}
-    return event(name, {"type": "backup", "device": device, **numbers})
+def _change(job: str, status: str = "running") -> JsonObject:
+    return _event("JOB_STATUS_CHANGE", {"id": job, "status": status})
+
+
+def _block_job(name: str, device: str) -> JsonObject:
+    return _event(name, {"type": "backup", "device": device, "len": 1, "offset": 1, "speed": 0})
 
 
 def test_a_stream_has_the_kinds_asked_for_in_order_of_arrival() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         some = qmp.events(BlockJobCompleted, BlockJobReady)
         everything = qmp.events()
         server.send(
@@ -45,7 +50,7 @@ def test_a_stream_has_the_kinds_asked_for_in_order_of_arrival() -> None:
     "match", [{"id": "b"}, {"status": "ready"}, {"id": "b", "status": "ready"}]
 )
 def test_a_stream_selects_by_member(match: dict[str, str]) -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([Exchange(execute="x")]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events(JobStatusChange, **match)
         server.send(_change("a"), _change("b", "ready"), _change("bb"))
         found = stream.get(timeout=5)
@@ -55,16 +60,16 @@ def test_a_stream_selects_by_member(match: dict[str, str]) -> None:
 
 
 def test_a_misspelt_member_is_a_usage_error() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         with pytest.raises(UsageError, match="JOB_STATUS_CHANGE has no member 'job_id'") as caught:
             qmp.events(JobStatusChange, job_id="a")
         assert "\n" not in str(caught.value)
 
 
 def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events(JobStatusChange)
-        server.send(event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]}))
+        server.send(_event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]}))
         found = stream.get(timeout=5)
     assert found.timestamp == 1700000000.5
     status: str = found.status
@@ -73,8 +78,8 @@ def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
 
 
 def test_an_event_has_the_message_that_it_came_in() -> None:
-    sent = event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]})
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    sent = _event("JOB_STATUS_CHANGE", {"id": "a", "status": "novel", "why": [1]})
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events()
         server.send(sent)
         found = stream.get(timeout=5)
@@ -84,9 +89,9 @@ def test_an_event_has_the_message_that_it_came_in() -> None:
 
 
 def test_an_event_that_no_snapshot_has_is_kept_as_it_came() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events()
-        server.send(event("FROM_THE_FUTURE", {"id": 5, "x": {"y": None}}))
+        server.send(_event("FROM_THE_FUTURE", {"id": 5, "x": {"y": None}}))
         found = stream.get(timeout=5)
     assert isinstance(found, UnknownEvent)
     assert found.name == "FROM_THE_FUTURE"
@@ -118,11 +123,9 @@ def test_an_event_that_no_snapshot_has_is_kept_as_it_came() -> None:
     ],
     ids=str,
 )
-def test_a_strange_event_does_not_stop_what_follows(strange: Message) -> None:
-    def answer(server: Server, request: dict[str, object]) -> None:
-        server.send(strange, _change("after"), reply_to(request, {}))
-
-    with Server(answer) as server, Qmp.connect(server.client) as qmp:
+def test_a_strange_event_does_not_stop_what_follows(strange: JsonObject) -> None:
+    session = [Exchange(execute="x", says=[strange, _change("after"), {"return": {}}])]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         everything = qmp.events()
         stream = qmp.events(JobStatusChange, id="after")
         qmp.execute_raw("x", timeout=2)
@@ -132,7 +135,7 @@ def test_a_strange_event_does_not_stop_what_follows(strange: Message) -> None:
 
 
 def test_a_wait_for_an_event_that_does_not_come_is_given_up() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events(JobStatusChange, id="a")
         begin = time.monotonic()
         with pytest.raises(DeadlineExceeded, match="JOB_STATUS_CHANGE") as caught:
@@ -144,10 +147,11 @@ def test_a_wait_for_an_event_that_does_not_come_is_given_up() -> None:
 
 
 def test_what_has_arrived_is_delivered_before_the_loss_of_the_connection() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    says: list[JsonObject] = [_change("a"), _change("b"), {"return": {}}]
+    session = [Exchange(execute="x", says=says, fault=HangUp(at="after"))]
+    with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         stream = qmp.events(JobStatusChange)
-        server.send(_change("a"), _change("b"))
-        server.hang_up()
+        qmp.execute_raw("x")
         qmp.wait_lost(timeout=5)
         assert [stream.get(timeout=5).id, next(stream).id] == ["a", "b"]
         for _ in range(2):
@@ -159,8 +163,8 @@ def test_what_has_arrived_is_delivered_before_the_loss_of_the_connection() -> No
 
 
 def test_closing_the_connection_ends_the_iteration() -> None:
-    with Server() as server:
-        with Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server:
+        with Qmp.connect(server.address) as qmp:
             stream = qmp.events(JobStatusChange)
             server.send(_change("a"))
             assert next(stream).id == "a"
@@ -170,8 +174,8 @@ def test_closing_the_connection_ends_the_iteration() -> None:
 
 
 def test_closing_a_stream_wakes_who_waits_for_it() -> None:
-    async def main(server: Server) -> None:
-        async with await AsyncQmp.connect(server.client) as qmp:
+    async def main(server: ReplayServer) -> None:
+        async with await AsyncQmp.connect(server.address) as qmp:
             stream = qmp.events(JobStatusChange)
 
             async def follow() -> list[str]:
@@ -185,26 +189,26 @@ def test_closing_a_stream_wakes_who_waits_for_it() -> None:
             await qmp.execute_raw("x")
             assert stream.get_nowait() is None
 
-    with Server() as server:
+    with ReplayServer([Exchange(execute="x")]) as server:
         asyncio.run(main(server))
 
 
 def test_two_readers_of_one_stream_share_its_events() -> None:
-    async def main(server: Server) -> None:
-        async with await AsyncQmp.connect(server.client) as qmp:
+    async def main(server: ReplayServer) -> None:
+        async with await AsyncQmp.connect(server.address) as qmp:
             stream = qmp.events(JobStatusChange)
             readers = [asyncio.create_task(stream.get(timeout=5)) for _ in range(3)]
             await asyncio.sleep(0)
             server.send(_change("a"), _change("b"), _change("c"))
             assert sorted([(await reader).id for reader in readers]) == ["a", "b", "c"]
 
-    with Server() as server:
+    with ReplayServer([]) as server:
         asyncio.run(main(server))
 
 
 def test_a_cancelled_reader_takes_no_event_with_it() -> None:
-    async def main(server: Server) -> None:
-        async with await AsyncQmp.connect(server.client) as qmp:
+    async def main(server: ReplayServer) -> None:
+        async with await AsyncQmp.connect(server.address) as qmp:
             stream = qmp.events(JobStatusChange)
             reader = asyncio.create_task(stream.get())
             await asyncio.sleep(0)
@@ -213,13 +217,13 @@ def test_a_cancelled_reader_takes_no_event_with_it() -> None:
             server.send(_change("a"))
             assert (await stream.get(timeout=5)).id == "a"
 
-    with Server() as server:
+    with ReplayServer([]) as server:
         asyncio.run(main(server))
 
 
 def test_forgotten_streams_are_dropped() -> None:
-    async def main(server: Server) -> None:
-        async with await AsyncQmp.connect(server.client) as qmp:
+    async def main(server: ReplayServer) -> None:
+        async with await AsyncQmp.connect(server.address) as qmp:
             kept = qmp.events(JobStatusChange, id="kept")
             for number in range(2000):
                 qmp.events(JobStatusChange, id=f"job{number}")
@@ -229,12 +233,12 @@ def test_forgotten_streams_are_dropped() -> None:
             assert (await kept.get(timeout=5)).id == "kept"
             assert len(qmp._events._streams) < 100
 
-    with Server() as server:
+    with ReplayServer([]) as server:
         asyncio.run(main(server))
 
 
 def test_an_event_is_picked_by_what_is_true_of_it_and_others_stay() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         events = qmp.events(JobStatusChange)
         server.send(*(_change(job, status) for job in "ab" for status in ("running", "null")))
         found = events.get(timeout=5, where=lambda each: each.id == "b" and each.status == "null")
@@ -247,8 +251,8 @@ def test_an_event_is_picked_by_what_is_true_of_it_and_others_stay() -> None:
 
 def test_who_picks_an_event_sees_each_once_while_others_take_some() -> None:
     async def main() -> None:
-        with Server() as server:
-            async with await AsyncQmp.connect(server.client) as qmp:
+        with ReplayServer([]) as server:
+            async with await AsyncQmp.connect(server.address) as qmp:
                 events = qmp.events(JobStatusChange)
                 seen: list[str] = []
 
@@ -269,7 +273,7 @@ def test_who_picks_an_event_sees_each_once_while_others_take_some() -> None:
 
 
 def test_an_error_of_the_question_is_the_callers_and_loses_nothing() -> None:
-    with Server() as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
         events = qmp.events(JobStatusChange)
         server.send(_change("a"))
         with pytest.raises(ZeroDivisionError):

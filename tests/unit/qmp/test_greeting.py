@@ -13,7 +13,8 @@ import pytest
 from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
 from qemu_blocksdk.errors import CommandError, ConnectionLost, DeadlineExceeded
-from tests.unit.qmp.fake_server import Server, greeting, line
+from qemu_blocksdk.testing import ReplayServer
+from tests.unit.qmp.fake_server import greeting, line
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -141,7 +142,7 @@ def test_a_cancelled_connect_closes_the_socket(ends: tuple[socket.socket, socket
 
 
 def test_the_version_is_that_of_the_greeting() -> None:
-    with Server(version=(5, 2, 1)) as server, Qmp.connect(server.client) as qmp:
+    with ReplayServer([], version=(5, 2, 1)) as server, Qmp.connect(server.address) as qmp:
         assert qmp.version == (5, 2, 1)
         assert qmp.is_connected
     assert not qmp.is_connected

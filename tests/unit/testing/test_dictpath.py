@@ -24,7 +24,8 @@ names = st.text(min_size=1, max_size=5).filter(lambda name: not set(name) & set(
 leaves = st.none() | st.booleans() | st.integers() | st.text()
 members = st.recursive(
     leaves,
-    lambda inner: st.dictionaries(names, inner | st.lists(inner, max_size=3)),
+    lambda inner: st.dictionaries(names, inner | st.lists(inner, max_size=3), max_size=4),
+    max_leaves=20,
 )
 
 

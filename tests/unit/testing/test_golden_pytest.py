@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ TEST = """
 @pytest.fixture(autouse=True)
 def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("UPDATE_GOLDEN", raising=False)
     # Whatever else is installed here is no part of these tests.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
@@ -47,7 +49,9 @@ def test_a_session_fails_without_files_updates_them_and_then_passes(
     pytester.makepyfile(test_disk=TEST)
     missing = session(pytester)
     missing.assert_outcomes(failed=3)
-    missing.stdout.fnmatch_lines(["*no golden file *test_both.out: pytest --update-golden makes*"])
+    missing.stdout.fnmatch_lines(
+        ["*no golden file *test_both.out: *pytest --update-golden, makes*"]
+    )
     assert golden_files(pytester) == {}
 
     session(pytester, "--update-golden").assert_outcomes(passed=3)
@@ -81,12 +85,46 @@ def test_the_files_are_beside_the_test_wherever_pytest_runs(pytester: pytest.Pyt
     assert (folder / "test_disk.test_a.out").read_text() == "1"
 
 
+def test_a_test_of_unittest_is_updated_like_others(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(
+        test_disk="""
+        import unittest
+        from qemu_blocksdk.testing import WithGolden
+
+        class TestDisk(WithGolden, unittest.TestCase):
+            def test_a(self):
+                self.golden.check("1")
+
+        def test_b(golden):
+            golden.check("2")
+        """
+    )
+    files = {"test_disk.TestDisk.test_a.out": "1", "test_disk.test_b.out": "2"}
+    session(pytester, "--update-golden").assert_outcomes(passed=2)
+    assert golden_files(pytester) == files
+    session(pytester).assert_outcomes(passed=2)
+    for path in pytester.path.glob("*.out"):
+        path.unlink()
+    monkeypatch.setenv("UPDATE_GOLDEN", "1")
+    session(pytester).assert_outcomes(passed=2)
+    assert golden_files(pytester) == files
+
+
+def test_the_option_ends_with_its_session(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_disk="def test_a(golden): golden.check('1')")
+    plugin = ("-p", "qemu_blocksdk.testing.pytest_plugin", "-p", "no:cacheprovider")
+    pytester.runpytest_inprocess(*plugin, "--update-golden").assert_outcomes(passed=1)
+    assert "UPDATE_GOLDEN" not in os.environ
+
+
 def test_ci_refuses_to_update(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     pytester.makepyfile(test_disk="def test_a(golden): golden.check('1')")
     refused = session(pytester, "--update-golden")
     refused.assert_outcomes(failed=1)
-    refused.stdout.fnmatch_lines(["*not updated where CI is set (pytest --update-golden)"])
+    refused.stdout.fnmatch_lines(["*not updated where CI is set*"])
     assert golden_files(pytester) == {}
 
 

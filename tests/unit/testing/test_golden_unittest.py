@@ -68,7 +68,7 @@ def test_a_run_fails_without_files_updates_them_and_then_passes(
     missing = session(tmp_path, *words)
     assert "FAILED (failures=" in missing.stderr
     assert "no golden file" in missing.stderr
-    assert "UPDATE_GOLDEN=1 makes it" in missing.stderr
+    assert "UPDATE_GOLDEN=1, or pytest --update-golden, makes it" in missing.stderr
     assert golden_files(tmp_path) == {}
 
     assert session(tmp_path, *words, update="1").returncode == 0
@@ -85,7 +85,7 @@ def test_ci_refuses_to_update(tmp_path: Path) -> None:
     (tmp_path / "test_disk.py").write_text(TEST)
     refused = session(tmp_path, update="1", ci="true")
     assert refused.returncode == 1
-    assert "golden files are not updated where CI is set (UPDATE_GOLDEN=1)" in refused.stderr
+    assert "golden files are not updated where CI is set: unset UPDATE_GOLDEN" in refused.stderr
     assert golden_files(tmp_path) == {}
 
 

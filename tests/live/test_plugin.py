@@ -1,0 +1,350 @@
+"""The fixtures of the pytest plugin with real QEMUs: sessions of pytest of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.helpers import ROOT, wait_until, with_mark
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.timeout(60)
+
+PLUGINS = ("-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin", "-rs")
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Iterator[Path]:
+    """The session's own temporary directory, in which nothing is to be left."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    with tempfile.TemporaryDirectory(prefix="p", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+        wait_until(lambda: list(Path(folder).glob("blocksdk-*")) == [], what="nothing left")
+        assert [*Path(folder).rglob("test_dir/*")] == []
+        assert with_mark(folder) == set()
+
+
+def session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(*PLUGINS, *words)
+
+
+def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import asyncio
+        from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon, Toolchain
+        from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+        from qemu_blocksdk.testing import Golden, QmpLog, TestEnv
+
+        def test_ready(vm, storage_daemon, toolchain, test_env, qmp_log, golden):
+            assert isinstance(vm, VM) and vm.is_running
+            assert isinstance(storage_daemon, StorageDaemon) and storage_daemon.is_running
+            assert isinstance(toolchain, Toolchain) and toolchain.programs == test_env.programs
+            assert isinstance(test_env, TestEnv) and isinstance(qmp_log, QmpLog)
+            assert isinstance(golden, Golden)
+
+        def test_factories(vm_factory, storage_daemon_factory, image, nbd_server, add_image):
+            one, two = vm_factory(), vm_factory(args=("-name", "second"))
+            assert one.process.pid != two.process.pid and "second" in two.process.argv
+            disk = image("disk", "1M")
+            assert isinstance(disk, Image) and disk.info().virtual_size == 1 << 20
+            daemon = storage_daemon_factory()
+            node = add_image(daemon, disk, node_name="disk")
+            assert isinstance(node, Node)
+            assert node.query_info().cache.direct and not node.query_info().cache.no_flush
+            server = nbd_server(image("other", "1M"))
+            assert isinstance(server, NbdServer)
+            assert Image.at_uri(server.uri).info().virtual_size == 1 << 20
+
+        def test_twins(async_vm, async_storage_daemon):
+            async def main():
+                async with async_vm() as vm, async_storage_daemon() as daemon:
+                    assert isinstance(vm, AsyncVM) and isinstance(daemon, AsyncStorageDaemon)
+                    assert vm.is_running and await daemon.query_jobs() == []
+                assert not vm.is_running
+
+            asyncio.run(main())
+    """
+    )
+    session(pytester, "--imgfmt=qcow2", "--cache-mode=none").assert_outcomes(passed=3)
+
+
+def test_the_log_has_what_the_test_said_without_what_differs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        def test_log(vm, image, add_image, qmp_log):
+            node = add_image(vm, image("disk", "1M"), node_name="disk")
+            node.delete()
+            assert "execute" in qmp_log.lines()[0] and "blockdev-add" in qmp_log.lines()[0]
+            assert '"TEST_DIR/disk"' in qmp_log.text() and '"IMGFMT"' in qmp_log.text()
+            assert len(qmp_log.lines()) == 4
+            qmp_log.clear()
+            assert qmp_log.text() == ""
+
+        def test_two(vm_factory, qmp_log):
+            vm_factory().qmp.execute_raw("query-status")
+            vm_factory().qmp.execute_raw("query-jobs")
+            assert [line for line in qmp_log.lines() if "execute" in line] == [
+                '{"execute": "query-status"}', '{"execute": "query-jobs"}'
+            ]
+    """
+    )
+    session(pytester, "--imgfmt=qcow2").assert_outcomes(passed=2)
+
+
+def test_a_test_that_cannot_run_is_skipped_as_the_binary_says(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        @pytest.mark.requires(driver="qcow2", command="blockdev-mirror", accelerator="tcg")
+        def test_a(): pass
+
+        @pytest.mark.requires(driver="nonsense")
+        def test_b(vm): pass
+
+        @pytest.mark.requires(command="block-burn")
+        def test_c(): pass
+    """
+    )
+    done = session(pytester)
+    done.assert_outcomes(passed=1, skipped=2)
+    done.stdout.fnmatch_lines_random(
+        [
+            "SKIPPED * test_a.py:6: qemu-system-x86_64 has no driver 'nonsense' (known to no *",
+            "SKIPPED * test_a.py:9: qemu-system-x86_64 has no command 'block-burn' *",
+        ]
+    )
+
+
+def test_qemus_of_several_places_make_a_matrix(
+    pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    places = [tmp_path_factory.mktemp("q") for _ in range(2)]
+    for place in places:
+        for name in ("qemu-storage-daemon", "qemu-img"):
+            (place / name).write_text(f'#!/bin/sh\nexec {name} "$@"\n')
+            (place / name).chmod(0o755)
+    pytester.makepyfile(
+        test_a="""
+        def test_a(storage_daemon):
+            print(storage_daemon.process.argv[0])
+    """
+    )
+    done = session(pytester, *(f"--qemu={place}" for place in places), "-rP", "-v")
+    done.assert_outcomes(passed=2)
+    for place in places:
+        done.stdout.fnmatch_lines_random(
+            [f"test_a.py::test_a?{place.name}? PASSED*", f"{place}/qemu-storage-daemon"]
+        )
+
+
+def test_a_program_that_is_no_qemu_is_told_in_a_sentence(
+    pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("q") / "qemu-storage-daemon"
+    place.write_text("#!/bin/sh\necho qemu: out of order\nexit 3\n")
+    place.chmod(0o755)
+    pytester.makepyfile(
+        test_a="""
+        def test_fixture(storage_daemon): pass
+        def test_factory(storage_daemon_factory):
+            storage_daemon_factory()
+    """
+    )
+    done = session(pytester, f"--qemu={place.parent}")
+    done.assert_outcomes(failed=1, errors=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*_ ERROR at setup of test_fixture _*",
+            f"{place} ended before it was ready (exit status 3): qemu: out of order",
+            f"command line: {place} --chardev *",
+            "*_ test_factory _*",
+            ">       storage_daemon_factory()",
+            f"E       *LaunchError: {place} ended before it was ready *",
+        ]
+    )
+
+
+def test_two_workers_do_not_meet(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(10))
+        def test_a(number, storage_daemon, image, add_image, nbd_server):
+            node = add_image(storage_daemon, image("disk", "1M"), node_name="disk")
+            with storage_daemon.start_nbd_server() as server, server.export(node):
+                nbd_server(image("other", "1M"))
+    """
+    )
+    session(pytester, "-p", "xdist", "-n", "2").assert_outcomes(passed=10)
+
+
+FAILING = """
+    import asyncio, os, signal, pytest, time
+
+    def test_hung(storage_daemon, vm):
+        vm.kill()
+        storage_daemon.process.send_signal(signal.SIGSTOP)
+        assert False
+
+    def test_coroutine(async_storage_daemon, image):
+        async def main():
+            async with async_storage_daemon() as daemon:
+                await daemon.add_node(image("disk", "1M", format="raw").options("disk"))
+                assert False
+        asyncio.run(main())
+
+    def test_passed(vm): pass
+"""
+
+
+def test_the_report_has_each_qemu_hung_dead_or_left(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_a=FAILING)
+    done = session(pytester)
+    done.assert_outcomes(failed=2, passed=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*- qemu-storage-daemon: is stopped (pid *) -*",
+            "  not known: no answer within 2 s",
+            "*- qemu-system-x86_64: killed by SIGKILL -*",
+            "*_ test_coroutine _*",
+            "*- qemu-storage-daemon: runs (pid *) -*",
+            "  disk ?raw?",
+        ]
+    )
+    assert done.stdout.str().count("command line:") == 3
+
+
+def test_no_secret_is_in_a_report(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMGKEYSECRET", "open-sesame")
+    pytester.makepyfile(
+        test_a="""
+        def test_a(storage_daemon, test_env, qmp_log):
+            storage_daemon.add_secret(test_env.key_secret, id="key")
+            print(test_env, qmp_log.text())
+            assert False
+    """
+    )
+    text = session(pytester, "-l").stdout.str()
+    assert "object-add" in text
+    assert "open-sesame" not in text
+    assert "b3Blbi1zZXNhbWU" not in text
+
+
+@pytest.mark.parametrize("limit", ["signal", "thread"])
+def test_nothing_is_left_when_a_time_limit_ends_a_test(
+    pytester: pytest.Pytester, limit: str
+) -> None:
+    pytester.makepyfile(
+        test_a="""
+        def test_a(vm, storage_daemon, image):
+            image("disk", "1M")
+            with storage_daemon.qmp.events() as events:
+                events.get()
+    """
+    )
+    words = ("-p", "pytest_timeout", "--timeout=1.5", f"--timeout-method={limit}")
+    done = session(pytester, *words)
+    assert done.ret == 1
+    if limit == "signal":
+        done.stdout.fnmatch_lines(["*Timeout*", "*- qemu-storage-daemon: runs (pid *) -*"])
+
+
+def test_nothing_is_left_when_a_teardown_fails(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        @pytest.fixture
+        def broken(vm):
+            yield
+            raise RuntimeError("in the teardown")
+
+        def test_a(broken, storage_daemon): pass
+        def test_b(vm): pass
+    """
+    )
+    done = session(pytester)
+    done.assert_outcomes(passed=2, errors=1)
+    done.stdout.fnmatch_lines(
+        ["*RuntimeError: in the teardown", "*- qemu-system-x86_64: ended with exit status 0 -*"]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_by_a_session_that_is_interrupted(
+    pytester: pytest.Pytester, outside: Path, number: signal.Signals
+) -> None:
+    path = pytester.makepyfile(
+        test_a="""
+        import pathlib
+
+        def test_a(vm, storage_daemon, image):
+            image("disk", "1M")
+            pathlib.Path("ready").write_text(f"{vm.process.pid} {storage_daemon.process.pid}")
+            with storage_daemon.qmp.events() as events:
+                events.get()
+    """
+    )
+    popen = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *PLUGINS, path], stdout=subprocess.DEVNULL, cwd=path.parent
+    )
+    ready = path.parent / "ready"
+    try:
+        wait_until(lambda: ready.exists() and " " in ready.read_text(), what="QEMUs", timeout=20)
+        popen.send_signal(number)
+        popen.wait(timeout=20)
+    finally:
+        popen.kill()
+        popen.wait()
+    pids = [Path(f"/proc/{pid}") for pid in ready.read_text().split()]
+    wait_until(lambda: not any(pid.exists() for pid in pids), what="the end of the QEMUs")
+    if number == signal.SIGKILL:  # pytest's own directory is pytest's to remove
+        for path in outside.rglob("test_dir/*"):
+            path.unlink()
+
+
+COROUTINE = """
+    import pytest
+
+    @pytest.mark.{marker}
+    async def test_twins(async_vm, async_storage_daemon, image):
+        disk = image("disk", "1M", format="raw")
+        async with async_vm() as vm, async_storage_daemon() as daemon:
+            for qemu in (vm, daemon):
+                await (await qemu.add_node(disk.options("disk").as_read_only())).delete()
+
+    @pytest.mark.{marker}
+    async def test_failure(async_storage_daemon):
+        async with async_storage_daemon() as daemon:
+            await daemon.qmp.execute_raw("burn")
+"""
+
+
+@pytest.mark.parametrize(
+    ("marker", "plugin"), [("asyncio", "pytest_asyncio.plugin"), ("anyio", "anyio.pytest_plugin")]
+)
+def test_the_twins_serve_whichever_plugin_runs_coroutines(
+    pytester: pytest.Pytester, marker: str, plugin: str
+) -> None:
+    pytest.importorskip(plugin.partition(".")[0])
+    pytester.makeconftest(
+        "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    )
+    pytester.makepyfile(test_a=COROUTINE.format(marker=marker))
+    done = session(pytester, "-p", plugin)
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*CommandError: burn: *", "*- qemu-storage-daemon: runs (pid *) -*"])

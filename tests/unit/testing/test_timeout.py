@@ -1,0 +1,361 @@
+"""Time limits of blocks: whatever they do, in any thread, nested, and never outside of them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from qemu_blocksdk.errors import DeadlineExceeded, UsageError
+from qemu_blocksdk.testing.timeout import Timeout, wait_for
+
+SOON = 0.05
+LATE = 20.0
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    """Do the work in another thread; raise here what it raises."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def here(work: Callable[[], object]) -> None:
+    """Do the work in this thread, the main one."""
+    work()
+
+
+both = pytest.mark.parametrize("somewhere", [here, in_thread], ids=["main", "thread"])
+
+
+def busy() -> None:
+    """Compute for a long time."""
+    end = time.monotonic() + LATE
+    while time.monotonic() < end:
+        pass
+
+
+def stubborn() -> None:
+    """Go on whatever fails."""
+    end = time.monotonic() + LATE
+    while time.monotonic() < end:
+        with contextlib.suppress(Exception):
+            time.sleep(0.001)
+
+
+def wait_for_child() -> None:
+    """Wait for a process."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            child.wait()
+        finally:
+            child.kill()
+
+
+def read_nothing() -> None:
+    """Read where nobody writes."""
+    ends = os.pipe()
+    try:
+        os.read(ends[0], 1)
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def lock_twice() -> None:
+    """Wait for oneself."""
+    lock = threading.Lock()
+    with lock:
+        lock.acquire(timeout=LATE)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        busy,
+        stubborn,
+        lambda: time.sleep(LATE),
+        lambda: threading.Event().wait(LATE),
+        lambda: threading.Event().wait(),
+        lock_twice,
+        wait_for_child,
+        read_nothing,
+    ],
+    ids=["busy", "stubborn", "sleep", "event", "forever", "lock", "child", "read"],
+)
+def test_the_main_thread_is_ended_whatever_it_waits_for(work: Callable[[], object]) -> None:
+    begin = time.monotonic()
+    with (
+        pytest.raises(DeadlineExceeded, match=r"^gave up on the moon after 0.05 s$") as raised,
+        Timeout(SOON, "the moon"),
+    ):
+        work()
+    assert SOON <= time.monotonic() - begin < LATE / 2
+    assert (raised.value.waited_for, raised.value.seconds) == ("the moon", SOON)
+
+
+@pytest.mark.parametrize("work", [busy, stubborn])
+def test_another_thread_is_ended_while_it_runs_python(work: Callable[[], object]) -> None:
+    def limited() -> None:
+        with Timeout(SOON, "the moon"):
+            work()
+
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="the moon"):
+        in_thread(limited)
+    assert time.monotonic() - begin < LATE / 2
+
+
+def test_another_thread_that_waits_in_c_is_ended_when_that_returns() -> None:
+    def limited() -> None:
+        with Timeout(SOON, "the moon"):
+            time.sleep(4 * SOON)
+            pytest.fail("it went on")
+
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="the moon"):
+        in_thread(limited)
+    assert time.monotonic() - begin >= 4 * SOON
+
+
+@both
+def test_a_block_that_ends_in_time_is_left_alone(somewhere: Callable[..., None]) -> None:
+    def limited() -> None:
+        with Timeout(SOON, "the moon") as limit:
+            assert (limit.seconds, limit.what) == (SOON, "the moon")
+        time.sleep(2 * SOON)
+
+    somewhere(limited)
+
+
+@both
+def test_no_time_at_all_is_a_limit_as_well(somewhere: Callable[..., None]) -> None:
+    def limited() -> None:
+        with Timeout(0, "nothing"):
+            busy()
+
+    with pytest.raises(DeadlineExceeded, match="gave up on nothing after 0 s"):
+        somewhere(limited)
+
+
+@both
+def test_where_it_was_is_the_cause(somewhere: Callable[..., None]) -> None:
+    def limited() -> None:
+        with Timeout(SOON, "the moon"):
+            busy()
+
+    with pytest.raises(DeadlineExceeded) as raised:
+        somewhere(limited)
+    trace = None if raised.value.__cause__ is None else raised.value.__cause__.__traceback__
+    functions = list[str]()
+    while trace is not None:
+        functions.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    assert "busy" in functions
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def nested(outer: float, inner: float) -> list[str]:
+    """Which limits were exceeded, in their order, of a block in a block."""
+    exceeded = list[str]()
+    try:
+        with Timeout(outer, "outer"):
+            try:
+                with Timeout(inner, "inner"):
+                    busy()
+            except DeadlineExceeded as error:
+                exceeded.append(error.waited_for)
+            busy()
+    except DeadlineExceeded as error:
+        exceeded.append(error.waited_for)
+    return exceeded
+
+
+@both
+def test_of_nested_ones_each_ends_its_own_block(somewhere: Callable[..., None]) -> None:
+    found: list[list[str]] = []
+    somewhere(lambda: found.append(nested(20 * SOON, SOON)))
+    somewhere(lambda: found.append(nested(SOON, LATE)))
+    assert found == [["inner", "outer"], ["outer"]]
+
+
+@both
+def test_the_outer_one_ends_its_block_also_when_both_run_out(
+    somewhere: Callable[..., None],
+) -> None:
+    def repeat() -> None:
+        for _ in range(100):
+            assert nested(0.001, 0.001)[-1] == "outer"
+
+    somewhere(repeat)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns far more often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.00002)
+    yield
+    sys.setswitchinterval(before)
+
+
+@both
+@pytest.mark.usefixtures("eager_threads")
+def test_nothing_is_raised_outside_of_the_block(somewhere: Callable[..., None]) -> None:
+    counts = {"in time": 0, "too late": 0}
+
+    def repeat() -> None:
+        for number in range(600):
+            end = time.monotonic() + 0.001 + 0.000_01 * (number % 100)
+            try:
+                with Timeout(0.001, "the moon"):
+                    while time.monotonic() < end:
+                        if number % 2:
+                            time.sleep(0.0001)
+            except DeadlineExceeded:
+                counts["too late"] += 1
+            else:
+                counts["in time"] += 1
+            for _ in range(1000):  # here it would show
+                pass
+
+    somewhere(repeat)
+    assert min(counts.values()) > 0, counts
+
+
+def test_threads_have_their_own() -> None:
+    found = dict[str, str]()
+
+    def limited(what: str) -> None:
+        try:
+            with Timeout(SOON, what):
+                busy()
+        except DeadlineExceeded as error:
+            found[what] = error.waited_for
+
+    with Timeout(LATE, "all of them"):
+        threads = [threading.Thread(target=limited, args=(what,)) for what in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {what: what for what in "abcd"}
+
+
+@both
+def test_an_error_of_the_block_is_its_own(somewhere: Callable[..., None]) -> None:
+    def failing() -> None:
+        with Timeout(LATE, "the moon"):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        somewhere(failing)
+
+
+@both
+def test_what_unwinding_raises_is_not_hidden(somewhere: Callable[..., None]) -> None:
+    def failing() -> None:
+        with Timeout(SOON, "the moon"):
+            try:
+                busy()
+            finally:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        somewhere(failing)
+
+
+@both
+def test_one_object_serves_for_blocks_one_after_the_other(somewhere: Callable[..., None]) -> None:
+    def repeat() -> None:
+        limit = Timeout(SOON, "the moon")
+        for _ in range(3):
+            with limit:
+                pass
+            with pytest.raises(DeadlineExceeded), limit:
+                busy()
+        with limit, pytest.raises(UsageError, match=r"^the time limit of the moon runs already$"):
+            limit.__enter__()
+
+    somewhere(repeat)
+
+
+def test_it_leaves_no_thread_and_no_handler_behind() -> None:
+    before = threading.active_count(), signal.getsignal(signal.SIGURG)
+    for _ in range(3):
+        with Timeout(LATE, "one"), Timeout(LATE, "two"):
+            pass
+    with pytest.raises(DeadlineExceeded), Timeout(SOON, "the moon"):
+        busy()
+    assert (threading.active_count(), signal.getsignal(signal.SIGURG)) == before
+
+
+def test_a_debugger_may_trace_what_runs_afterwards() -> None:
+    source = """if True:
+        import sys
+        from qemu_blocksdk.errors import DeadlineExceeded
+        from qemu_blocksdk.testing import Timeout
+
+        try:
+            with Timeout(0.01, "the end"):
+                try:
+                    while True:
+                        pass
+                finally:
+                    sys.stdin.read()
+        except DeadlineExceeded:
+            sys.settrace(lambda *_: None)
+            print((lambda: "traced")())
+    """
+    # A process of its own: where that hangs, nothing in it can end it.
+    done = subprocess.run(
+        [sys.executable, "-c", source], input="", capture_output=True, text=True, timeout=20
+    )
+    assert done.stdout == "traced\n", done.stderr
+
+
+@pytest.mark.parametrize("seconds", [-1, -math.inf, math.inf, math.nan, 1e18])
+def test_what_is_no_time_is_refused(seconds: float) -> None:
+    with pytest.raises(UsageError, match=r"seconds are no time limit$"):
+        Timeout(seconds, "the moon")
+    with pytest.raises(UsageError, match=r"seconds are no time limit$"):
+        wait_for(lambda: True, what="the moon", timeout=seconds)
+
+
+def test_waiting_returns_what_the_condition_says_once_it_holds() -> None:
+    answers = iter([None, "", "here"])
+    assert wait_for(lambda: next(answers), what="an answer", timeout=LATE) == "here"
+    assert wait_for(lambda: 1, what="nothing", timeout=0) == 1
+
+
+def test_waiting_in_vain_says_for_what_and_how_long() -> None:
+    calls = list[None]()
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"^gave up on the job after 0.05 s$"):
+        wait_for(lambda: calls.append(None), what="the job", timeout=SOON)
+    assert time.monotonic() - begin >= SOON
+    assert len(calls) > 1
+
+
+def test_what_the_condition_raises_ends_the_waiting() -> None:
+    with pytest.raises(ZeroDivisionError):
+        wait_for(lambda: 1 // 0, what="the moon", timeout=LATE)
