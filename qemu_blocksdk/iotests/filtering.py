@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from qemu_blocksdk.filters import (
     Filter,
@@ -36,7 +36,7 @@ chown_re: re.Pattern[str] = re.compile(r"chown [0-9]+:[0-9]+")
 index_re: re.Pattern[str] = re.compile(r"([^\[]+)\[([^\]]+)\]")
 
 
-def is_str(val: object) -> bool:
+def is_str(val: object) -> TypeGuard[str]:
     """Tell whether a value is a text."""
     return isinstance(val, str)
 
