@@ -98,6 +98,9 @@ class QMPTestCase(QmpAssertions):
         elif found not in value:
             self.fail(f'no match for "{found}" in {value}')
 
+    def _assert_no_error(self, event: Any) -> None:
+        self.assert_qmp_absent(event, "data/error")
+
     def assert_has_block_node(
         self, node_name: str | None = None, file_name: str | None = None
     ) -> None:

@@ -169,7 +169,7 @@ class QmpAssertions(unittest.TestCase):
                     if error is not None:
                         self.assert_qmp(event, "data/error", error)
                     else:
-                        self.assert_qmp_absent(event, "data/error")
+                        self._assert_no_error(event)
                         if check_offset:
                             self._assert_all_done(event)
                     self.assert_no_active_block_jobs()
@@ -233,6 +233,11 @@ class QmpAssertions(unittest.TestCase):
         return self.pause_wait(job_id) if wait else reply
 
     # -- what they share ----------------------------------------------------------------
+
+    def _assert_no_error(self, event: JsonObject) -> None:
+        data = cast("JsonObject", self.dictpath(event, "data"))
+        if "error" in data:
+            self.fail(f"block job {data['device']!r} failed: {data['error']}")
 
     def _assert_all_done(self, event: JsonObject) -> None:
         self.assert_qmp(event, "data/offset", self.dictpath(event, "data/len"))

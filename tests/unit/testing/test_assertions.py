@@ -203,7 +203,7 @@ FAILED = job_event("BLOCK_JOB_COMPLETED", len=8, offset=4, error="Input/output e
 @pytest.mark.parametrize(
     ("batch", "options", "what"),
     [
-        ([FAILED], {}, "'data/error' is there: \"Input/output error\""),
+        ([FAILED], {}, "block job 'drive0' failed: Input/output error"),
         ([FAILED], {"error": "No space"}, '\'data/error\' is "Input/output error", expected "No'),
         ([COMPLETED], {"error": "No space"}, "'data' has no 'error'"),
         ([COMPLETED], {"drive": "other"}, '\'data/device\' is "drive0", expected "other"'),
