@@ -1,6 +1,6 @@
 """The scripts of tests/iotests call every name of the surface, with every argument it has.
 
-What they call is traced while they run, by a profile function that a ``sitecustomize`` sets. The
+What they call is noted while they run, by a trace function that a ``sitecustomize`` sets. The
 names, and their arguments, are facts of the two revisions of ``iotests``.
 """
 
@@ -115,9 +115,9 @@ def note(frame, event, _):
     # A context manager is entered, a filter applied on behalf of the script.
     while caller is not None and caller.f_code.co_filename.endswith(("contextlib.py", "logs.py")):
         caller = caller.f_back
-    if event != "call" or caller is None or "iotests" not in sys.modules:
+    if caller is None or not caller.f_code.co_filename.startswith(SCRIPTS):
         return
-    if not caller.f_code.co_filename.startswith(SCRIPTS):
+    if "iotests" not in sys.modules:
         return
     known or learn()
     name, parameters = known.get(frame.f_code, (None, {}))
@@ -131,13 +131,13 @@ def note(frame, event, _):
 
 
 def tell():
-    sys.setprofile(None)
+    sys.settrace(None)
     with open(os.environ["SURFACE_LOG"], "a") as log:
         log.writelines(f"{line}\\n" for line in seen)
 
 
 atexit.register(tell)
-sys.setprofile(note)
+sys.settrace(note)
 '''
 
 
