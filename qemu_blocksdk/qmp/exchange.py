@@ -90,10 +90,7 @@ class Exchange:
             _log.debug("--> %s %s", name, redact(arguments, of=name))
         # A reply out of band overtakes others, so it has to say whose it is.
         ident, carries_it = self._ids.new(must_carry=oob)
-        request = with_id(request, ident) if carries_it else request
-        if self._on_message is not None:
-            self._link.loop.call_soon_threadsafe(self._tell, parse(request), name)
-        return ident, request
+        return ident, with_id(request, ident) if carries_it else request
 
     async def execute(
         self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
@@ -110,7 +107,7 @@ class Exchange:
         try:
             ident, request = self._request(name, arguments, oob)
             self._pending[ident] = functools.partial(_resolve, reply)
-            self._link.send(request)
+            self._send(request, name)
             return result(await reply, name, arguments)
         finally:
             self._pending.pop(ident, None)
@@ -149,7 +146,9 @@ class Exchange:
                 timeout=limit,
                 hand_over=hand_over,
                 # Who listens is told of all messages by one thread, in their order.
-                seated=self._on_message is None,
+                send_in_loop=None
+                if self._on_message is None
+                else functools.partial(self._send, request, name),
             )
             if reply is not None:
                 # Not before the link is done with it: interrupted there, the loop does this.
@@ -165,6 +164,12 @@ class Exchange:
         if isinstance(outcome, BlockSdkError):
             raise _again(outcome)
         return result(outcome, name, arguments)
+
+    def _send(self, request: bytes, name: str) -> None:
+        # Told at once: a reply may be read before the loop's next turn.
+        if self._on_message is not None:
+            self._tell(parse(request), name)
+        self._link.send(request)
 
     def _on_line(self, line: bytes) -> None:
         try:

@@ -214,15 +214,15 @@ class Link:
         is_reply: Callable[[bytes], bool],
         timeout: float,
         hand_over: Callable[[], None],
-        seated: bool = True,
+        send_in_loop: Callable[[], None] | None = None,
     ) -> None:
         """Send a request and read its reply, from a thread that is not the loop's.
 
         Ends in one of two ways: ``is_reply`` took the reply's line; or ``hand_over`` was
         called, before the loop can have seen the reply, and the loop will deliver it.
         That is so when somebody else reads, when something else came along, and when the
-        time ran out, and where it is not to be ``seated``. Raises UsageError in the loop's
-        thread, which would wait for itself.
+        time ran out, and where there is a ``send_in_loop``, which sends the request instead.
+        Raises UsageError in the loop's thread, which would wait for itself.
         """
         self._home.assert_here("this connection")
         portal.assert_outside(self._loop_thread)
@@ -230,7 +230,10 @@ class Link:
         who = object()
         try:
             try:
-                if not (seated and self._take_seat(who)):
+                if send_in_loop is not None:
+                    hand_over()
+                    self._loop.call_soon_threadsafe(send_in_loop)
+                elif not self._take_seat(who):
                     hand_over()
                     self.send(request)
                 elif not self._ask_seated(request, is_reply, timeout):

@@ -469,3 +469,41 @@ def test_a_typed_reply_with_more_in_it_than_is_known_is_taken() -> None:
     assert version.qemu.major == 7
     assert version.unknown_members == {"colour": ["red"]}
     assert version.qemu.unknown_members == {"nano": 1}
+
+
+def test_a_command_is_told_of_before_a_reply_that_is_read_at_once() -> None:
+    answered = threading.Event()
+
+    def answer(server: Server, request: dict[str, object]) -> None:
+        server.send_bytes(line(reply_to(request, {})))
+        answered.set()
+
+    async def main(server: Server) -> list[JsonObject]:
+        told: list[JsonObject] = []
+        replied = asyncio.Event()
+
+        def listen(message: JsonObject) -> None:
+            told.append(message)
+            if "return" in message:
+                replied.set()
+
+        async with await AsyncQmp.connect(server.client, on_message=listen) as qmp:
+            answered.clear()
+            replied.clear()
+            told.clear()
+            server.send(event("STOP"))
+            await asyncio.sleep(0)  # the loop has found that, and reads when this goes on
+            command = qmp.execute_raw("x")
+            command.send(None)
+            assert answered.wait(5)
+            await replied.wait()
+            command.close()
+        return told
+
+    with Server(answer) as server:
+        told = asyncio.run(main(server))
+    assert [{*message} & {"event", "execute", "return"} for message in told] == [
+        {"execute"},
+        {"event"},
+        {"return"},
+    ]
