@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 try:
     ENV: Final[TestEnv] = TestEnv.from_environ()
-except UsageError as error:
+except UsageError as _error:
     raise UsageError(
-        f"{error}: run scripts by `python -m qemu_blocksdk.iotests run SCRIPT`"
-    ) from error
+        f"{_error}: run scripts by `python -m qemu_blocksdk.iotests run SCRIPT`"
+    ) from _error
 
 accelerator: Accelerator | None = cast(
     "Accelerator | None", os.environ.get(ACCELERATOR_VARIABLE) or None

@@ -1,7 +1,11 @@
 """All that a script finds in ``iotests``: the names of both revisions."""
 
 from qemu_blocksdk.testing.paths import file_pattern
-from qemu_blocksdk.testing.runner import ReproducibleTestResult
+from qemu_blocksdk.testing.runner import (
+    ReproducibleStreamWrapper,
+    ReproducibleTestResult,
+    ReproducibleTestRunner,
+)
 
 from .case import (
     QMPTestCase,
@@ -101,8 +105,6 @@ from .images import (
 from .logs import Msg, activate_logging, log, logger, test_logger
 from .programs import qemu_tool_pipe_and_status
 from .running import (
-    ReproducibleStreamWrapper,
-    ReproducibleTestRunner,
     execute_setup_common,
     execute_test,
     execute_unittest,

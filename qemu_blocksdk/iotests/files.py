@@ -38,7 +38,7 @@ class FilePath:
     """Paths for the files of a block, which removes them: one, or a list of several."""
 
     def __init__(self, *names: str, base_dir: str = test_dir) -> None:
-        self.paths = [str(Path(base_dir, paths.file_pattern(name))) for name in names]
+        self.paths: list[str] = [str(Path(base_dir, paths.file_pattern(name))) for name in names]
 
     def __enter__(self) -> Any:
         return self.paths[0] if len(self.paths) == 1 else self.paths

@@ -154,7 +154,7 @@ class QemuIoInteractive:
 
     def __init__(self, *args: str) -> None:
         """Start it. Raises ValueError, with what it said, where it ends instead."""
-        self.args = [*qemu_io_args_no_fmt, *args]
+        self.args: list[str] = [*qemu_io_args_no_fmt, *args]
         try:
             self._session = portal.run(IoSession.start(self.args, pass_fds=(), timeout=math.inf))
         except ToolError as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import unittest
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from qemu_blocksdk.testing import runner as typed
 
@@ -22,37 +21,6 @@ _PLACES = (
     "unsupported_protocols",
     "required_fmts",
 )
-
-
-class ReproducibleStreamWrapper(typed.ReproducibleStreamWrapper):
-    """A stream, but for what is not the same each time."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self.stream = stream
-
-    def __getattr__(self, attr: str) -> Any:
-        if attr in ("stream", "__getstate__"):
-            raise AttributeError(attr)
-        return getattr(self.stream, attr)
-
-
-class ReproducibleTestRunner(unittest.TextTestRunner):
-    """A runner that writes, to stdout by default, the same each time."""
-
-    def __init__(
-        self,
-        stream: TextIO | None = None,
-        resultclass: type[unittest.TestResult] = typed.ReproducibleTestResult,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            ReproducibleStreamWrapper(stream or sys.stdout),
-            descriptions=True,
-            # typeshed has a class of results take any stream, unittest always gives it its own.
-            resultclass=resultclass,  # type: ignore[arg-type]
-            **kwargs,
-        )
 
 
 def execute_setup_common(*args: Sequence[str], **kwargs: Any) -> bool:

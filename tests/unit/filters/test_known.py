@@ -31,6 +31,7 @@ from qemu_blocksdk.filters import (
 )
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "filters.md").read_text()
+FROM_IOTESTS = (Path(__file__).parents[3] / "docs" / "from-iotests.md").read_text()
 ENV = Environment(test_dir="/scratch/a+b", sock_dir="/run/s", pid=42, format="qcow2")
 FILES = test_files(test_dir=ENV.test_dir, sock_dir=ENV.sock_dir, pid=ENV.pid)
 TIMED = "X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)"
@@ -205,14 +206,14 @@ def test_lifted_filters_do_what_the_filters_of_messages_do() -> None:
     ],
 )
 def test_the_guide_tells_where_each_filter_of_iotests_is(name: str) -> None:
-    row = re.search(rf"^\| `filter_{name}` \| `(\w+)", GUIDE, re.MULTILINE)
+    row = re.search(rf"^\| `filter_{name}`.* \| `(\w+)", FROM_IOTESTS, re.MULTILINE)
     assert row is not None
     assert row[1] in filters.__all__
 
 
 def test_the_guide_names_all_there_is() -> None:
     assert [name for name in filters.__all__ if not re.search(rf"\b{name}\b", GUIDE)] == []
-    assert "| `ordered_qmp` | `ordered(" in GUIDE
+    assert "| `ordered_qmp` | `ordered(" in FROM_IOTESTS
 
 
 @pytest.mark.parametrize(
