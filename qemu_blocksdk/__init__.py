@@ -7,8 +7,9 @@ every QMP command and event in :mod:`qemu_blocksdk.wire`. Each is loaded on firs
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from .lazy import loader
 
 if TYPE_CHECKING:
     from .blockdev.drive import Drive
@@ -81,16 +82,15 @@ __all__ = [
     "UriExport",
 ]
 
-_HOMES = {"Drive": ".blockdev.drive", "Secret": ".codec"} | dict.fromkeys(
-    ("Chardev", "Console", "InheritedFd"), ".objects.launch"
-)
+_HOMES = {
+    **dict.fromkeys(__all__, "blocking.objects"),
+    **dict.fromkeys(("Chardev", "Console", "InheritedFd"), "objects.launch"),
+    "Drive": "blockdev.drive",
+    "Secret": "codec",
+}
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES.get(name, ".blocking.objects")
-    return getattr(importlib.import_module(home, __name__), name)
+if not TYPE_CHECKING:
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,9 @@ and with the task that waits for it. Each name is loaded when it is first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from qemu_blocksdk.lazy import loader
 
 if TYPE_CHECKING:
     from .amendment import AmendLuks, AmendOptions, AmendQcow2
@@ -123,10 +124,8 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+if not TYPE_CHECKING:
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

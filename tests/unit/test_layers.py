@@ -17,7 +17,7 @@ import qemu_blocksdk
 
 PACKAGE = Path(qemu_blocksdk.__file__).parent
 LAYERS = (
-    *("errors", "schema", "codec", "wire", "qmp", "blockdev", "graph", "jobs", "filters"),
+    *("lazy", "errors", "schema", "codec", "wire", "qmp", "blockdev", "graph", "jobs", "filters"),
     *("tools", "objects", "recipes", "aio", "blocking", "__init__", "testing", "iotests", "cli"),
 )
 """docs/architecture.md draws them; ``__init__`` is what a user imports."""
