@@ -13,14 +13,12 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from qemu_blocksdk.codec import JsonValue, flatten
 from qemu_blocksdk.errors import DeadlineExceeded, Unsupported
-from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.testing import notrun as typed
 from qemu_blocksdk.testing import skips
 from qemu_blocksdk.testing.assertions import QmpAssertions
 from qemu_blocksdk.testing.env import TestEnv
-from qemu_blocksdk.tools.luks import query_luks
 
-from .environ import ENV, qemu_img_args, qemu_opts, qemu_prog
+from .environ import ENV, qemu_opts, qemu_prog
 from .filtering import index_re
 from .programs import qemu_tool_pipe_and_status
 
@@ -191,7 +189,7 @@ def verify_quorum() -> None:
 
 def has_working_luks() -> tuple[bool, str]:
     """Tell whether LUKS works, and why not."""
-    problem = portal.run(query_luks(qemu_img_args, timeout=30.0)).problem
+    problem = typed.luks_problem(env=ENV)
     return problem is None, problem or ""
 
 

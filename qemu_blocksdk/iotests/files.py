@@ -43,12 +43,7 @@ class FilePath:
     def __enter__(self) -> Any:
         return self.paths[0] if len(self.paths) == 1 else self.paths
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for path in self.paths:
             try_remove(path)
 

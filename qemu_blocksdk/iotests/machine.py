@@ -6,12 +6,12 @@ events are queued from then on. Jobs and logs are in ``vm``.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import qemu_blocksdk as typed
@@ -57,12 +57,7 @@ class Machine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.shutdown()
 
     # -- what it is to be told ----------------------------------------------------------
@@ -100,7 +95,7 @@ class Machine:
         """Start it. Raises LaunchError, of which nothing but the log is left."""
         if self._launched:
             raise UsageError("VM already launched")
-        self._log = self._process = self._exit_status = None
+        self._log = self._vm = self._process = self._exit_status = None
         fds = _inheritable()
         if accelerator is not None:
             _tell(accelerator)
@@ -150,9 +145,7 @@ class Machine:
             raise AbnormalShutdown("Could not perform graceful shutdown") from error
         finally:
             self._launched = False
-            self._process.kill()
-            if self._vm is not None:
-                self._vm.kill()
+            (self._vm or self._process).kill()
             self._log = self._process.output()
 
     def _end_softly(self, process: typed.Process, has_quit: bool, timeout: float | None) -> None:
@@ -259,6 +252,7 @@ class Machine:
         return self._queue
 
 
+@functools.cache
 def _tell(accelerator: str) -> None:
     # Not for those who launch nothing: it is long to load.
     from qemu_blocksdk.objects.emulator import accelerators

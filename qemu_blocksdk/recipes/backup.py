@@ -167,14 +167,16 @@ class AsyncBackup:
         transaction = self._qemu.transaction()
         for claim in claims:
             transaction.add_bitmap(claim, granularity=_COARSEST, disabled=True)
-        is_ours = False
 
-        async def take() -> None:
-            nonlocal is_ours
-            await transaction.commit()
-            is_ours = True
+        async def give_back() -> None:
+            await finish(_remove(claims))
 
-        try:
+        async with contextlib.AsyncExitStack() as held:
+
+            async def take() -> None:
+                await transaction.commit()
+                held.push_async_callback(give_back)
+
             try:
                 await finish(take())
             except TransactionFailed as error:
@@ -186,9 +188,6 @@ class AsyncBackup:
                     ) from error
                 raise
             yield
-        finally:
-            if is_ours:
-                await finish(_remove(claims))
 
     @contextlib.asynccontextmanager
     async def _rotation(self, names: Sequence[str]) -> AsyncGenerator[AsyncTransaction]:

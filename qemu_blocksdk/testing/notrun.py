@@ -135,9 +135,13 @@ def verify_quorum(*, env: TestEnv) -> None:
 
 def verify_working_luks(*, env: TestEnv) -> None:
     """End the script as not run, with qemu-img's words, unless LUKS works."""
-    problem = portal.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
-    if problem is not None:
+    if (problem := luks_problem(env=env)) is not None:
         notrun(problem, env=env)
+
+
+def luks_problem(*, env: TestEnv) -> str | None:
+    """Return why LUKS does not work, in qemu-img's words; None where it does."""
+    return portal.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
 
 
 def supports_quorum(*, env: TestEnv) -> bool:

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Generic, TypeVar, cast, overload
 
 from qemu_blocksdk.errors import UsageError
@@ -84,12 +83,7 @@ class FilePath(Generic[P]):
             self._held = held.pop_all()
         return cast("P", paths)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._held.close()
 
 
