@@ -275,6 +275,7 @@ def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
     assert set(loaded) == {
         "qemu_blocksdk",
         "qemu_blocksdk.errors",
+        "qemu_blocksdk.lazy",
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
         plugin,
