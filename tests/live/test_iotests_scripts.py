@@ -157,6 +157,25 @@ def test_the_directory_that_path_prints_is_enough(folder: Path, tmp_path: Path) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "text\n", "")
 
 
+def test_a_script_catches_the_abnormal_end_of_a_vm_under_the_names_of_both_revisions(
+    folder: Path, scratch: Path
+) -> None:
+    source = (
+        "import os\nimport signal\nimport iotests\nimport qemu\n"
+        "from qemu.machine import machine\n"
+        "iotests.activate_logging()\n"
+        "for error in (qemu.machine.AbnormalShutdown, machine.AbnormalShutdown):\n"
+        "    vm = iotests.VM()\n"
+        "    vm.launch()\n"
+        "    os.kill(vm.get_pid(), signal.SIGSTOP)\n"
+        "    try:\n        vm.shutdown(timeout=0.1)\n"
+        "    except error:\n        iotests.log('killed')\n"
+    )
+    write(folder, "001", source, output="killed\nkilled\n")
+    done = run(folder, scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Path) -> None:
     source = (
         "try:\n    import iotests\nexcept Exception as error:\n    print(error)\nprint('alive')\n"
