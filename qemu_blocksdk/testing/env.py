@@ -102,7 +102,7 @@ class TestEnv(Value):
             cache_mode=one_of(CACHE_MODES, variables["CACHEMODE"], what="CACHEMODE"),
             aio_mode=one_of(AIO_MODES, variables["AIOMODE"], what="AIOMODE"),
             default_machine=variables[_MACHINE] or None,
-            key_secret=_secret(variables.get("IMGKEYSECRET", "")),
+            key_secret=secret_of(variables.get("IMGKEYSECRET", "")),
             qemu_io_options=variables.get("QEMU_IO_OPTIONS", "").split(),
         )
 
@@ -180,7 +180,8 @@ def _writable(path: str, *, what: str) -> Path:
     return directory
 
 
-def _secret(text: str) -> Secret:
+def secret_of(text: str) -> Secret:
+    """Return the secret that ``IMGKEYSECRET`` holds. Raises UsageError."""
     try:
         return Secret(os.fsencode(text))
     except UnicodeError:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from qemu_blocksdk.codec import Secret, Value, evolved
+from qemu_blocksdk.codec import Value, evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import Programs
 
-from .env import AIO_MODES, CACHE_MODES, IMGFMTS, IMGPROTOS, TestEnv, one_of
+from .env import AIO_MODES, CACHE_MODES, IMGFMTS, IMGPROTOS, TestEnv, one_of, secret_of
 
 _PROGRAMS = ("QEMU_PROG", "QEMU_IMG_PROG", "QEMU_IO_PROG", "QEMU_NBD_PROG", "QSD_PROG")
 _ROOM: Final = 16 << 20
@@ -60,7 +60,7 @@ def matrix(choices: Choices, environ: Mapping[str, str]) -> dict[str, TestEnv]:
             default_machine=environ.get("QEMU_DEFAULT_MACHINE") or None,
         )
         if secret := environ.get("IMGKEYSECRET"):
-            env = evolved(env, key_secret=Secret(secret))
+            env = evolved(env, key_secret=secret_of(secret))
         # QEMU refuses it: native requests have to go past the host's cache.
         if aio_mode != "native" or cache_mode in ("none", "directsync"):
             differing = zip(combination, axes, strict=True)

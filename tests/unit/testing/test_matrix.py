@@ -45,13 +45,13 @@ def test_variables_of_qemus_check_are_the_default() -> None:
         "CACHEMODE": "none",
         "AIOMODE": "native",
         "QEMU_DEFAULT_MACHINE": "q35",
-        "IMGKEYSECRET": "key",
+        "IMGKEYSECRET": "key\udcff",
         "QEMU_IMG_PROG": "/opt/qemu-img",
     }
     (env,) = matrix(Choices(), variables).values()
     assert (env.imgfmt, env.imgproto) == ("qcow2", "nbd")
     assert (env.cache_mode, env.aio_mode) == ("none", "native")
-    assert (env.default_machine, env.key_secret) == ("q35", Secret("key"))
+    assert (env.default_machine, env.key_secret) == ("q35", Secret(b"key\xff"))
     assert env.programs.qemu_img == ("/opt/qemu-img",)
     (chosen,) = matrix(Choices(imgfmt=["raw"]), variables).values()
     assert chosen.imgfmt == "raw"
@@ -96,6 +96,7 @@ def test_native_aio_is_left_out_where_requests_go_through_the_cache() -> None:
         (Choices(qemu=["/nowhere"]), {}, "--qemu: there is no program /nowhere"),
         (Choices(qemu=["/proc/self"]), {}, "--qemu: there is no QEMU in /proc/self"),
         (Choices(qemu=["x" * 300]), {}, "--qemu: .*File name too long"),
+        (Choices(), {"IMGKEYSECRET": "\ud800"}, "IMGKEYSECRET is not text"),
         (Choices(qemu=["/usr"]), {"QSD_PROG": "qsd"}, "--qemu contradicts QSD_PROG"),
     ],
 )
