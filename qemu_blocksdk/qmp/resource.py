@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
+
+from qemu_blocksdk.errors import UsageError
 
 
 class Resource:
     """A context manager in terms of :meth:`_enter` and :meth:`_leave`."""
 
     async def __aenter__(self) -> Self:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(f"{self!r} needs asyncio: no event loop of it runs here") from None
         await self._enter()
         return self
 
