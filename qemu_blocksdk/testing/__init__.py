@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .case import QMPTestCase
     from .env import TestEnv
     from .factories import (
+        AsyncNbdServerFactory,
         AsyncStorageDaemonFactory,
         AsyncVmFactory,
         ImageFactory,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .transcript import Transcript
 
 __all__ = [
+    "AsyncNbdServerFactory",
     "AsyncStorageDaemonFactory",
     "AsyncVmFactory",
     "FilePath",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 if TYPE_CHECKING:
     from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon
-    from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+    from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
     from qemu_blocksdk.blocking.objects import Qemu
     from qemu_blocksdk.tools import ImageFormat, NbdServerOptions
     from qemu_blocksdk.tools.creation import CreationOptions
@@ -78,4 +78,14 @@ class AsyncStorageDaemonFactory(Protocol):
         self, **options: Unpack[StorageDaemonOptions]
     ) -> AbstractAsyncContextManager[AsyncStorageDaemon]:
         """Return a storage daemon that runs for the time of an ``async with`` block."""
+        ...
+
+
+class AsyncNbdServerFactory(Protocol):
+    """The fixture ``async_nbd_server``."""
+
+    def __call__(
+        self, image: Image | AsyncImage, **options: Unpack[NbdServerOptions]
+    ) -> AbstractAsyncContextManager[AsyncNbdServer]:
+        """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
         ...

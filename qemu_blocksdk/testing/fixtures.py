@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .env import TestEnv
     from .factories import (
+        AsyncNbdServerFactory,
         AsyncStorageDaemonFactory,
         AsyncVmFactory,
         ImageFactory,
@@ -222,6 +223,12 @@ def async_vm(_machines: Machines) -> AsyncVmFactory:
 def async_storage_daemon(_machines: Machines) -> AsyncStorageDaemonFactory:
     """Makes storage daemons for coroutines: ``async with async_storage_daemon() as daemon:``."""
     return _machines.async_storage_daemon
+
+
+@pytest.fixture
+def async_nbd_server(_machines: Machines) -> AsyncNbdServerFactory:
+    """Makes ``qemu-nbd`` servers for coroutines: ``async with async_nbd_server(disk) as it:``."""
+    return _machines.async_nbd_server
 
 
 @pytest.fixture

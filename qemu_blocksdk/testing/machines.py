@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from qemu_blocksdk import VM, Image, NbdServer, StorageDaemon
-from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
 from qemu_blocksdk.blocking.objects import Qemu
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.filters import sock_dir, test_dir
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools import NbdServerOptions
     from qemu_blocksdk.wire import BlockExportOptions, DeviceAdd, NbdServerStart
 
-Q = TypeVar("Q", bound=Qemu)
-A = TypeVar("A", bound=AsyncQemu)
+P = TypeVar("P", bound=Qemu | NbdServer)
+A = TypeVar("A", bound=AsyncQemu | AsyncNbdServer)
 
 
 class VmOptions(QemuOptions, total=False):
@@ -63,7 +63,7 @@ class Machines:
         self._env = env
         self._log: QmpLog | None = None
         self._held = contextlib.ExitStack()
-        self._started = list[tuple[Qemu, Recorder]]()
+        self._started = list[tuple[Qemu | NbdServer, Recorder]]()
         self._told = list[Section]()
 
     @property
@@ -101,14 +101,21 @@ class Machines:
 
     def nbd_server(self, image: Image, **options: Unpack[NbdServerOptions]) -> NbdServer:
         """Start a ``qemu-nbd`` that serves an image; return it when it serves."""
-        return self._held.enter_context(NbdServer(image, **options))
+        return self._launched(NbdServer(image, **options), Recorder())
+
+    def async_nbd_server(
+        self, image: Image | AsyncImage, **options: Unpack[NbdServerOptions]
+    ) -> AbstractAsyncContextManager[AsyncNbdServer]:
+        """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
+        aio = image if isinstance(image, AsyncImage) else image._aio
+        return self._during(AsyncNbdServer(aio, **options), Recorder())
 
     def describe(self) -> Sequence[Section]:
-        """Return what is known of each QEMU, asking those that run; 2 s each at the most.
+        """Return what is known of each, asking the QEMUs that run; 2 s each at the most.
 
         The test's directories are ``TEST_DIR`` and ``SOCK_DIR`` there.
         """
-        told = [*self._told, *(describe(qemu, recorder) for qemu, recorder in self._started)]
+        told = [*self._told, *(describe(*each) for each in self._started)]
         short = test_dir(self._env.test_dir) | sock_dir(self._env.sock_dir)
         return [evolved(each, text=short(each.text)) for each in told]
 
@@ -123,22 +130,23 @@ class Machines:
         options["on_message"] = recorder
         return recorder
 
-    def _launched(self, qemu: Q, recorder: Recorder) -> Q:
-        qemu.launch()
-        self._held.push(qemu)
-        self._started.append((qemu, recorder))
+    def _launched(self, program: P, recorder: Recorder) -> P:
+        program.launch()
+        self._held.push(program)
+        self._started.append((program, recorder))
         self._log_from_now(recorder)
-        return qemu
+        return program
 
     @asynccontextmanager
-    async def _during(self, qemu: A, recorder: Recorder) -> AsyncGenerator[A]:
-        async with qemu:
+    async def _during(self, program: A, recorder: Recorder) -> AsyncGenerator[A]:
+        async with contextlib.AsyncExitStack() as held:
+            await held.enter_async_context(program)
             self._log_from_now(recorder)
             try:
-                yield qemu
+                yield program
             except BaseException:
                 # Whoever reports the failure comes when it is gone.
-                self._told.append(await finish(describe_async(qemu, recorder)))
+                self._told.append(await finish(describe_async(program, recorder)))
                 raise
 
     def _log_from_now(self, recorder: Recorder) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 import pytest
 
@@ -52,6 +52,7 @@ _PROGRAMS: Final[Mapping[str, ProgramName]] = {
     "storage_daemon_factory": "storage_daemon",
     "async_storage_daemon": "storage_daemon",
     "nbd_server": "qemu_nbd",
+    "async_nbd_server": "qemu_nbd",
 }
 """What a fixture needs."""
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -138,11 +139,12 @@ def _needs(item: pytest.Item) -> list[Requires]:
     """Return what a test needs, by its markers and fixtures. Raises UsageError."""
     needs = [_needed(mark) for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
     if "image" in getattr(item, "fixturenames", ()):
+        from qemu_blocksdk.tools import ImageFormat
+
         from .requirements import Requires
 
         # It makes files.
-        is_luks = environment_of(item).imgfmt == "luks"
-        needs.append(Requires(protocols=("file",), luks=is_luks))
+        needs.append(Requires(protocols=("file",), formats=get_args(ImageFormat)))
     return needs
 
 

@@ -1,4 +1,4 @@
-"""What a failed test is told of its QEMUs: how each runs or ended, its jobs, its graph, its QMP.
+"""What a failed test is told of its programs: how each runs or ended; a QEMU's jobs, graph, QMP.
 
 A :class:`Recorder` hears what goes over QMP, so that much is known of a QEMU that is gone; one
 that lives is asked for the rest, with a short time limit. Nothing here raises or grows: texts are
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Value
 from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.objects import AsyncQemu
 from qemu_blocksdk.qmp import OnMessage, portal
 
 from .text import to_text
 
 if TYPE_CHECKING:
-    from qemu_blocksdk.blocking.objects import Qemu
-    from qemu_blocksdk.objects.qemu import AsyncQemu
+    from qemu_blocksdk.blocking.objects import NbdServer, Qemu
+    from qemu_blocksdk.objects import AsyncNbdServer
     from qemu_blocksdk.qmp import AsyncProcess
 
 _PATIENCE: Final = 2.0
@@ -95,40 +96,39 @@ class Recorder:
         return "\n".join([*lines, *map(_line, kept)])
 
 
-def describe(qemu: Qemu, recorder: Recorder | None = None) -> Section:
-    """Return what is known of a QEMU; asks one that runs. Never raises, takes 2 s at the most.
+def describe(program: Qemu | NbdServer, recorder: Recorder) -> Section:
+    """Return what is known of a program that was launched; a QEMU that runs is asked, for 2 s.
 
-    The recorder is the one that it was started with as ``on_message``.
+    Never raises. The recorder is the one that a QEMU was started with as ``on_message``.
     """
-    return portal.run(describe_async(qemu._aio, recorder))
+    return portal.run(describe_async(program._aio, recorder))
 
 
-async def describe_async(qemu: AsyncQemu, recorder: Recorder | None = None) -> Section:
-    """Do as :func:`describe`, in the event loop that the QEMU was started in."""
-    process = None if qemu._is_attached else qemu._process
-    recorder = Recorder() if recorder is None else recorder
+async def describe_async(program: AsyncQemu | AsyncNbdServer, recorder: Recorder) -> Section:
+    """Do as :func:`describe`, in the event loop that the program was started in."""
+    process = program.process
     # Before our own questions are in it.
     transcript, jobs, graph = recorder.transcript(), recorder.jobs(), ""
-    if qemu.is_running:
+    if isinstance(program, AsyncQemu) and program.is_running:
         try:
             async with asyncio.timeout(_PATIENCE):
-                jobs = {**jobs, **await _query_jobs(qemu, jobs)}
-                graph = (await qemu.graph()).draw()
+                jobs = {**jobs, **await _query_jobs(program, jobs)}
+                graph = (await program.graph()).draw()
         except (BlockSdkError, TimeoutError, OSError) as error:
             graph = f"not known: {str(error) or f'no answer within {_PATIENCE:g} s'}"
     parts = {
-        "output": process.output_tail() if process is not None else "",
+        "output": process.output_tail(),
         "jobs": "\n".join(f"{job}: {story}" for job, story in jobs.items()),
         "block graph": graph,
         "QMP": transcript,
-        "command line": shlex.join(process.argv) if process is not None else "",
+        "command line": shlex.join(process.argv),
     }
     text = "".join(
         f"{name}:\n{textwrap.indent(_bounded(part), '  ')}\n"
         for name, part in parts.items()
         if part.strip()
     )
-    return Section(title=f"{qemu._program}: {_state(qemu, process)}", text=text)
+    return Section(title=f"{process.argv[0]}: {_state(process)}", text=text)
 
 
 async def _query_jobs(qemu: AsyncQemu, before: Mapping[str, str]) -> dict[str, str]:
@@ -144,9 +144,7 @@ async def _query_jobs(qemu: AsyncQemu, before: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _state(qemu: AsyncQemu, process: AsyncProcess | None) -> str:
-    if process is None:
-        return "attached to" if qemu._is_attached else "not launched"
+def _state(process: AsyncProcess) -> str:
     status = process.exit_status
     if status is None:
         return f"{'is stopped' if _is_stopped(process.pid) else 'runs'} (pid {process.pid})"

@@ -42,7 +42,7 @@ def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> Non
         test_a="""
         import asyncio
         from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon, Toolchain
-        from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
+        from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
         from qemu_blocksdk.testing import Golden, QmpLog, TestEnv
 
         def test_ready(vm, storage_daemon, toolchain, test_env, qmp_log, golden):
@@ -65,8 +65,11 @@ def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> Non
             assert isinstance(server, NbdServer)
             assert Image.at_uri(server.uri).info().virtual_size == 1 << 20
 
-        def test_twins(async_vm, async_storage_daemon):
+        def test_twins(async_vm, async_storage_daemon, async_nbd_server, image):
             async def main():
+                async with async_nbd_server(image("disk", "1M")) as server:
+                    assert isinstance(server, AsyncNbdServer)
+                    assert (await AsyncImage.at_uri(server.uri).info()).virtual_size == 1 << 20
                 async with async_vm() as vm, async_storage_daemon() as daemon:
                     assert isinstance(vm, AsyncVM) and isinstance(daemon, AsyncStorageDaemon)
                     assert vm.is_running and await daemon.query_jobs() == []
@@ -205,14 +208,24 @@ FAILING = """
                 assert False
         asyncio.run(main())
 
+    def test_server(nbd_server, image):
+        nbd_server(image("disk", "1M")).process.kill()
+        assert False
+
+    def test_coroutine_of_a_server(async_nbd_server, image):
+        async def main():
+            async with async_nbd_server(image("disk", "1M")):
+                assert False
+        asyncio.run(main())
+
     def test_passed(vm): pass
 """
 
 
-def test_the_report_has_each_qemu_hung_dead_or_left(pytester: pytest.Pytester) -> None:
+def test_the_report_has_each_program_hung_dead_or_left(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a=FAILING)
     done = session(pytester)
-    done.assert_outcomes(failed=2, passed=1)
+    done.assert_outcomes(failed=4, passed=1)
     done.stdout.fnmatch_lines(
         [
             "*- qemu-storage-daemon: is stopped (pid *) -*",
@@ -221,9 +234,14 @@ def test_the_report_has_each_qemu_hung_dead_or_left(pytester: pytest.Pytester) -
             "*_ test_coroutine _*",
             "*- qemu-storage-daemon: runs (pid *) -*",
             "  disk ?raw?",
+            "*_ test_server _*",
+            "*- qemu-nbd: killed by SIGKILL -*",
+            "  qemu-nbd * TEST_DIR/disk",
+            "*_ test_coroutine_of_a_server _*",
+            "*- qemu-nbd: runs (pid *) -*",
         ]
     )
-    assert done.stdout.str().count("command line:") == 3
+    assert done.stdout.str().count("command line:") == 5
 
 
 def test_no_secret_is_in_a_report(

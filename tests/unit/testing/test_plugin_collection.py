@@ -154,11 +154,17 @@ def test_markers_count_for_tests_of_unittest(pytester: pytest.Pytester) -> None:
     assert "RuntimeError" not in done.stdout.str()
 
 
-def test_images_are_files_so_other_protocols_skip(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("--imgproto=nbd", "protocol nbd"), ("--imgfmt=bochs", "image format bochs")],
+)
+def test_where_no_image_can_be_made_its_tests_skip(
+    pytester: pytest.Pytester, option: str, reason: str
+) -> None:
     pytester.makepyfile(test_a="def test_a(image): pass")
-    done = session(pytester, "--imgproto=nbd")
+    done = session(pytester, option)
     done.assert_outcomes(skipped=1)
-    done.stdout.fnmatch_lines("SKIPPED * not for protocol nbd")
+    done.stdout.fnmatch_lines(f"SKIPPED * not for {reason}")
 
 
 REFUSED = {
