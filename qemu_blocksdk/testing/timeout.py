@@ -1,11 +1,14 @@
-"""Time limits of blocks of blocking code, and waiting for what no event tells.
+"""Time limits of blocks, and waiting for what no event tells.
 
 A timer thread raises an exception in the block's thread. That shows when the thread next runs
 Python code; the main thread is woken by a signal for that, so any call of the system ends.
+Blocks of coroutines are asyncio's to end.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import signal
 import sys
@@ -37,6 +40,8 @@ class Timeout:
     In the main thread that holds for whatever the block waits for. In others, a blocking
     call of the SDK ends within a second, and what waits elsewhere outside of Python
     (``time.sleep``, ``Event.wait``, ``Popen.wait`` without a timeout) when it returns.
+
+    In a coroutine it is ``async with``, and ends what is awaited.
     """
 
     def __init__(self, seconds: float, what: str) -> None:
@@ -46,7 +51,10 @@ class Timeout:
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
-        """Begin. Raises UsageError while the same object has a block already."""
+        """Begin. Raises UsageError while it has a block already, and in a coroutine."""
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise UsageError(f"the time limit of {self.what} is in a coroutine: say 'async with'")
         if self._timer is not None:
             raise UsageError(f"the time limit of {self.what} runs already")
         self._thread = threading.get_ident()
@@ -84,6 +92,23 @@ class Timeout:
                 _raise_in(self._thread, outer._expired)
             if error is None or isinstance(error, self._expired):
                 raise DeadlineExceeded(self.what, seconds=self.seconds) from error
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self._in_coroutine = asyncio.timeout(self.seconds)
+        await self._in_coroutine.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._in_coroutine.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise DeadlineExceeded(self.what, seconds=self.seconds) from error
 
     def _leave(self) -> None:
         """End the timer. May be repeated, where it was interrupted."""

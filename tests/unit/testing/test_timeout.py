@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
@@ -331,6 +332,58 @@ def test_a_debugger_may_trace_what_runs_afterwards() -> None:
         [sys.executable, "-c", source], input="", capture_output=True, text=True, timeout=20
     )
     assert done.stdout == "traced\n", done.stderr
+
+
+# -- in coroutines ------------------------------------------------------------------------
+
+
+def test_a_coroutine_is_ended_at_what_it_awaits() -> None:
+    async def limited() -> None:
+        async with Timeout(LATE, "the sun"):
+            with pytest.raises(DeadlineExceeded, match=r"^gave up on the moon after 0.05 s$"):
+                async with Timeout(SOON, "the moon"):
+                    await asyncio.Event().wait()
+
+    asyncio.run(limited())
+
+
+def test_coroutines_side_by_side_have_their_own() -> None:
+    async def both_of_them() -> str:
+        over = asyncio.Event()
+
+        async def ended() -> None:
+            with pytest.raises(DeadlineExceeded, match="the moon"):
+                async with Timeout(SOON, "the moon"):
+                    await asyncio.Event().wait()
+            over.set()
+
+        async def in_time() -> str:
+            async with Timeout(LATE, "the sun"):
+                await over.wait()
+            return "in time"
+
+        _, said = await asyncio.gather(ended(), in_time())
+        return said
+
+    assert asyncio.run(both_of_them()) == "in time"
+
+
+def test_an_error_of_a_coroutine_is_its_own() -> None:
+    async def failing() -> None:
+        async with Timeout(LATE, "the moon"):
+            raise TimeoutError("of the block")
+
+    with pytest.raises(TimeoutError, match="of the block"):
+        asyncio.run(failing())
+
+
+def test_the_form_of_blocking_code_is_refused_in_a_coroutine() -> None:
+    async def limited() -> None:
+        with Timeout(SOON, "the moon"):
+            await asyncio.Event().wait()
+
+    with pytest.raises(UsageError, match=r"^the time limit of the moon .* say 'async with'$"):
+        asyncio.run(limited())
 
 
 @pytest.mark.parametrize("seconds", [-1, -math.inf, math.inf, math.nan, 1e18])
