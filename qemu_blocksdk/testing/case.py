@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar, Unpack
@@ -27,7 +27,9 @@ from .images import Images
 from .machines import Machines, StorageDaemonOptions, VmOptions
 from .matrix import Choices, matrix
 from .queued import QueuedQmp
-from .report import joined
+from .report import Section, joined
+from .scratch import keep
+from .switches import KEEP_FAILED, is_set
 
 Q = TypeVar("Q", bound=Qemu)
 __unittest: Final = True
@@ -146,12 +148,18 @@ class QMPTestCase(WithGolden, QmpAssertions):
         except SkipTest:
             raise
         except Exception as error:
-            machines: Machines | None = vars(self).get("machines")
-            if machines is not None:
-                error.add_note(joined(machines.describe()).rstrip())
+            if known := joined(self._known()).rstrip():
+                error.add_note(known)
             if isinstance(error, AssertionError | BlockSdkError):
                 _cut_to_callers(error)
             raise
+
+    def _known(self) -> Iterator[Section]:
+        if "machines" in vars(self):
+            yield from self.machines.describe()
+        if "env" in vars(self) and is_set(KEEP_FAILED):
+            keep(self.env.test_dir)
+            yield Section(title=f"kept: {self.env.test_dir}", text="")
 
     @contextlib.contextmanager
     def subTest(self, *msg: object, **params: object) -> Generator[None]:
@@ -168,6 +176,10 @@ class QMPTestCase(WithGolden, QmpAssertions):
     def _callTestMethod(self, method: Callable[[], object]) -> None:
         with self._explained():
             super()._callTestMethod(method)  # type: ignore[misc]  # nor this
+
+    def _callTearDown(self) -> None:
+        with self._explained():
+            super()._callTearDown()  # type: ignore[misc]  # nor this
 
 
 class _Asked(QueuedQmp):

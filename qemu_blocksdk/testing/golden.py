@@ -10,19 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import os
 import re
 import unittest
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from qemu_blocksdk.errors import UsageError
 
 from .difference import difference
+from .switches import UPDATE_GOLDEN, is_set
 
-UPDATE: Final = "UPDATE_GOLDEN"
-"""The environment variable that has golden files written."""
-_HOW = f"{UPDATE}=1, or pytest --update-golden,"
+_HOW = f"{UPDATE_GOLDEN}=1, or pytest --update-golden,"
 _LONGEST = 120
 _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 
@@ -35,7 +33,7 @@ class Golden:
 
     def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:
         self._module, self._test, self._fmt = module, test, fmt
-        self._is_updating = _is_set(UPDATE)
+        self._is_updating = is_set(UPDATE_GOLDEN)
         self._checked = set[Path]()
 
     def check(self, text: str, *, name: str | None = None, fmt: str | None = None) -> None:
@@ -55,8 +53,8 @@ class Golden:
         if path in self._checked:
             raise UsageError(f"{path.name} is checked twice in one test: the second needs a name")
         self._checked.add(path)
-        if self._is_updating and _is_set("CI"):
-            raise UsageError(f"golden files are not updated where CI is set: unset {UPDATE}")
+        if self._is_updating and is_set("CI"):
+            raise UsageError(f"golden files are not updated where CI is set: unset {UPDATE_GOLDEN}")
         try:
             found = path.read_bytes() if path.exists() else None
         except OSError as error:
@@ -157,7 +155,3 @@ def _write(path: Path, data: bytes) -> None:
             draft.write_bytes(data)
     except OSError as error:
         raise UsageError(f"cannot write the golden file {path.name}: {error}") from error
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() not in ("", "0", "false", "no")

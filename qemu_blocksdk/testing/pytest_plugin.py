@@ -30,6 +30,7 @@ from .fixtures import (
     environments,
     golden_of,
 )
+from .switches import KEEP_FAILED, UPDATE_GOLDEN
 
 if TYPE_CHECKING:
     from qemu_blocksdk.tools.programs import ProgramName
@@ -78,13 +79,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"requires({', '.join(_REQUIRES)}): what the test needs of QEMU and its user"
     )
-    if config.getoption(UPDATE):
-        # Tests of unittest have no fixture: they look there.
-        from . import golden
-
-        environment = pytest.MonkeyPatch()
-        environment.setenv(golden.UPDATE, "1")
-        config.add_cleanup(environment.undo)
+    # Tests of unittest have no fixture: they look there.
+    environment = pytest.MonkeyPatch()
+    config.add_cleanup(environment.undo)
+    for option, switch in ((UPDATE, UPDATE_GOLDEN), (KEEP, KEEP_FAILED)):
+        if config.getoption(option):
+            environment.setenv(switch, "1")
     if any(config.getoption(option) for option in AXES):
         with _refused_as(pytest.UsageError):
             environments(config)

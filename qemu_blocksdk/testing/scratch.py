@@ -69,6 +69,7 @@ class _Keeper:
 
 _lock = threading.Lock()
 _keeper: _Keeper | None = None
+_kept = set[Path]()
 
 
 def _let_go_after_fork() -> None:
@@ -93,11 +94,19 @@ def gone_afterwards(path: Path) -> Generator[Path]:
         yield path
     finally:
         if os.getpid() == pid:  # a child of os.fork() leaves its parent's alone
-            remove(path)
+            if path in _kept:
+                _kept.remove(path)
+            else:
+                remove(path)
             with _lock:
                 if keeper.drop(place):
                     keeper.stop()
                     _keeper = None
+
+
+def keep(path: Path) -> None:
+    """Leave what is at a path when its block of :func:`gone_afterwards` ends."""
+    _kept.add(path)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -266,6 +267,32 @@ def test_a_test_without_a_qemu_reports_none() -> None:
     report = reported(lambda: case.fail("alone"), case)
     assert report.endswith("AssertionError: alone\n")
     assert "env" not in vars(case)
+
+
+def test_a_failing_teardown_reports_like_a_test() -> None:
+    class Untidy(Case):
+        def tearDown(self) -> None:
+            self.fail("untidy")
+
+    report = reported(lambda: None, Untidy())
+    assert "AssertionError: untidy\n---- " in report
+    assert "disk [raw]" in report
+
+
+@pytest.mark.parametrize("keep", ["1", ""])
+def test_the_directory_of_a_failed_test_is_kept_on_request_only(
+    keep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEP_FAILED", keep)
+    failed, passed = Case(), Case()
+    report = reported(lambda: failed.fail("look"), failed)
+    passed.run(unittest.TestResult())
+    kept, gone = failed.env.test_dir, passed.env.test_dir
+    assert (f"---- kept: {kept}" in report) == kept.exists() == bool(keep)
+    assert not gone.exists()
+    if keep:
+        assert {path.name for path in kept.iterdir()} == {"disk", "copy"}
+        shutil.rmtree(kept)
 
 
 def test_a_skipped_test_has_no_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,6 +243,28 @@ def test_the_report_has_each_program_hung_dead_or_left(pytester: pytest.Pytester
         ]
     )
     assert done.stdout.str().count("command line:") == 5
+
+
+def test_the_directory_of_a_failed_case_of_unittest_is_kept_on_request(
+    pytester: pytest.Pytester, outside: Path
+) -> None:
+    pytester.makepyfile(
+        test_a="""
+        from qemu_blocksdk.testing import QMPTestCase
+
+        class TestA(QMPTestCase):
+            def test_failed(self):
+                self.images.create("disk", "1M")
+                self.fail("look")
+    """
+    )
+    session(pytester).assert_outcomes(failed=1)
+    assert list(outside.glob("blocksdk-*")) == []
+    done = session(pytester, "--keep-failed")
+    (kept,) = outside.glob("blocksdk-*")
+    done.stdout.fnmatch_lines([f"E       ---- kept: {kept}"])
+    assert [path.name for path in kept.iterdir()] == ["disk"]
+    shutil.rmtree(kept)
 
 
 def test_no_secret_is_in_a_report(

@@ -10,7 +10,8 @@ import pytest
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing import Golden
-from qemu_blocksdk.testing.golden import UPDATE, safe_name
+from qemu_blocksdk.testing.golden import safe_name
+from qemu_blocksdk.testing.switches import UPDATE_GOLDEN as UPDATE
 from tests.live.helpers import ROOT
 
 HOW = "UPDATE_GOLDEN=1, or pytest --update-golden,"

@@ -284,5 +284,6 @@ def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
         "qemu_blocksdk.lazy",
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
+        "qemu_blocksdk.testing.switches",
         plugin,
     }
