@@ -32,7 +32,8 @@ class _Keeper:
         self._count = 0
         # In a session of its own, so that a signal to our group or terminal leaves it alone.
         self._shell = subprocess.Popen(
-            ["sh", "-c", _WAIT, str(self._list)],
+            ["/bin/sh", "-c", _WAIT, str(self._list)],
+            env={"PATH": os.defpath},  # whatever ours has been set to
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -9,23 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from qemu_blocksdk.codec import Event, JsonObject
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.listener import ListeningSocket, checked
-from qemu_blocksdk.objects.scratch import Scratch
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.message import parse
+from qemu_blocksdk.testing.scratch import directory
 
 from .exchange import Exchange, message_of
 from .fault import Fault, Garbage, HangUp, Late, Silent, Slow, Twice
 from .recording import Session, read
 from .script import GREETING, Script, greeting_of
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\\n]|\\.?)*+(?:"|\Z)|[{}\n]')
 
 
 class ReplayServer:
@@ -100,9 +103,7 @@ class ReplayServer:
         path = self._wanted
         with contextlib.ExitStack() as held:
             if path is None:
-                scratch = Scratch()
-                held.callback(scratch.remove)
-                path = scratch.path / "qmp.sock"
+                path = held.enter_context(directory(short=True)) / "qmp.sock"
             try:
                 listener = portal.run(ListeningSocket.at(checked(path)))
             except OSError as error:
@@ -155,10 +156,12 @@ class ReplayServer:
             return
         try:
             self._say([self._script.greeting], self._script.fault_of(GREETING))
-            with client.makefile("rb") as lines:
-                for line in lines:
-                    # A blank line goes with a descriptor; a part of one ends with its client.
-                    if line.strip() and line.endswith(b"\n"):
+            data = b""
+            while received := client.recv(1 << 16):
+                data += received
+                while end := _end(data):
+                    line, data = data[:end], data[end:]
+                    if line.strip():  # a blank one goes with a descriptor
                         # What a client says before it goes is in the session as well.
                         with contextlib.suppress(BrokenPipeError):
                             self._answer(line)
@@ -212,6 +215,16 @@ class ReplayServer:
             raise ConnectionAbortedError
         with self._turn:
             client.sendall(data)
+
+
+def _end(data: bytes) -> int:
+    """Return where the first message ends: with its object, as to QEMU, or its line; else 0."""
+    depth = 0
+    for token in _TOKEN.finditer(data):
+        depth += (token[0] == b"{") - (token[0] == b"}")
+        if token[0] == b"\n" or (token[0] == b"}" and not depth):
+            return token.end()
+    return 0
 
 
 def _line(message: JsonObject) -> bytes:
