@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon
     from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
     from qemu_blocksdk.blocking.objects import Qemu
-    from qemu_blocksdk.tools import ImageFormat, NbdServerOptions
+    from qemu_blocksdk.tools import ImageFormat
     from qemu_blocksdk.tools.creation import CreationOptions
 
-    from .machines import StorageDaemonOptions, VmOptions
+    from .machines import ServerOptions, StorageDaemonOptions, VmOptions
 
 
 class ImageFactory(Protocol):
@@ -58,7 +58,7 @@ class StorageDaemonFactory(Protocol):
 class NbdServerFactory(Protocol):
     """The fixture ``nbd_server``."""
 
-    def __call__(self, image: Image, **options: Unpack[NbdServerOptions]) -> NbdServer:
+    def __call__(self, image: Image, **options: Unpack[ServerOptions]) -> NbdServer:
         """Start a ``qemu-nbd`` that serves an image."""
         ...
 
@@ -85,7 +85,7 @@ class AsyncNbdServerFactory(Protocol):
     """The fixture ``async_nbd_server``."""
 
     def __call__(
-        self, image: Image | AsyncImage, **options: Unpack[NbdServerOptions]
+        self, image: Image | AsyncImage, **options: Unpack[ServerOptions]
     ) -> AbstractAsyncContextManager[AsyncNbdServer]:
         """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
         ...

@@ -132,17 +132,19 @@ def test_env(
     """What the test runs with; its directories are gone afterwards."""
     from qemu_blocksdk.codec import evolved
 
+    from .scratch import gone_afterwards, keep
+
     item: pytest.Item = request.node
     # Beside what the test itself has in tmp_path.
-    test_dir = tmp_path / "test_dir"
-    test_dir.mkdir()
-    sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
-    here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-    env = item.stash[ENV] = evolved(environment_of(item), **here)
-    yield env
-    shutil.rmtree(sock_dir, ignore_errors=True)
-    if not (item.config.getoption(KEEP) and item.stash.get(FAILED, False)):
-        shutil.rmtree(test_dir, ignore_errors=True)
+    with gone_afterwards(tmp_path / "test_dir") as test_dir:
+        test_dir.mkdir()
+        sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
+        here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
+        env = item.stash[ENV] = evolved(environment_of(item), **here)
+        yield env
+        shutil.rmtree(sock_dir, ignore_errors=True)
+        if item.config.getoption(KEEP) and item.stash.get(FAILED, False):
+            keep(test_dir)
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ anything known here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
@@ -19,6 +21,7 @@ from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
 from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.tools import NbdServerOptions
 
 from .env import TestEnv
 from .qmp_log import QmpLog
@@ -27,7 +30,7 @@ from .report import Recorder, Section, describe, describe_async
 if TYPE_CHECKING:
     from qemu_blocksdk import Console, Drive, InheritedFd
     from qemu_blocksdk.objects import Accelerator
-    from qemu_blocksdk.tools import NbdServerOptions
+    from qemu_blocksdk.tools.nbd import NbdAddress
     from qemu_blocksdk.wire import BlockExportOptions, DeviceAdd, NbdServerStart
 
 P = TypeVar("P", bound=Qemu | NbdServer)
@@ -53,6 +56,12 @@ class StorageDaemonOptions(QemuOptions, total=False):
     exports: Sequence[BlockExportOptions]
 
 
+class ServerOptions(NbdServerOptions, total=False):
+    """What a ``qemu-nbd`` of a test can be told; by default its address is in ``sock_dir``."""
+
+    address: NbdAddress
+
+
 class Machines:
     """Starts QEMUs for one test; what still runs at the end of the block is ended, the last first.
 
@@ -63,6 +72,7 @@ class Machines:
         self._env = env
         self._log: QmpLog | None = None
         self._held = contextlib.ExitStack()
+        self._numbers = itertools.count()
         self._started = list[tuple[Qemu | NbdServer, Recorder]]()
         self._told = list[Section]()
 
@@ -99,14 +109,16 @@ class Machines:
         program = self._env.programs.words("storage_daemon")
         return self._during(AsyncStorageDaemon(program=program, **options), recorder)
 
-    def nbd_server(self, image: Image, **options: Unpack[NbdServerOptions]) -> NbdServer:
+    def nbd_server(self, image: Image, **options: Unpack[ServerOptions]) -> NbdServer:
         """Start a ``qemu-nbd`` that serves an image; return it when it serves."""
+        options.setdefault("address", self._socket())
         return self._launched(NbdServer(image, **options), Recorder())
 
     def async_nbd_server(
-        self, image: Image | AsyncImage, **options: Unpack[NbdServerOptions]
+        self, image: Image | AsyncImage, **options: Unpack[ServerOptions]
     ) -> AbstractAsyncContextManager[AsyncNbdServer]:
         """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
+        options.setdefault("address", self._socket())
         aio = image if isinstance(image, AsyncImage) else image._aio
         return self._during(AsyncNbdServer(aio, **options), Recorder())
 
@@ -129,6 +141,10 @@ class Machines:
             recorder.tell(also)
         options["on_message"] = recorder
         return recorder
+
+    def _socket(self) -> Path:
+        # Not one of its own, which would be left where this process is killed.
+        return self._env.sock_dir / f"nbd{next(self._numbers)}.sock"
 
     def _launched(self, program: P, recorder: Recorder) -> P:
         program.launch()
