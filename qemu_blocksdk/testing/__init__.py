@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from qemu_blocksdk.lazy import loader
 
 if TYPE_CHECKING:
+    from .async_case import AsyncQMPTestCase
     from .case import QMPTestCase
     from .env import TestEnv
     from .factories import (
+        AsyncImageFactory,
         AsyncNbdServerFactory,
+        AsyncNodeFactory,
         AsyncStorageDaemonFactory,
         AsyncVmFactory,
         ImageFactory,
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
     from .transcript import Transcript
 
 __all__ = [
+    "AsyncImageFactory",
     "AsyncNbdServerFactory",
+    "AsyncNodeFactory",
+    "AsyncQMPTestCase",
     "AsyncStorageDaemonFactory",
     "AsyncVmFactory",
     "FilePath",
@@ -80,6 +86,7 @@ _HOMES = {
     **dict.fromkeys(("ReplayServer", "expect", "record"), "replay"),
     **dict.fromkeys(("Requires", "why_not"), "requirements"),
     **dict.fromkeys(("Timeout", "wait_for"), "timeout"),
+    "AsyncQMPTestCase": "async_case",
     "QMPTestCase": "case",
     "QmpLog": "qmp_log",
     "TestEnv": "env",

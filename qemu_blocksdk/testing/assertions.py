@@ -44,16 +44,8 @@ class Machine(Protocol):
         ...
 
 
-class QmpAssertions(unittest.TestCase):
-    """What can be asserted of QMP messages, and of the :class:`Machine` that a test is about.
-
-    A ``drive`` is the id of a block job. Waits raise DeadlineExceeded; a ``wait`` is in seconds,
-    for each round of events.
-    """
-
-    def _machine(self) -> Machine:
-        """The machine that is asked."""
-        raise NotImplementedError
+class MessageAssertions(unittest.TestCase):
+    """What can be asserted of QMP messages."""
 
     def _environment(self) -> TestEnv:
         """What the test runs with."""
@@ -63,8 +55,6 @@ class QmpAssertions(unittest.TestCase):
         """Skip the test, and tell a runner why: ``notrun.case_notrun``. Raises as that."""
         case_notrun(reason, env=self._environment())
         self.skipTest(reason)
-
-    # -- messages -----------------------------------------------------------------------
 
     def dictpath(self, d: JsonValue, path: str) -> JsonValue:
         """Return what is at a path of a message, as ``testing.dictpath``; fail where it is not."""
@@ -96,6 +86,18 @@ class QmpAssertions(unittest.TestCase):
         found, wanted = flatten(from_text(json_filename[5:])), flatten(reference)
         if found != wanted:
             self.fail(f"the file name says {shown(found)}, expected {shown(wanted)}")
+
+
+class QmpAssertions(MessageAssertions):
+    """What can be asserted of the :class:`Machine` that a test is about.
+
+    A ``drive`` is the id of a block job. Waits raise DeadlineExceeded; a ``wait`` is in seconds,
+    for each round of events.
+    """
+
+    def _machine(self) -> Machine:
+        """The machine that is asked."""
+        raise NotImplementedError
 
     # -- what there is ------------------------------------------------------------------
 

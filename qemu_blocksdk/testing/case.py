@@ -1,42 +1,32 @@
-"""The base class of unittest: a test's environment, its QEMUs, assertions, and what it reports.
+"""The base class of unittest: the QEMUs of a test and what can be asserted of them.
 
-What is asserted of messages and block jobs is in ``assertions``, what QEMUs a test has in
-``machines``. The one mechanism: an exception that leaves a test takes what is known of its
-QEMUs along as a note, while they still run.
+What is asserted of messages and block jobs is in ``assertions``, what a failure tells in
+``explained_case``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from functools import cached_property
-from pathlib import Path
 from typing import Final, TypeVar, Unpack
-from unittest import SkipTest
 
 from qemu_blocksdk import VM, Image, Job, Qmp, StorageDaemon
 from qemu_blocksdk.blocking.objects import Qemu
-from qemu_blocksdk.codec import evolved
-from qemu_blocksdk.errors import BlockSdkError, JobCancelled, JobFailed, Unsupported, UsageError
+from qemu_blocksdk.errors import JobCancelled, JobFailed, Unsupported, UsageError
 
 from .assertions import Machine, QmpAssertions
-from .env import TestEnv
-from .golden import WithGolden
+from .explained_case import ExplainedCase
 from .images import Images
-from .machines import Machines, StorageDaemonOptions, VmOptions
-from .matrix import Choices, matrix
+from .machines import StorageDaemonOptions, VmOptions
 from .queued import QueuedQmp
-from .report import Section, joined
-from .scratch import keep
-from .switches import KEEP_FAILED, is_set
 
 Q = TypeVar("Q", bound=Qemu)
 __unittest: Final = True
 """unittest leaves the frames of this module out of its reports."""
 
 
-class QMPTestCase(WithGolden, QmpAssertions):
+class QMPTestCase(ExplainedCase, QmpAssertions):
     """A test with QEMUs of its own, which are gone after it::
 
     class TestCommit(QMPTestCase):
@@ -49,33 +39,10 @@ class QMPTestCase(WithGolden, QmpAssertions):
     Assertions and waits are about the QEMU that was launched last, or that :meth:`ask` was told.
     """
 
-    @contextlib.contextmanager
-    def make_env(self) -> Generator[TestEnv]:
-        """Make what the test runs with; override it for another format, for other programs.
-
-        It is what the environment variables of QEMU's ``check`` say (``IMGFMT=qcow2 python -m
-        unittest``), but for the directories of images and sockets, which are the test's own.
-        """
-        with TestEnv.temporary() as made:
-            (chosen,) = matrix(Choices(), os.environ).values()
-            output_dir = Path(os.environ.get("OUTPUT_DIR") or made.output_dir)
-            own = {"test_dir": made.test_dir, "sock_dir": made.sock_dir, "output_dir": output_dir}
-            yield evolved(chosen, **own)
-
-    @cached_property
-    def env(self) -> TestEnv:
-        """What the test runs with; its directories are gone after the test."""
-        return self.enterContext(self.make_env())
-
     @cached_property
     def images(self) -> Images:
         """Makes the images of the test, and opens them in its QEMUs."""
         return Images(self.env)
-
-    @cached_property
-    def machines(self) -> Machines:
-        """The QEMUs of the test, and what goes over their QMP (``machines.log``)."""
-        return self.enterContext(Machines(self.env))
 
     def launch_vm(self, **options: Unpack[VmOptions]) -> VM:
         """Launch a VM for the rest of the test. Raises as :class:`VM` and its ``launch``."""
@@ -108,9 +75,6 @@ class QMPTestCase(WithGolden, QmpAssertions):
             asked = self._asked[machine] = _Asked(machine)
         return asked
 
-    def _environment(self) -> TestEnv:
-        return self.env
-
     # -- assertions about typed objects -------------------------------------------------
 
     def assert_no_active_block_jobs(self) -> None:
@@ -138,48 +102,11 @@ class QMPTestCase(WithGolden, QmpAssertions):
             where = "" if found.differs_at is None else f" at byte {found.differs_at}"
             self.fail(f"{one!r} and {other!r} differ in {found.difference}{where}")
 
-    # -- reports ------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
-        """Add what is known of the QEMUs to an exception that leaves the block."""
-        try:
-            yield
-        except SkipTest:
-            raise
-        except Exception as error:
-            if known := joined(self._known()).rstrip():
-                error.add_note(known)
-            if isinstance(error, AssertionError | BlockSdkError):
-                _cut_to_callers(error)
-            raise
-
-    def _known(self) -> Iterator[Section]:
-        if "machines" in vars(self):
-            yield from self.machines.describe()
-        if "env" in vars(self) and is_set(KEEP_FAILED):
-            keep(self.env.test_dir)
-            yield Section(title=f"kept: {self.env.test_dir}", text="")
-
     @contextlib.contextmanager
     def subTest(self, *msg: object, **params: object) -> Generator[None]:
         """Do as unittest's, with the same report as of a test."""
         with super().subTest(*msg, **params), self._explained():
             yield
-
-    # unittest has no public place where a test has failed and its clean-ups have not run yet.
-
-    def _callSetUp(self) -> None:
-        with self._explained():
-            super()._callSetUp()  # type: ignore[misc]  # not in typeshed
-
-    def _callTestMethod(self, method: Callable[[], object]) -> None:
-        with self._explained():
-            super()._callTestMethod(method)  # type: ignore[misc]  # nor this
-
-    def _callTearDown(self) -> None:
-        with self._explained():
-            super()._callTearDown()  # type: ignore[misc]  # nor this
 
 
 class _Asked(QueuedQmp):
@@ -196,15 +123,3 @@ class _Asked(QueuedQmp):
         if not isinstance(self._machine, VM):
             raise Unsupported("human monitor, which holds and resumes drives")
         self._machine.resume_drive(drive)
-
-
-def _cut_to_callers(error: Exception) -> None:
-    """Take our and unittest's frames from the end of a traceback: the sentence says it all."""
-    frame = last = error.__traceback__
-    while frame is not None:
-        known = frame.tb_frame.f_globals
-        if "__unittest" not in known and not known["__name__"].startswith("qemu_blocksdk."):
-            last = frame
-        frame = frame.tb_next
-    if last is not None:
-        last.tb_next = None

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 if TYPE_CHECKING:
     from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon
-    from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
+    from qemu_blocksdk.aio import (
+        AsyncImage,
+        AsyncNbdServer,
+        AsyncNode,
+        AsyncStorageDaemon,
+        AsyncVM,
+    )
     from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.objects import AsyncQemu
     from qemu_blocksdk.tools import ImageFormat
     from qemu_blocksdk.tools.creation import CreationOptions
 
@@ -31,11 +38,35 @@ class ImageFactory(Protocol):
         ...
 
 
+class AsyncImageFactory(Protocol):
+    """The fixture ``async_image``."""
+
+    async def __call__(
+        self,
+        name: str,
+        size: int | str | None = None,
+        *,
+        options: CreationOptions | None = None,
+        backing: AsyncImage | None = None,
+        format: ImageFormat | None = None,
+    ) -> AsyncImage:
+        """Create an image; see :meth:`AsyncImages.create`."""
+        ...
+
+
 class NodeFactory(Protocol):
     """The fixture ``add_image``."""
 
     def __call__(self, qemu: Qemu, image: Image, *, node_name: str) -> Node:
         """Open an image in a QEMU; see :meth:`Images.add`."""
+        ...
+
+
+class AsyncNodeFactory(Protocol):
+    """The fixture ``async_add_image``."""
+
+    async def __call__(self, qemu: AsyncQemu, image: AsyncImage, *, node_name: str) -> AsyncNode:
+        """Open an image in a QEMU; see :meth:`AsyncImages.add`."""
         ...
 
 

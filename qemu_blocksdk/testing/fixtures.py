@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from .env import TestEnv
     from .factories import (
+        AsyncImageFactory,
         AsyncNbdServerFactory,
+        AsyncNodeFactory,
         AsyncStorageDaemonFactory,
         AsyncVmFactory,
         ImageFactory,
@@ -169,6 +171,22 @@ def add_image(test_env: TestEnv) -> NodeFactory:
     from .images import Images
 
     return Images(test_env).add
+
+
+@pytest.fixture
+def async_image(test_env: TestEnv) -> AsyncImageFactory:
+    """Makes images for coroutines: ``await async_image("disk", "64M")``."""
+    from .images import AsyncImages
+
+    return AsyncImages(test_env).create
+
+
+@pytest.fixture
+def async_add_image(test_env: TestEnv) -> AsyncNodeFactory:
+    """Opens images in a coroutine's QEMU: ``await async_add_image(vm, disk, node_name="disk")``."""
+    from .images import AsyncImages
+
+    return AsyncImages(test_env).add
 
 
 @pytest.fixture

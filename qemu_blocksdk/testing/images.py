@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk import Image, Node
+from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.image_options import image_options
 from qemu_blocksdk.objects.life import identity
+from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.tools import CreateLuks, ImageFormat
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import File
@@ -16,13 +18,15 @@ from qemu_blocksdk.wire import File
 from .env import TestEnv
 
 if TYPE_CHECKING:
+    from qemu_blocksdk.aio import AsyncNode
     from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.objects import AsyncQemu
     from qemu_blocksdk.tools.creation import CreationOptions
 
 _headers = dict[object, bytes]()
 
 
-class Images:
+class AsyncImages:
     """Makes images for one test, and opens them in its QEMUs."""
 
     def __init__(self, env: TestEnv) -> None:
@@ -30,6 +34,71 @@ class Images:
 
     def __repr__(self) -> str:
         return f"<{self._env.imgfmt} images>"
+
+    async def create(
+        self,
+        name: str,
+        size: int | str | None = None,
+        *,
+        options: CreationOptions | None = None,
+        backing: AsyncImage | None = None,
+        format: ImageFormat | None = None,
+    ) -> AsyncImage:
+        """Create an image in the test's directory (``qemu-img create``).
+
+        Of ``size`` bytes (or ``"64M"``), or as large as ``backing``. ``format`` is another than the
+        environment's. A luks image has the environment's secret, and the header of others.
+        Raises UsageError for a name with a directory; else as :meth:`AsyncImage.create`.
+        """
+        if name != Path(name).name:
+            raise UsageError(f"{name!r} is no name of a file in the test's directory")
+        made = format or cast("ImageFormat", self._env.imgfmt)
+        image = AsyncImage(
+            self._env.test_dir / name,
+            format=made,
+            secret=self._env.key_secret if made == "luks" else None,
+            programs=self._env.programs,
+        )
+        if made == "luks" and options is None and backing is None and size is not None:
+            await self._create_luks(image, to_bytes(size))
+        else:
+            await image.create(size, options, backing=backing)
+        return image
+
+    async def _create_luks(self, image: AsyncImage, size: int) -> None:
+        """Create a luks image that has the header of the first one."""
+        # QEMU 7.2 and 10.0: whatever its iter-time, it times the processor for 4 s for each header.
+        kind = identity(self._env.programs.words("qemu_img")[0]), self._env.key_secret.reveal()
+        if kind not in _headers:
+            await image.create(0, CreateLuks(iter_time=0.01))
+            _headers[kind] = image.path.read_bytes()
+            image.path.unlink()
+        with image.path.open("xb") as file:
+            file.write(_headers[kind])
+            file.truncate(len(_headers[kind]) + size)
+
+    async def add(self, qemu: AsyncQemu, image: AsyncImage, *, node_name: str) -> AsyncNode:
+        """Open an image in a QEMU as a node, with the environment's cache and aio mode.
+
+        A luks image is opened with the environment's secret. Raises as :meth:`AsyncQemu.add_node`.
+        """
+        key = None
+        if image.format == "luks":
+            key = f"{node_name}-key"
+            await qemu.add_secret(self._env.key_secret, id=key)
+        file = File(filename=str(image.path), aio=self._env.aio_mode)
+        options = image_options(file, format=image.format, key_secret=key)
+        return await qemu.add_node(options.named(node_name).cached(self._env.cache_mode))
+
+
+class Images:
+    """Does as :class:`AsyncImages`, for blocking objects."""
+
+    def __init__(self, env: TestEnv) -> None:
+        self._aio = AsyncImages(env)
+
+    def __repr__(self) -> str:
+        return repr(self._aio)
 
     def create(
         self,
@@ -40,48 +109,11 @@ class Images:
         backing: Image | None = None,
         format: ImageFormat | None = None,
     ) -> Image:
-        """Create an image in the test's directory (``qemu-img create``).
-
-        Of ``size`` bytes (or ``"64M"``), or as large as ``backing``. ``format`` is another than the
-        environment's. A luks image has the environment's secret, and the header of others.
-        Raises UsageError for a name with a directory; else as :meth:`Image.create`.
-        """
-        if name != Path(name).name:
-            raise UsageError(f"{name!r} is no name of a file in the test's directory")
-        made = format or cast("ImageFormat", self._env.imgfmt)
-        image = Image(
-            self._env.test_dir / name,
-            format=made,
-            secret=self._env.key_secret if made == "luks" else None,
-            programs=self._env.programs,
-        )
-        if made == "luks" and options is None and backing is None and size is not None:
-            self._create_luks(image, to_bytes(size))
-        else:
-            image.create(size, options, backing=backing)
-        return image
-
-    def _create_luks(self, image: Image, size: int) -> None:
-        """Create a luks image that has the header of the first one."""
-        # QEMU 7.2 and 10.0: whatever its iter-time, it times the processor for 4 s for each header.
-        kind = identity(self._env.programs.words("qemu_img")[0]), self._env.key_secret.reveal()
-        if kind not in _headers:
-            image.create(0, CreateLuks(iter_time=0.01))
-            _headers[kind] = image.path.read_bytes()
-            image.path.unlink()
-        with image.path.open("xb") as file:
-            file.write(_headers[kind])
-            file.truncate(len(_headers[kind]) + size)
+        """Create an image, as :meth:`AsyncImages.create`."""
+        below = None if backing is None else backing._aio
+        work = self._aio.create(name, size, options=options, backing=below, format=format)
+        return Image._of(portal.run(work))
 
     def add(self, qemu: Qemu, image: Image, *, node_name: str) -> Node:
-        """Open an image in a QEMU as a node, with the environment's cache and aio mode.
-
-        A luks image is opened with the environment's secret. Raises as :meth:`Qemu.add_node`.
-        """
-        key = None
-        if image.format == "luks":
-            key = f"{node_name}-key"
-            qemu.add_secret(self._env.key_secret, id=key)
-        file = File(filename=str(image.path), aio=self._env.aio_mode)
-        options = image_options(file, format=image.format, key_secret=key)
-        return qemu.add_node(options.named(node_name).cached(self._env.cache_mode))
+        """Open an image in a QEMU as a node, as :meth:`AsyncImages.add`."""
+        return Node._of(portal.run(self._aio.add(qemu._aio, image._aio, node_name=node_name)))

@@ -74,6 +74,7 @@ class Machines:
         self._held = contextlib.ExitStack()
         self._numbers = itertools.count()
         self._started = list[tuple[Qemu | NbdServer, Recorder]]()
+        self._awaitable = list[tuple[AsyncQemu | AsyncNbdServer, Recorder]]()
         self._told = list[Section]()
 
     @property
@@ -128,8 +129,16 @@ class Machines:
         The test's directories are ``TEST_DIR`` and ``SOCK_DIR`` there.
         """
         told = [*self._told, *(describe(*each) for each in self._started)]
+        return [self._shortened(each) for each in told]
+
+    async def describe_async(self) -> Sequence[Section]:
+        """Do as :meth:`describe`, also of those that belong to the event loop that runs."""
+        here = [await describe_async(*each) for each in self._awaitable]
+        return [*self.describe(), *map(self._shortened, here)]
+
+    def _shortened(self, section: Section) -> Section:
         short = test_dir(self._env.test_dir) | sock_dir(self._env.sock_dir)
-        return [evolved(each, text=short(each.text)) for each in told]
+        return evolved(section, text=short(section.text))
 
     def _prepare_vm(self, options: VmOptions) -> Recorder:
         options.setdefault("machine", self._env.default_machine)
@@ -157,6 +166,8 @@ class Machines:
     async def _during(self, program: A, recorder: Recorder) -> AsyncGenerator[A]:
         async with contextlib.AsyncExitStack() as held:
             await held.enter_async_context(program)
+            self._awaitable.append((program, recorder))
+            held.callback(self._awaitable.remove, (program, recorder))
             self._log_from_now(recorder)
             try:
                 yield program

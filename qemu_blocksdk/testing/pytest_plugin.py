@@ -46,6 +46,7 @@ _MARKERS: Final = {
 _REQUIRES: Final = ("driver", "command", "member", "accelerator", "quorum", "luks", "root")
 _PROGRAMS: Final[Mapping[str, ProgramName]] = {
     "image": "qemu_img",
+    "async_image": "qemu_img",
     "vm": "qemu",
     "vm_factory": "qemu",
     "async_vm": "qemu",
@@ -138,7 +139,7 @@ def _check(item: pytest.Function) -> None:
 def _needs(item: pytest.Item) -> list[Requires]:
     """Return what a test needs, by its markers and fixtures. Raises UsageError."""
     needs = [_needed(mark) for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
-    if "image" in getattr(item, "fixturenames", ()):
+    if {"image", "async_image"}.intersection(getattr(item, "fixturenames", ())):
         from qemu_blocksdk.tools import ImageFormat
 
         from .requirements import Requires

@@ -53,7 +53,8 @@ def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> Non
         test_a="""
         import asyncio
         from qemu_blocksdk import VM, Image, NbdServer, Node, StorageDaemon, Toolchain
-        from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
+        from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncNode
+        from qemu_blocksdk.aio import AsyncStorageDaemon, AsyncVM
         from qemu_blocksdk.testing import Golden, QmpLog, TestEnv, lost_server
 
         def test_ready(vm, storage_daemon, toolchain, test_env, qmp_log, golden):
@@ -78,11 +79,17 @@ def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> Non
             with lost_server(server):
                 assert not server.is_running
 
-        def test_twins(async_vm, async_storage_daemon, async_nbd_server, image):
+        def test_twins(
+            async_vm, async_storage_daemon, async_nbd_server, async_image, async_add_image
+        ):
             async def main():
-                async with async_nbd_server(image("disk", "1M")) as server:
+                disk = await async_image("disk", "1M")
+                async with async_nbd_server(disk) as server:
                     assert isinstance(server, AsyncNbdServer)
                     assert (await AsyncImage.at_uri(server.uri).info()).virtual_size == 1 << 20
+                async with async_vm() as vm:
+                    node = await async_add_image(vm, disk, node_name="disk")
+                    assert isinstance(disk, AsyncImage) and isinstance(node, AsyncNode)
                 async with async_vm() as vm, async_storage_daemon() as daemon:
                     assert isinstance(vm, AsyncVM) and isinstance(daemon, AsyncStorageDaemon)
                     assert vm.is_running and await daemon.query_jobs() == []

@@ -22,7 +22,7 @@ PAGES = {
     "docs/live.md": 6,
     "docs/pytest.md": 1,
     "docs/replay.md": 3,
-    "docs/unittest.md": 1,
+    "docs/unittest.md": 2,
 }
 BLOCKS = {
     f"{page}-{number}": block
