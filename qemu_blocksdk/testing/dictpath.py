@@ -60,10 +60,10 @@ def _parsed(part: str, path: str) -> tuple[str, int | None]:
 def _missing(path: str, way: str, wanted: str, here: JsonValue, message: JsonValue) -> str:
     if isinstance(here, Mapping):
         names = [*map(repr, here)]
-        near = difflib.get_close_matches(wanted, names, n=1)
+        near = difflib.get_close_matches(wanted[1:-1], here, n=1)  # without its quotes
         there = f"only {', '.join(names[:_MOST_NAMES])}" if names else "nothing at all"
         there += ", ..." if names[_MOST_NAMES:] else ""
-        there += f"; did you mean {near[0]}?" if near else ""
+        there += f"; did you mean {near[0]!r}?" if near else ""
     elif isinstance(here, list):
         there = f"it is a list of {len(here)}"
     else:

@@ -95,6 +95,11 @@ def test_what_is_no_path_is_refused_whatever_the_message(path: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_is_like_none_is_not_guessed() -> None:
+    with pytest.raises(AssertionError, match=r"the message has no 'a', only 'b'\n"):
+        dictpath({"b": 1}, "a")
+
+
 @pytest.mark.parametrize("message", [None, 5, "text", [1], True])
 def test_what_is_no_object_has_nothing(message: JsonValue) -> None:
     with pytest.raises(AssertionError, match="the message has no 'a'"):
