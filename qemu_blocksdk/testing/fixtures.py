@@ -44,7 +44,7 @@ ENV: Final = pytest.StashKey["TestEnv"]()
 MACHINES: Final = pytest.StashKey["Machines"]()
 """On an item, while it runs: its QEMUs."""
 FAILED: Final = pytest.StashKey[bool]()
-"""On an item that has failed: True."""
+"""On an item, while it runs: whether it has failed."""
 AXES: Final = {
     "--qemu": "a directory with QEMU's programs, or an emulator in it",
     "--imgfmt": "the image format",
@@ -143,9 +143,10 @@ def test_env(
         sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
         here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
         env = item.stash[ENV] = evolved(environment_of(item), **here)
+        item.stash[FAILED] = False  # it may run again
         yield env
         shutil.rmtree(sock_dir, ignore_errors=True)
-        if item.config.getoption(KEEP) and item.stash.get(FAILED, False):
+        if item.config.getoption(KEEP) and item.stash[FAILED]:
             keep(test_dir)
 
 

@@ -50,7 +50,7 @@ class AsyncImages:
         environment's. A luks image has the environment's secret, and the header of others.
         Raises UsageError for a name with a directory; else as :meth:`AsyncImage.create`.
         """
-        if name != Path(name).name:
+        if name in ("", "..") or name != Path(name).name:
             raise UsageError(f"{name!r} is no name of a file in the test's directory")
         made = format or cast("ImageFormat", self._env.imgfmt)
         image = AsyncImage(

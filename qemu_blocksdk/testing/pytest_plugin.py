@@ -189,7 +189,7 @@ def pytest_runtest_makereport(
     if env is not None and call.excinfo is not None and not item.config.option.fulltrace:
         _leave_out_ours(call.excinfo.value)
     report = yield
-    if env is None or not report.failed or item.stash.get(FAILED, False):
+    if env is None or not report.failed or item.stash[FAILED]:
         return report
     item.stash[FAILED] = True
     if (machines := item.stash.get(MACHINES, None)) is not None:

@@ -198,6 +198,21 @@ def test_a_program_that_is_no_qemu_is_told_in_a_sentence(
     )
 
 
+def test_an_image_has_a_name_in_the_tests_directory(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+        from qemu_blocksdk.errors import UsageError
+
+        @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "x" * 300])
+        def test_a(name, image):
+            with pytest.raises(UsageError):
+                image(name, "1M")
+    """
+    )
+    session(pytester).assert_outcomes(passed=6)
+
+
 def test_two_workers_do_not_meet(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_a="""
@@ -284,6 +299,22 @@ def test_the_directory_of_a_failed_case_of_unittest_is_kept_on_request(
     done.stdout.fnmatch_lines([f"E       ---- kept: {kept}"])
     assert [path.name for path in kept.iterdir()] == ["disk"]
     shutil.rmtree(kept)
+
+
+def test_a_test_that_is_run_again_is_told_of_again(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                runtestprotocol(item, nextitem=nextitem)
+            return True
+    """
+    )
+    pytester.makepyfile(test_a="def test_a(storage_daemon): assert False")
+    text = session(pytester).stdout.str()
+    assert text.count("- qemu-storage-daemon: runs (pid ") == 2
 
 
 def test_no_secret_is_in_a_report(
