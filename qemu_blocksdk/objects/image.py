@@ -27,6 +27,7 @@ from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.words import CacheMode, flags
 
 from .editable_image import EditableImage
+from .image_options import is_block_device
 from .named_image import ReadOnlyFormat
 from .operation import AsyncOperation
 from .readable_image import snapshot_words
@@ -244,7 +245,7 @@ class AsyncImage(EditableImage):
     @contextlib.contextmanager
     def _draft(self, *, replace: bool) -> Generator[str]:
         """Give the name to write the image under until it is whole."""
-        if self.path.is_block_device():
+        if is_block_device(self.path):
             yield str(self.path)
             return
         with beside(self.path, replace=replace) as draft:

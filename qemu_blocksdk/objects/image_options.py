@@ -78,7 +78,7 @@ def file_options(name: str) -> BlockdevOptions:
     scheme = _SCHEME.match(name)
     if scheme is None:
         path = as_file(name)
-        return (HostDevice if Path(path).is_block_device() else File)(filename=path)
+        return (HostDevice if is_block_device(Path(path)) else File)(filename=path)
     if scheme[1] == "json":
         return from_filename(name)
     if scheme[1] in _URLS:
@@ -86,6 +86,14 @@ def file_options(name: str) -> BlockdevOptions:
     if scheme[1].startswith("nbd"):
         return NbdUri.parse(name).options()
     raise UsageError(f"nothing is known of the protocol {scheme[1]!r}")
+
+
+def is_block_device(path: Path) -> bool:
+    """Tell whether a path is that of a block device; one that cannot be looked at is not."""
+    try:
+        return path.is_block_device()
+    except OSError:
+        return False
 
 
 def chain_options(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qemu_blocksdk import Image
 from qemu_blocksdk.blockdev import (
     NULL,
     BlockdevOptions,
@@ -89,6 +90,13 @@ def test_a_relative_name_is_meant_from_here() -> None:
 def test_a_name_that_stands_for_nothing_known_is_refused(name: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         file_options(name)
+
+
+def test_a_name_that_nothing_can_have_is_refused_where_the_image_is_made(tmp_path: Path) -> None:
+    image = Image(tmp_path / ("x" * 300), format="raw")
+    assert isinstance(image.options("disk"), Raw)
+    with pytest.raises(UsageError, match=r"^cannot write '.*': File name too long$"):
+        image.create("1M")
 
 
 def test_a_chain_has_every_layer() -> None:
