@@ -11,14 +11,14 @@ from collections.abc import Generator
 from functools import cached_property
 from typing import Final, TypeVar, Unpack
 
-from qemu_blocksdk import VM, Image, Job, Qmp, StorageDaemon
+from qemu_blocksdk import VM, Image, Job, NbdServer, Qmp, StorageDaemon
 from qemu_blocksdk.blocking.objects import Qemu
 from qemu_blocksdk.errors import JobCancelled, JobFailed, Unsupported, UsageError
 
 from .assertions import Machine, QmpAssertions
 from .explained_case import ExplainedCase
 from .images import Images
-from .machines import StorageDaemonOptions, VmOptions
+from .machines import ServerOptions, StorageDaemonOptions, VmOptions
 from .queued import QueuedQmp
 
 Q = TypeVar("Q", bound=Qemu)
@@ -51,6 +51,10 @@ class QMPTestCase(ExplainedCase, QmpAssertions):
     def launch_storage_daemon(self, **options: Unpack[StorageDaemonOptions]) -> StorageDaemon:
         """Launch a storage daemon for the rest of the test. Raises as :meth:`launch_vm`."""
         return self._launched(self.machines.storage_daemon(**options))
+
+    def launch_nbd_server(self, image: Image, **options: Unpack[ServerOptions]) -> NbdServer:
+        """Launch a ``qemu-nbd`` for the rest of the test. Raises as :meth:`launch_vm`."""
+        return self.machines.nbd_server(image, **options)
 
     def ask(self, machine: VM | StorageDaemon) -> None:
         """Have assertions and waits be about this one of the QEMUs launched here from now on."""

@@ -131,6 +131,17 @@ def test_a_storage_daemon_is_asked_as_well_but_holds_no_drive(case: Case) -> Non
     case.assert_has_block_node("disk", str(case.env.test_dir / "disk"))
 
 
+def test_a_server_ends_with_the_test_and_is_in_its_report(case: Case) -> None:
+    server = case.launch_nbd_server(case.images.create("far", MIB))
+    assert Image.at_uri(server.uri).info().virtual_size == MIB
+    assert [each.title for each in case.machines.describe()] == [
+        f"qemu-system-x86_64: runs (pid {case.vm.process.pid})",
+        f"qemu-nbd: runs (pid {server.process.pid})",
+    ]
+    case.doCleanups()
+    assert not server.is_running
+
+
 def test_a_vm_that_is_launched_anew_is_asked_anew(case: Case) -> None:
     case.vm.stop()
     with pytest.raises(ConnectionLost):

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import assert_type
 
-from qemu_blocksdk import VM, Image, Job, StorageDaemon
+from qemu_blocksdk import VM, Image, Job, NbdServer, StorageDaemon
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.testing import Golden, QMPTestCase, TestEnv
 from qemu_blocksdk.testing.assertions import Machine, QmpAssertions
@@ -29,7 +29,9 @@ class TestDisk(QMPTestCase):
         assert_type(self.daemon, StorageDaemon)
         assert_type(self.env, TestEnv)
         assert_type(self.golden, Golden)
-        assert_type(self.images.create("disk", "64M"), Image)
+        disk = self.images.create("disk", "64M")
+        assert_type(disk, Image)
+        assert_type(self.launch_nbd_server(disk, shared=2), NbdServer)
         reply: JsonObject = {"return": [{"status": "ready"}]}
         assert_type(self.dictpath(reply, "return[0]/status"), JsonValue)
         self.assert_qmp(reply, "return[0]/status", ["ready", "running"])
