@@ -2299,6 +2299,7 @@ class Qemu(Face):
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
+        qmp_id: str = "blocksdk-qmp",
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
@@ -2307,7 +2308,7 @@ class Qemu(Face):
         no words.
         """
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message)))
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
 
     @classmethod
     def attach(
