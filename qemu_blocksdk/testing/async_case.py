@@ -29,6 +29,8 @@ class AsyncQMPTestCase(ExplainedCase, IsolatedAsyncioTestCase):
 
         async def test_without_a_job(self) -> None:
             assert await self.vm.query_jobs() == []
+
+    A ``subTest`` that fails says nothing of the QEMUs: they cannot be asked from within the loop.
     """
 
     @cached_property
