@@ -48,12 +48,18 @@ class Outcome(Value):
 
 
 def judged(
-    script: Path, imgfmt: str, *, status: int | None, output: Path, output_dir: Path
+    script: Path,
+    imgfmt: str,
+    *,
+    status: int | None,
+    timeout: float,
+    output: Path,
+    output_dir: Path,
 ) -> Verdict:
     """Compare a script's output with ``SCRIPT.out.FMT`` or ``SCRIPT.out``, beside it.
 
     Spaces at the ends of lines do not count, as with QEMU's ``check``, whose reference outputs are
-    not strict about them. ``status`` None is a script that took too long.
+    not strict about them. ``status`` None is a script that took longer than ``timeout`` seconds.
     """
     reason = read(output_dir / f"{script.name}.notrun").strip()
     if reason and status == 0:
@@ -64,7 +70,7 @@ def judged(
     found = read(output)
     differs = _lines(golden) != _lines(found)
     if status is None:
-        what = "it took too long and was ended"
+        what = f"it took longer than {timeout:g} s and was ended"
     elif status != 0:
         what = f"signal {-status}" if status < 0 else f"exit status {status}"
     elif reference is None:
