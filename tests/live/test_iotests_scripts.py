@@ -140,6 +140,18 @@ def test_an_iotests_beside_the_scripts_is_not_the_one_they_get(folder: Path, scr
     assert done.stdout.splitlines()[-1] == "2 pass, 0 fail, 0 not run", done.stdout
 
 
+def test_a_package_of_qemu_beside_the_scripts_is_not_the_one_they_get(
+    folder: Path, scratch: Path
+) -> None:
+    beside = folder / "qemu"
+    beside.mkdir()
+    write(beside, "__init__.py", "raise SystemExit('the wrong one')\n")
+    write(beside, "other.py", "WORD = 'from beside'\n")
+    source = PASSES + "import qemu.machine\nimport qemu.other\nprint(qemu.other.WORD)\n"
+    done = run(write(folder, "001", source, output="text\nfrom beside\n"), scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_the_directory_that_path_prints_is_enough(folder: Path, tmp_path: Path) -> None:
     done = subprocess.run(_command("path"), capture_output=True, text=True, env=_environ())
     path = done.stdout.strip()
