@@ -188,6 +188,25 @@ def test_a_script_catches_the_abnormal_end_of_a_vm_under_the_names_of_both_revis
     assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
 
 
+def test_a_script_catches_what_qmp_raises_under_the_old_names(folder: Path, scratch: Path) -> None:
+    source = (
+        "import iotests\nimport qemu\nfrom qemu.qmp import QMPResponseError\n"
+        "vm = iotests.VM()\n"
+        "vm.add_args('-nope')\n"
+        "try:\n    vm.launch()\n"
+        "except qemu.qmp.QMPConnectError:\n    print('invalid option' in vm.get_log())\n"
+        "with iotests.VM() as vm:\n"
+        "    vm.launch()\n"
+        "    try:\n        vm.command('nope')\n"
+        "    except QMPResponseError as error:\n        print(error)\n"
+        "    try:\n        vm.event_wait('STOP', timeout=0.1)\n"
+        "    except qemu.qmp.QMPTimeoutError:\n        print('timeout')\n"
+    )
+    output = "True\nThe command nope has not been found\ntimeout\n"
+    done = run(write(folder, "001", source, output=output), scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Path) -> None:
     source = (
         "try:\n    import iotests\nexcept Exception as error:\n    print(error)\nprint('alive')\n"

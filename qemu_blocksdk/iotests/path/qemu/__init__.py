@@ -1,4 +1,4 @@
-"""The ``qemu`` of scripts, before any other of that name; ``qemu.qmp`` is elsewhere."""
+"""The ``qemu`` of scripts, before any other of that name."""
 
 from pkgutil import extend_path
 
