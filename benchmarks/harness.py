@@ -110,5 +110,5 @@ BENCH = Bench(
     ],
     rounds=5,
     contestants=_contestants,
-    programs=("qemu-storage-daemon", "qemu-system-x86_64", "setpriv"),
+    programs=("qemu-storage-daemon", "qemu-system-x86_64"),
 )

@@ -170,5 +170,5 @@ BENCH = Bench(
     ],
     rounds=30,
     contestants=_contestants,
-    programs=(*(words[0] for words in (Programs.qemu, Programs.qemu_img)), "setpriv"),
+    programs=(Programs.qemu[0], Programs.qemu_img[0]),
 )

@@ -115,5 +115,7 @@ rm -f .venv/stamp-*
     rm .venv/changing
     die 1 "pip could not install $target (its words above): is the package index reachable?"
 }
+# Where PYTHONDONTWRITEBYTECODE is set, each start of Python would do it again.
+.venv/bin/python -m compileall -q qemu_blocksdk
 for extra in $covers; do echo "$wanted" >".venv/stamp-$extra"; done
 rm .venv/changing

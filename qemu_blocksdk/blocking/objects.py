@@ -418,10 +418,11 @@ class Process(Face):
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
-        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` is started faster, and may be run ``under``
-        another program, which becomes this one (``prlimit``). Raises LaunchError when there
-        is no such program, UsageError for a NUL character.
+        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
+        a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
+        started faster, has a stdin if any, and may be run ``under`` another program, which
+        becomes this one (``prlimit``). Raises LaunchError when there is no such program,
+        UsageError for a NUL character.
         """
         return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
 
@@ -2298,6 +2299,7 @@ class Qemu(Face):
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
+        qmp_id: str = "blocksdk-qmp",
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
@@ -2306,7 +2308,7 @@ class Qemu(Face):
         no words.
         """
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message)))
+        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
 
     @classmethod
     def attach(

@@ -109,8 +109,8 @@ class Machine:
                 args=[*qemu_opts, *self._args],
                 pass_fds=fds,
                 command_timeout=math.inf,
+                qmp_id="mon",
             )
-            vm._aio._qmp_id = "mon"  # which query-chardev shows to scripts
             try:
                 vm.launch()
             except LaunchError as error:

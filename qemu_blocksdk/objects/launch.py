@@ -101,6 +101,8 @@ class QemuOptions(TypedDict, total=False):
     """Seconds that a command may take that names no limit itself."""
     on_message: OnMessage
     """Called with each QMP message of either direction (``AsyncQmp.connect``)."""
+    qmp_id: str
+    """The id of the chardev that our own QMP connection has, which ``query-chardev`` shows."""
 
 
 class Handover:

@@ -46,6 +46,7 @@ class Life(Live, Resource):
         launch_timeout: float = 30.0,
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
+        qmp_id: str = "blocksdk-qmp",
     ) -> None:
         """Describe a QEMU; nothing is started yet.
 
@@ -65,7 +66,7 @@ class Life(Live, Resource):
         self._launch_timeout = launch_timeout
         self._command_timeout = command_timeout
         self._on_message = on_message
-        self._qmp_id = "blocksdk-qmp"
+        self._qmp_id = qmp_id
         self._home = portal.home
         self._is_launching = self._is_attached = False
         self._process: AsyncProcess | None = None

@@ -1,9 +1,9 @@
-"""A leash for programs that end by themselves: the kernel ends them with us.
+"""A leash by which the kernel ends a child with us, and a barrier before which it waits for that.
 
 The child has one end of a pipe of which we hold the other. When that closes, because we
-are gone, the kernel sends the signal that was set on the pipe to the child. It costs four
-system calls, where ``setpriv`` costs a millisecond; but a child is off the leash while it
-is being started, so what never ends by itself gets ``setpriv`` (:mod:`.process`).
+are gone, the kernel sends the signal that was set on the pipe to the child. That can be set
+only once the child is there: what ends by itself is off the leash for so long, what does
+not waits at a :class:`Barrier`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import fcntl
 import os
 import signal
 import weakref
+from collections.abc import Sequence
+from typing import Final
 
 _held = weakref.WeakSet["Leash"]()
+# A child whose own descriptors have to have certain numbers (LISTEN_FDS) has them below.
+_LOWEST: Final = 10
 
 
 class Leash:
@@ -23,7 +27,11 @@ class Leash:
     def __init__(self) -> None:
         self.child_end: int
         self._our_end: int
-        self.child_end, self._our_end = os.pipe()
+        low, self._our_end = os.pipe()
+        try:
+            self.child_end = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _LOWEST)
+        finally:
+            os.close(low)
         _held.add(self)
 
     def fasten(self, pid: int) -> None:
@@ -41,6 +49,34 @@ class Leash:
                 os.close(end)
         self.child_end = self._our_end = -1
         _held.discard(self)
+
+
+class Barrier:
+    """A pipe; ``child_end`` has to be the stdin of what :meth:`before` returns."""
+
+    def __init__(self) -> None:
+        self.child_end, self._our_end = os.pipe()
+
+    @staticmethod
+    def before(words: Sequence[str], *, has_listener: bool) -> list[str]:
+        """Return the words of a shell that becomes a program once the barrier is lifted.
+
+        Where we are gone before, the shell ends. The program's stdin is empty; a listener, which
+        it is to find as systemd hands it over, has to be the stdout.
+        """
+        run = 'exec "$@" </dev/null'
+        if has_listener:
+            run = f"export LISTEN_PID=$$ LISTEN_FDS=1 && {run} 3<&1 >&2"
+        return ["sh", "-c", f"read -r _ && {run}", "sh", *words]
+
+    def lift(self) -> None:
+        """Let the child become its program."""
+        os.write(self._our_end, b"\n")
+
+    def close(self) -> None:
+        """Close what is open here."""
+        os.close(self.child_end)
+        os.close(self._our_end)
 
 
 def _let_go_after_fork() -> None:

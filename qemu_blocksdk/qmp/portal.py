@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
@@ -16,8 +15,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import UsageError
-
-from .unwind import finish
 
 T = TypeVar("T")
 
@@ -166,22 +163,6 @@ def call(function: Callable[[], T]) -> T:
 
 async def _called(function: Callable[[], T]) -> T:
     return function()
-
-
-async def in_background(function: Callable[[], T]) -> T:
-    """Run a short function in the background thread, from a coroutine on any loop.
-
-    A cancellation takes effect after the function has returned.
-    """
-    background = _running()
-    if threading.current_thread() is background.thread:
-        return function()
-    running = asyncio.run_coroutine_threadsafe(_called(function), background.loop)
-    return await finish(_awaited(running))
-
-
-async def _awaited(future: concurrent.futures.Future[T]) -> T:
-    return await asyncio.wrap_future(future)
 
 
 def iterate(items: AsyncIterator[T]) -> Iterator[T]:

@@ -1,10 +1,8 @@
 """A child process that cannot outlive this one, and what is known about its end.
 
-The child dies with us even when we are killed: ``setpriv`` sets the parent-death signal
-between fork and exec, where Python itself can run nothing safely in a program with
-threads; what ends by itself anyway is on a :class:`Leash`, which costs less. Output goes
-to an unnamed file, unless the caller takes it, so nothing has to be read in time and
-nothing is left behind.
+The child dies with us even when we are killed: it is on a :class:`Leash`. Output goes to an
+unnamed file, unless the caller takes it, so nothing has to be read in time and nothing is left
+behind.
 """
 
 from __future__ import annotations
@@ -29,12 +27,10 @@ from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 
 from . import portal
 from .deadline import within
-from .leash import Leash
+from .leash import Barrier, Leash
 
 _TAIL = 4096
 _log = logging.getLogger(__name__)
-_RUN = 'exec "$@"'
-_RUN_AS_SERVER = f"export LISTEN_PID=$$ LISTEN_FDS=1 && {_RUN} 3<&0 </dev/null"
 
 
 class AsyncProcess:
@@ -49,12 +45,14 @@ class AsyncProcess:
         argv: Sequence[str],
         popen: subprocess.Popen[bytes],
         log: int,
-        leash: Leash | None,
+        leash: Leash,
+        ends_itself: bool,
     ) -> None:
         self._argv = tuple(argv)
         self._popen = popen
         self._log = log
         self._leash = leash
+        self._ends_itself = ends_itself
         self._ended = asyncio.Event()
         self._was_signalled = False
         self._loop = asyncio.get_running_loop()
@@ -83,62 +81,59 @@ class AsyncProcess:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
         Each may be an open descriptor instead, which stays the caller's to close, as does a
-        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``).
-        What ``ends_itself`` is started faster, and may be run ``under``
-        another program, which becomes this one (``prlimit``). Raises LaunchError when there
-        is no such program, UsageError for a NUL character.
+        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
+        a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
+        started faster, has a stdin if any, and may be run ``under`` another program, which
+        becomes this one (``prlimit``). Raises LaunchError when there is no such program,
+        UsageError for a NUL character.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
-        run = _RUN if listener is None else _RUN_AS_SERVER
+        if stdin is not None and not ends_itself:
+            raise UsageError("only what ends by itself is given a stdin")
         for command in (under, argv) if under else ():
             located(command)
-        guarded = [*under, *argv] if ends_itself else _dying_with_us(argv, run)
-        leash = Leash() if ends_itself else None
-        if leash is not None:
-            pass_fds = (*pass_fds, leash.child_end)
-        elif listener is not None:
-            stdin = listener.fileno()
-        with tempfile.TemporaryFile() as file:
-            log = os.dup(file.fileno())
+        words = [*under, *argv]
+        if not ends_itself:
+            words = Barrier.before([located(argv), *argv[1:]], has_listener=listener is not None)
 
-        started: list[subprocess.Popen[bytes]] = []
-
-        def start() -> None:
-            child = subprocess.Popen(
-                guarded,
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                words,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log if stdout is None else stdout,
                 stderr=log if stderr is None else stderr,
-                pass_fds=pass_fds,
+                pass_fds=(*pass_fds, leash.child_end),
                 env=env,
                 cwd=cwd,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
             )
-            started.append(child)
-            if leash is not None:
-                leash.fasten(child.pid)
 
         try:
-            # The parent-death signal goes off when the *thread* that forked ends, so the
-            # one that lasts as long as the process does all the forking.
-            if leash is None:
-                await portal.in_background(start)
-            else:
-                start()
-            return cls(argv, started[0], log, leash)
-        except BaseException as error:
-            if leash is not None:
-                leash.drop()
-            for child in started:
-                _kill(child, portal.home, None)
-            os.close(log)
-            if isinstance(error, OSError):
-                located(argv)
-                shown = masked_words(argv)
-                raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
-            raise
+            with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
+                with tempfile.TemporaryFile() as file:
+                    log = os.dup(file.fileno())
+                on_failure.callback(os.close, log)
+                leash = Leash()
+                on_failure.callback(leash.drop)
+                barrier = Barrier()
+                in_any_case.callback(barrier.close)
+                if not ends_itself:
+                    stdin = barrier.child_end
+                if listener is not None:
+                    stdout = listener.fileno()
+                child = start()  # in a millisecond
+                on_failure.callback(_kill, child, portal.home, leash)
+                leash.fasten(child.pid)
+                barrier.lift()
+                process = cls(argv, child, log, leash, ends_itself)
+                on_failure.pop_all()
+                return process
+        except OSError as error:
+            located(argv)
+            shown = masked_words(argv)
+            raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -159,12 +154,11 @@ class AsyncProcess:
         self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        if self._leash is not None:
-            self._leash.drop()
+        self._leash.drop()
         is_program_over = self._last_resort.detach() is None  # it had gone off
         self._ended.set()
         number = -self._popen.returncode
-        if number > 0 and self._leash is None and not (self._was_signalled or is_program_over):
+        if number > 0 and not (self._ends_itself or self._was_signalled or is_program_over):
             _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
     async def wait(self, *, timeout: float | None = None) -> int:
@@ -230,18 +224,8 @@ def located(argv: Sequence[str]) -> str:
     return path
 
 
-def _dying_with_us(argv: Sequence[str], run: str) -> list[str]:
-    program, guard = located(argv), shutil.which("setpriv")
-    if guard is None:
-        raise LaunchError("no program 'setpriv' (of util-linux)", argv=masked_words(argv))
-    # The shell closes the gap before the signal was set: our end in that time shows in $PPID.
-    shell = ["sh", "-c", f'test "$PPID" = "$0" && {run}', str(os.getpid())]
-    return [guard, "--pdeathsig", "KILL", *shell, program, *argv[1:]]
-
-
-def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash | None) -> None:
+def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash) -> None:
     if home.is_here:
         popen.kill()
         popen.wait()
-        if leash is not None:
-            leash.drop()
+        leash.drop()

@@ -17,7 +17,6 @@ from typing import NoReturn
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.tools.drivers import listed
-from qemu_blocksdk.tools.luks import query_luks
 from qemu_blocksdk.tools.run import ask
 
 from .env import TestEnv
@@ -141,6 +140,9 @@ def verify_working_luks(*, env: TestEnv) -> None:
 
 def luks_problem(*, env: TestEnv) -> str | None:
     """Return why LUKS does not work, in qemu-img's words; None where it does."""
+    # Long to load, and of most tests nobody asks.
+    from qemu_blocksdk.tools.luks import query_luks
+
     return portal.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
 
 

@@ -65,7 +65,9 @@ class IoSession:
             in_any_case.callback(os.close, stdout)
             on_failure.callback(os.close, our_stdout)
             os.set_blocking(our_stdout, False)
-            process = await AsyncProcess.spawn(argv, pass_fds=pass_fds, stdin=stdin, stdout=stdout)
+            process = await AsyncProcess.spawn(
+                argv, pass_fds=pass_fds, stdin=stdin, stdout=stdout, ends_itself=True
+            )
             on_failure.pop_all()
         session = cls(process, our_stdin, our_stdout)
         prompt = await session._told([], "qemu-io to be ready", timeout)

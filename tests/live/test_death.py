@@ -174,3 +174,21 @@ def test_no_qemu_outlives_a_python_killed_while_launching(
         script.kill()
     took = wait_until(lambda: not with_mark(mark), what="no QEMU left", timeout=5)
     assert took < 1
+
+
+_KILLED_BEFORE_THE_LEASH = """
+import os, signal, sys
+from qemu_blocksdk import StorageDaemon
+from qemu_blocksdk.qmp import leash
+
+leash.Leash.fasten = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+print("go", flush=True)
+StorageDaemon(args=["--object", "secret,id=" + sys.argv[1] + ",data=x"]).launch()
+"""
+
+
+def test_no_qemu_starts_when_python_was_killed_before_it_was_on_the_leash(tmp_path: Path) -> None:
+    mark = f"mark{os.getpid()}x{time.monotonic_ns()}"
+    with Script(tmp_path, _KILLED_BEFORE_THE_LEASH, mark) as script:
+        assert script.line() == "go"
+        wait_until(lambda: not with_mark(mark), what="no QEMU and no Python left", timeout=5)

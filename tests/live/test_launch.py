@@ -443,3 +443,11 @@ def test_another_event_loop_is_refused_and_nothing_hangs() -> None:
         home.run(daemon.launch())
         asyncio.run(elsewhere())
         assert home.run(daemon.stop()) == 0
+
+
+@KINDS
+def test_the_id_of_our_own_connection_is_ours_to_choose(kind: type[StorageDaemon | VM]) -> None:
+    with kind(qmp_id="mine") as qemu:
+        chardevs = qemu.qmp.execute_raw("query-chardev")
+    assert isinstance(chardevs, list)
+    assert [isinstance(each, dict) and each["label"] for each in chardevs] == ["mine"]

@@ -327,8 +327,10 @@ def _interrupted(at: int, action: Callable[[], None]) -> bool:
     return False
 
 
-# A file object that Python was about to return is closed, if with a complaint.
-@pytest.mark.filterwarnings("ignore:.*FileIO:pytest.PytestUnraisableExceptionWarning")
+# What Python was about to return is closed, if with a complaint.
+@pytest.mark.filterwarnings(
+    "ignore:.*(FileIO|ScandirIterator):pytest.PytestUnraisableExceptionWarning"
+)
 @BOTH
 def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
     path: Path, folder: Path, tmp_path: Path, replace: bool
