@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.testing.env import AIO_MODES, CACHE_MODES, one_of
@@ -18,23 +23,37 @@ from .outcome import Outcome, Setting
 from .survey import survey
 
 _USAGE = 2
+_INTERRUPTED = 128 + signal.SIGINT
+_N = TypeVar("_N", int, float)
+_T = TypeVar("_T")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit status: 0 where nothing failed, 2 for a wrong call."""
     options = _parser().parse_args(arguments)
+    stdout: object = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        # A script may print what the encoding lacks.
+        stdout.reconfigure(errors="backslashreplace")
     # What a script was killed by is told with its outcome.
     logging.getLogger("qemu_blocksdk").addHandler(logging.NullHandler())
     try:
         if options.command == "path":
-            print(PATH)
+            print(PATH, flush=True)
             return 0
         return _survey(options) if options.command == "survey" else _run(options)
     except BlockSdkError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return _USAGE
-    except KeyboardInterrupt:
-        return 130
+    except OSError as error:
+        # What did not get out is in the buffer, and would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return _USAGE
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,9 +81,15 @@ def _parser() -> argparse.ArgumentParser:
             metavar=option.strip("-").upper(),
             help=f"default: {default}; where given several times, the scripts run with each",
         )
-    run.add_argument("-j", type=_positive, default=1, dest="jobs", metavar="N", help="at a time")
     run.add_argument(
-        "--timeout", type=float, default=300.0, metavar="SECONDS", help="of a script; default: 300"
+        "-j", type=_positive(int), default=1, dest="jobs", metavar="N", help="at a time"
+    )
+    run.add_argument(
+        "--timeout",
+        type=_positive(float),
+        default=300.0,
+        metavar="SECONDS",
+        help="of a script; default: 300",
     )
     run.add_argument("--keep-failed", action="store_true", help="leave the files of what failed")
     look = commands.add_parser(
@@ -76,9 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(word: str) -> int:
-    if (number := int(word)) < 1:
-        raise ValueError
+def _positive(kind: Callable[[str], _N]) -> Callable[[str], _N]:
+    def number(word: str) -> _N:
+        with suppress(ValueError):
+            if (value := kind(word)) > 0:
+                return value
+        raise argparse.ArgumentTypeError(f"{word!r} is no {kind.__name__} above 0")
+
     return number
 
 
@@ -98,26 +127,38 @@ def _run(options: argparse.Namespace) -> int:
         )
     ]
     outcomes = asyncio.run(
-        check(
-            [script.absolute() for script in scripts_in(options.scripts)],
-            settings,
-            at_once=options.jobs,
-            timeout=options.timeout,
-            keep_failed=options.keep_failed,
-            tell=lambda outcome: print(*_lines(outcome), sep="\n", flush=True),
+        _unless_ended(
+            check(
+                [script.absolute() for script in scripts_in(options.scripts)],
+                settings,
+                at_once=options.jobs,
+                timeout=options.timeout,
+                keep_failed=options.keep_failed,
+                tell=lambda outcome: print(*_lines(outcome), sep="\n", flush=True),
+            )
         )
     )
     kinds = [outcome.verdict.kind for outcome in outcomes]
     counts = [(kinds.count(kind), kind) for kind in ("pass", "fail", "not run")]
-    print(", ".join(f"{number} {kind}" for number, kind in counts))
+    print(", ".join(f"{number} {kind}" for number, kind in counts), flush=True)
     return 1 if "fail" in kinds else 0
+
+
+async def _unless_ended(work: Coroutine[object, None, _T]) -> _T:
+    """Do work, which SIGTERM and SIGHUP cancel, as Ctrl-C does by itself."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await work
 
 
 def _survey(options: argparse.Namespace) -> int:
     surveys = [(script, survey(script)) for script in scripts_in(options.scripts)]
     for script, uses in surveys:
         for use in uses:
-            print(f"{script}:{use.line}: {use.name} -> {use.replacement}")
+            print(f"{script}:{use.line}: {use.name} -> {use.replacement}", flush=True)
     return 0
 
 

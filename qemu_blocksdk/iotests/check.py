@@ -24,7 +24,7 @@ from qemu_blocksdk.tools import Programs
 
 from . import ACCELERATOR_VARIABLE
 from .outcome import Outcome, Setting, judged, read
-from .script import run
+from .script import orphanage, run
 
 PATH: Path = Path(__file__).parent / "path"
 """The directory in which ``import iotests`` finds the drop-in."""
@@ -76,10 +76,15 @@ async def check(
         tell(outcome)
         return outcome
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(one(script, setting)) for setting in settings for script in scripts
-        ]
+    try:
+        async with orphanage(), asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(one(script, setting))
+                for setting in settings
+                for script in scripts
+            ]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
@@ -147,7 +152,14 @@ async def _checked(
             )
             variables = {**_variables(env, script), ACCELERATOR_VARIABLE: accelerator}
             status = await run(script, variables, output=output, timeout=timeout)
-        verdict = judged(script, env.imgfmt, status=status, output=output, output_dir=output_dir)
+        verdict = judged(
+            script,
+            env.imgfmt,
+            status=status,
+            timeout=timeout,
+            output=output,
+            output_dir=output_dir,
+        )
         cases = read(output_dir / f"{script.name}.casenotrun").splitlines()
         if keep_failed and verdict.kind == "fail":
             kept = scratch

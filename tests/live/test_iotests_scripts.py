@@ -140,6 +140,18 @@ def test_an_iotests_beside_the_scripts_is_not_the_one_they_get(folder: Path, scr
     assert done.stdout.splitlines()[-1] == "2 pass, 0 fail, 0 not run", done.stdout
 
 
+def test_a_package_of_qemu_beside_the_scripts_is_not_the_one_they_get(
+    folder: Path, scratch: Path
+) -> None:
+    beside = folder / "qemu"
+    beside.mkdir()
+    write(beside, "__init__.py", "raise SystemExit('the wrong one')\n")
+    write(beside, "other.py", "WORD = 'from beside'\n")
+    source = PASSES + "import qemu.machine\nimport qemu.other\nprint(qemu.other.WORD)\n"
+    done = run(write(folder, "001", source, output="text\nfrom beside\n"), scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_the_directory_that_path_prints_is_enough(folder: Path, tmp_path: Path) -> None:
     done = subprocess.run(_command("path"), capture_output=True, text=True, env=_environ())
     path = done.stdout.strip()
@@ -176,6 +188,25 @@ def test_a_script_catches_the_abnormal_end_of_a_vm_under_the_names_of_both_revis
     assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
 
 
+def test_a_script_catches_what_qmp_raises_under_the_old_names(folder: Path, scratch: Path) -> None:
+    source = (
+        "import iotests\nimport qemu\nfrom qemu.qmp import QMPResponseError\n"
+        "vm = iotests.VM()\n"
+        "vm.add_args('-nope')\n"
+        "try:\n    vm.launch()\n"
+        "except qemu.qmp.QMPConnectError:\n    print('invalid option' in vm.get_log())\n"
+        "with iotests.VM() as vm:\n"
+        "    vm.launch()\n"
+        "    try:\n        vm.command('nope')\n"
+        "    except QMPResponseError as error:\n        print(error)\n"
+        "    try:\n        vm.event_wait('STOP', timeout=0.1)\n"
+        "    except qemu.qmp.QMPTimeoutError:\n        print('timeout')\n"
+    )
+    output = "True\nThe command nope has not been found\ntimeout\n"
+    done = run(write(folder, "001", source, output=output), scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Path) -> None:
     source = (
         "try:\n    import iotests\nexcept Exception as error:\n    print(error)\nprint('alive')\n"
@@ -205,7 +236,8 @@ def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Pat
         (["--proto", "gopher", "001"], "run: qemu-img has no protocol 'gopher'$"),
         (["--cache", "often", "001"], "run: --cache: 'often' is none of "),
         (["--aio", "fast", "001"], "run: --aio: 'fast' is none of "),
-        (["-j", "0", "001"], "argument -j: invalid"),
+        (["-j", "0", "001"], "argument -j: '0' is no int above 0$"),
+        (["--timeout", "nan", "001"], "argument --timeout: 'nan' is no float above 0$"),
         ([], "the following arguments are required: SCRIPT"),
     ],
 )
@@ -258,6 +290,7 @@ open(f"{iotests.test_dir}/left", "w").close()
 sock = f"{iotests.sock_dir}/nbd.sock"
 assert iotests.qemu_nbd("-t", "-k", sock, "-f", "raw", f"{iotests.test_dir}/MARK") == 0
 subprocess.Popen(["setsid", "sh", "-c", "sleep 1000; : MARK"])
+subprocess.Popen(["setsid", "sh", "-c", "sleep 1000; : MARK"], env={"PATH": os.environ["PATH"]})
 vm = iotests.VM()
 vm.add_args("-name", "MARK")
 vm.launch()
@@ -278,21 +311,62 @@ def test_a_script_that_hangs_is_ended_with_all_it_started(folder: Path, scratch:
     source = LEAVES.replace("MARK", mark) + "import time\ntime.sleep(1000)\n"
     done = run("--timeout", "4", write(folder, "001", source, output=""), scratch=scratch)
     assert (folder / "ready").exists()
-    assert ": it took too long and was ended (4." in done.stdout
+    assert ": it took longer than 4 s and was ended (4." in done.stdout
     assert done.returncode == 1
     assert with_mark(mark) == set()
 
 
-def test_an_interrupt_leaves_nothing(folder: Path, scratch: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_leaves_nothing(number: signal.Signals, folder: Path, scratch: Path) -> None:
     mark = folder.parent.name
     source = LEAVES.replace("MARK", mark) + "import time\ntime.sleep(1000)\n"
     command = _command("run", write(folder, "001", source, output=""))
     with subprocess.Popen(command, env=_environ(TMPDIR=str(scratch))) as runner:
         wait_until(lambda: (folder / "ready").exists(), what="the script", timeout=20)
         assert with_mark(mark)
-        runner.send_signal(signal.SIGINT)
+        runner.send_signal(number)
         assert runner.wait(timeout=20) == 130
     assert with_mark(mark) == set()
+
+
+def test_the_runner_ends_in_silence_when_nobody_reads_what_it_says(
+    folder: Path, scratch: Path
+) -> None:
+    scripts = [write(folder, name, PASSES, output="text\n") for name in ("001", "002")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        _command("run", *scripts),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environ(TMPDIR=str(scratch)),
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_where_the_runner_cannot_say_anything_it_says_so(folder: Path, scratch: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            _command("run", write(folder, "001", PASSES, output="text\n")),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environ(TMPDIR=str(scratch)),
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "run: [Errno 28] No space left on device\n"
+
+
+def test_what_the_encoding_of_the_output_lacks_is_escaped(folder: Path, scratch: Path) -> None:
+    source = PASSES + "import os\nos.write(1, '\u2713\\n'.encode())\n"
+    script = write(folder, "001", source, output="text\n")
+    environ = _environ(TMPDIR=str(scratch), PYTHONIOENCODING="ascii")
+    done = subprocess.run(_command("run", script), capture_output=True, text=True, env=environ)
+    assert "\n+\\u2713\n" in done.stdout
 
 
 def test_the_files_of_what_failed_are_kept_on_demand(folder: Path, scratch: Path) -> None:

@@ -5,5 +5,6 @@ import sys
 
 from qemu_blocksdk.iotests import face
 
-importlib.import_module("qemu.machine")  # which scripts find in `qemu` without importing it
+for name in ("qemu.machine", "qemu.qmp"):  # which scripts find in `qemu` without importing them
+    importlib.import_module(name)
 sys.modules[__name__] = face

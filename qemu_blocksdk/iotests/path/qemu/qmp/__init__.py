@@ -1,0 +1,9 @@
+"""What scripts catch or name of QMP, as both revisions have it."""
+
+from qemu_blocksdk.errors import BlockSdkError as QMPError
+from qemu_blocksdk.errors import DeadlineExceeded as QMPTimeoutError
+from qemu_blocksdk.errors import LaunchError as QMPConnectError
+from qemu_blocksdk.iotests.machine import Message as QMPMessage
+from qemu_blocksdk.iotests.machine import QMPResponseError
+
+__all__ = ["QMPConnectError", "QMPError", "QMPMessage", "QMPResponseError", "QMPTimeoutError"]
