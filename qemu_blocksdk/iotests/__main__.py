@@ -20,6 +20,7 @@ from qemu_blocksdk.testing.env import AIO_MODES, CACHE_MODES, one_of
 
 from .check import PATH, check, scripts_in
 from .outcome import Outcome, Setting
+from .script import orphanage
 from .survey import survey
 
 _USAGE = 2
@@ -145,13 +146,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _unless_ended(work: Coroutine[object, None, _T]) -> _T:
-    """Do work, which SIGTERM and SIGHUP cancel, as Ctrl-C does by itself."""
+    """Do work, which SIGTERM and SIGHUP cancel, as Ctrl-C does by itself; leave no process."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await work
+    async with orphanage():
+        return await work
 
 
 def _survey(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from qemu_blocksdk.tools import Programs
 
 from . import ACCELERATOR_VARIABLE
 from .outcome import Outcome, Setting, judged, read
-from .script import orphanage, run
+from .script import run
 
 PATH: Path = Path(__file__).parent / "path"
 """The directory in which ``import iotests`` finds the drop-in."""
@@ -77,7 +77,7 @@ async def check(
         return outcome
 
     try:
-        async with orphanage(), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(one(script, setting))
                 for setting in settings

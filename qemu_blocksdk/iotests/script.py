@@ -25,7 +25,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @asynccontextmanager
 async def orphanage() -> AsyncGenerator[None]:
-    """Have what scripts of the block leave behind become ours, and end it with the block."""
+    """Have what scripts of the block leave behind become ours, and end it with the block.
+
+    For a program of its own: whatever other children it has are ended as well.
+    """
     ours = f"PPid:\t{os.getpid()}\n".encode()
 
     def is_orphan(entry: Path) -> bool:
