@@ -116,6 +116,7 @@ async def _env(settings: Sequence[Setting]) -> tuple[TestEnv, str]:
         sock_dir=Path(),
         programs=toolchain.programs,
         default_machine=os.environ.get("QEMU_DEFAULT_MACHINE")
+        or emulator.default_machine_alias
         or emulator.default_machine
         or "none",
     )

@@ -27,12 +27,14 @@ class Emulator(Value):
     """A system emulator.
 
     ``accelerators`` are those that are compiled in; whether this host lets ``kvm`` run shows
-    at a launch. ``default_machine`` is None where a guest's machine has to be named (arm).
+    at a launch. ``default_machine`` is None where a guest's machine has to be named (arm);
+    ``default_machine_alias`` is its name in every version (``pc``), if it has one.
     """
 
     version: Version
     target: str
     default_machine: str | None
+    default_machine_alias: str | None
     accelerators: frozenset[str]
     drivers: Mapping[str, DriverSupport]
 
@@ -43,10 +45,12 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
     async def ask() -> Emulator:
         async with BareVM(program=program, launch_timeout=timeout, command_timeout=timeout) as bare:
             machines = await bare.qmp.execute(wire.QueryMachines())
+            default = next((machine for machine in machines if machine.is_default), None)
             found = Emulator(
                 version=await query_version(bare.qmp),
                 target=(await bare.qmp.execute(wire.QueryTarget())).arch,
-                default_machine=next((m.name for m in machines if m.is_default), None),
+                default_machine=None if default is None else default.name,
+                default_machine_alias=None if default is None else default.alias,
                 accelerators=await _list_accelerators(bare.qmp),
                 drivers=await _list_drivers(bare.qmp),
             )

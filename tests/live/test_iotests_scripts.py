@@ -169,6 +169,13 @@ def test_the_directory_that_path_prints_is_enough(folder: Path, tmp_path: Path) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "text\n", "")
 
 
+def test_the_default_machine_has_the_name_that_scripts_ask_for(folder: Path, scratch: Path) -> None:
+    source = PASSES.replace("'text'", "iotests.qemu_default_machine")
+    write(folder, "001", source, output="pc\n")
+    done = run(folder, scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_a_script_catches_the_abnormal_end_of_a_vm_under_the_names_of_both_revisions(
     folder: Path, scratch: Path
 ) -> None:

@@ -60,8 +60,9 @@ def test_an_emulator_without_a_default_machine_has_none(tmp_path: Path) -> None:
 
 
 def test_the_default_machine_is_the_one_that_says_so(tmp_path: Path) -> None:
-    machines = [*MACHINES, {**MACHINES[0], "name": "pc-7.2", "is-default": True}]
-    assert emulator(tmp_path, {**REPLIES, "query-machines": machines}).default_machine == "pc-7.2"
+    default = {**MACHINES[0], "name": "pc-7.2", "alias": "pc", "is-default": True}
+    found = emulator(tmp_path, {**REPLIES, "query-machines": [*MACHINES, default]})
+    assert (found.default_machine, found.default_machine_alias) == ("pc-7.2", "pc")
 
 
 def test_a_driver_that_is_whitelisted_for_reading_cannot_be_opened_writable(tmp_path: Path) -> None:
