@@ -176,6 +176,27 @@ def test_a_script_catches_the_abnormal_end_of_a_vm_under_the_names_of_both_revis
     assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
 
 
+def test_a_script_catches_the_errors_of_qmp_under_the_names_of_both_revisions(
+    folder: Path, scratch: Path
+) -> None:
+    source = (
+        "import iotests\nimport qemu\nfrom qemu import qmp\nfrom qemu.qmp import QMPError\n"
+        "iotests.activate_logging()\n"
+        "try:\n    iotests.VM().add_object('nonsense').launch()\n"
+        "except qemu.qmp.QMPConnectError:\n    iotests.log('not launched')\n"
+        "with iotests.VM() as vm:\n"
+        "    vm.launch()\n"
+        "    try:\n        vm.command('nonsense')\n"
+        "    except qmp.QMPResponseError as error:\n        iotests.log(str(error))\n"
+        "    try:\n        vm.event_wait('NEVER', timeout=0.01)\n"
+        "    except qmp.QMPTimeoutError as error:\n"
+        "        iotests.log(isinstance(error, QMPError))\n"
+    )
+    output = "not launched\nThe command nonsense has not been found\nTrue\n"
+    done = run(write(folder, "001", source, output=output), scratch=scratch)
+    assert done.returncode == 0, done.stdout
+
+
 def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Path) -> None:
     source = (
         "try:\n    import iotests\nexcept Exception as error:\n    print(error)\nprint('alive')\n"
