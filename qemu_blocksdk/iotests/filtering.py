@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from typing import Any, TypeGuard, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeGuard, TypeVar, cast
 
 from qemu_blocksdk.filters import (
     Filter,
@@ -15,7 +16,6 @@ from qemu_blocksdk.filters import (
     image_format,
     image_info,
     nbd_block_sizes,
-    ordered,
     qemu_io_timing,
     test_files,
     virtio_scsi_bus,
@@ -136,8 +136,15 @@ def filter_nbd_exports(output: str) -> str:
 
 def ordered_qmp(qmsg: Any, conv_keys: bool = True) -> Any:
     """Sort the keys of a message, with dashes for underscores in the outermost."""
-    sort: Filter[Any] = ordered(dashes=conv_keys)
-    return sort(qmsg) if isinstance(qmsg, dict | list) else qmsg
+    if isinstance(qmsg, list):
+        return [ordered_qmp(each) for each in cast("Sequence[Any]", qmsg)]
+    if not isinstance(qmsg, dict):
+        return qmsg  # a tuple too, with the keys in it as they are
+    pairs = sorted(cast("dict[str, Any]", qmsg).items())
+    return OrderedDict(
+        (key.replace("_", "-") if conv_keys else key, ordered_qmp(value, conv_keys=False))
+        for key, value in pairs
+    )
 
 
 def _files() -> Filter[str]:

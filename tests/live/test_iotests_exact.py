@@ -18,6 +18,18 @@ SCRIPTS = {
         """,
         "('', 0)",
     ),
+    "what_is_in_a_tuple_is_not_sorted": (
+        """
+        iotests.activate_logging()
+        actions = [{"b_b": 1, "a": {"d": 1, "c_c": 2}}]
+        for each in (actions, tuple(actions)):
+            iotests.log(iotests.ordered_qmp({"z": 1, "some_actions": each}))
+        """,
+        """
+{"some-actions": [{"a": {"c_c": 2, "d": 1}, "b-b": 1}], "z": 1}
+{"some-actions": [{"b_b": 1, "a": {"d": 1, "c_c": 2}}], "z": 1}
+        """,
+    ),
     "what_a_failed_assertion_says": (
         """
         case = iotests.QMPTestCase("dictpath")
