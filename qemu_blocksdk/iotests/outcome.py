@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,8 @@ from qemu_blocksdk.testing.difference import difference
 from qemu_blocksdk.tools.words import AioMode, CacheMode
 
 _MUCH = 1 << 20
+_RESULTS = re.compile(r"^([.EFsux]+)\n[=-]{70}$", re.MULTILINE)
+_RAN = re.compile(r"^Ran (\d+) tests$", re.MULTILINE)
 
 
 class Setting(Value):
@@ -66,9 +69,8 @@ def judged(
     reason = read(output_dir / f"{script.name}.notrun").strip()
     if reason and status == 0:
         return Verdict(kind="not run", what=reason)
-    beside = [script.with_name(f"{script.name}.out{end}") for end in (f".{imgfmt}", "")]
-    reference = next(filter(Path.is_file, beside), None)
-    golden = "" if reference is None else read(reference)
+    beside = _reference(script, imgfmt)
+    golden = "" if beside is None else read(beside)
     # A script that never stops prints more than fits into the memory.
     found = read(output, most=len(golden) + _MUCH)
     differs = _lines(golden) != _lines(found)
@@ -76,13 +78,25 @@ def judged(
         what = f"it took longer than {timeout:g} s and was ended"
     elif status != 0:
         what = f"signal {-status}" if status < 0 else f"exit status {status}"
-    elif reference is None:
-        what = f"there is no reference output {beside[1].name}"
+    elif beside is None:
+        what = f"there is no reference output {script.name}.out"
     elif differs:
-        what = f"its output is not that of {reference.name}"
+        what = f"its output is not that of {beside.name}"
     else:
         return Verdict(kind="pass")
     return Verdict(kind="fail", what=what, report=difference(golden, found) if differs else "")
+
+
+def results_are_last(script: Path, imgfmt: str) -> bool:
+    """Tell whether a script's reference is the older revision's: unittest's results in one line.
+
+    Where its cases print nothing, the newer one's are as well.
+    """
+    if (beside := _reference(script, imgfmt)) is None:
+        return False
+    golden = read(beside)
+    results, ran = _RESULTS.search(golden), _RAN.search(golden)
+    return results is not None and ran is not None and len(results[1]) == int(ran[1])
 
 
 def read(path: Path, *, most: int = -1) -> str:
@@ -95,6 +109,11 @@ def read(path: Path, *, most: int = -1) -> str:
             return file.read(most)
     except FileNotFoundError:
         return ""
+
+
+def _reference(script: Path, imgfmt: str) -> Path | None:
+    beside = [script.with_name(f"{script.name}.out{end}") for end in (f".{imgfmt}", "")]
+    return next(filter(Path.is_file, beside), None)
 
 
 def _lines(text: str) -> list[str]:

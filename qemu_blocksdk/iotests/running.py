@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from qemu_blocksdk.testing import runner as typed
 
+from . import RESULTS_VARIABLE
 from .environ import ENV
 from .logs import activate_logging
 
@@ -45,11 +48,18 @@ def execute_test(
 
 
 def execute_unittest(argv: Sequence[str] | bool = False, debug: bool = False) -> None:
-    """Run the cases of the script. The older revision has no ``argv``."""
-    if isinstance(argv, bool):
-        typed.execute_unittest(sys.argv, debug=argv)
-    else:
-        typed.execute_unittest(argv, debug=debug)
+    """Run the cases of the script. The older revision has no ``argv``.
+
+    The newer writes to stdout what comes of each case; the older, all to stderr at the end.
+    """
+    words, debug = (sys.argv, argv) if isinstance(argv, bool) else (argv, debug)
+    are_last = os.environ.get(RESULTS_VARIABLE) == "last" and not debug
+    results = io.StringIO() if are_last else None
+    try:
+        typed.execute_unittest(words, debug=debug, stream=results)
+    finally:
+        if results is not None:
+            sys.stderr.write(results.getvalue())
 
 
 def script_initialize(*args: Sequence[str], **kwargs: Any) -> None:

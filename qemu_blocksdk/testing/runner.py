@@ -99,14 +99,22 @@ def execute_setup_common(
     return debug
 
 
-def execute_unittest(argv: Sequence[str], *, debug: bool = False) -> None:
+def execute_unittest(
+    argv: Sequence[str], *, debug: bool = False, stream: Stream | None = None
+) -> None:
     """Run the cases of the main module, by name where ``debug``, and end the program.
 
-    What is written is the same each time: see :class:`ReproducibleTestRunner`.
+    What is written, to stdout by default, is the same each time: see
+    :class:`ReproducibleTestRunner`.
     """
+
+    class Runner(ReproducibleTestRunner):
+        def __init__(self, **options: Unpack[RunnerOptions]) -> None:
+            super().__init__(stream, **options)
+
     unittest.main(
         argv=[*argv],
-        testRunner=ReproducibleTestRunner,
+        testRunner=Runner,
         verbosity=2 if debug else 1,
         # They would come and go with the garbage collector.
         warnings=None if sys.warnoptions else "ignore",

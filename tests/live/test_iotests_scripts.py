@@ -214,6 +214,25 @@ def test_a_script_catches_what_qmp_raises_under_the_old_names(folder: Path, scra
     assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
 
 
+@pytest.mark.parametrize(
+    "output", ["in setUp\n.in setUp\n.\n{}", "in setUp\nin setUp\n..\n{}"], ids=["newer", "older"]
+)
+def test_results_of_cases_come_where_the_reference_of_either_revision_has_them(
+    folder: Path, scratch: Path, output: str
+) -> None:
+    source = (
+        "import iotests\niotests.activate_logging()\n"
+        "class Case(iotests.QMPTestCase):\n"
+        "    def setUp(self):\n        iotests.log('in setUp')\n"
+        "    def test_one(self):\n        pass\n"
+        "    def test_two(self):\n        self.skipTest('for a reason')\n"
+        "iotests.main(supported_fmts=['generic'])\n"
+    )
+    end = f"{'-' * 70}\nRan 2 tests\n\nOK\n"
+    done = run(write(folder, "001", source, output=output.format(end)), scratch=scratch)
+    assert done.stdout.splitlines()[-1] == "1 pass, 0 fail, 0 not run", done.stdout
+
+
 def test_without_an_environment_the_import_fails_and_says_what_to_do(folder: Path) -> None:
     source = (
         "try:\n    import iotests\nexcept Exception as error:\n    print(error)\nprint('alive')\n"
