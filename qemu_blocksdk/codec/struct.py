@@ -10,10 +10,9 @@ from typing import (
     Generic,
     TypeAlias,
     TypeVar,
+    dataclass_transform,
     final,
 )
-
-from typing_extensions import dataclass_transform
 
 from .value import Value
 

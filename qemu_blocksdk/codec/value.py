@@ -12,9 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, Signature, get_annotations
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast
-
-from typing_extensions import dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
 
 from .masks import is_secret, masked, redact
 

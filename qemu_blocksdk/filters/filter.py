@@ -7,9 +7,7 @@ together with the one before it; what that means is the parts' own business.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar, Generic, TypeVar, final
-
-from typing_extensions import dataclass_transform
+from typing import ClassVar, Generic, TypeVar, dataclass_transform, final
 
 from qemu_blocksdk.codec import Value
 
