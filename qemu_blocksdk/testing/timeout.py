@@ -183,6 +183,8 @@ def _checked(seconds: float) -> float:
 
 
 def _raise_in(thread: int, kind: type[BaseException]) -> None:
+    # Python 3.13: no exception table covers the jump back of a loop, so what is raised just there,
+    # Ctrl-C as well, passes by the `with` and `try` around the loop. Nothing here can mend that.
     set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
     set_exception(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
