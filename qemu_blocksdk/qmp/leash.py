@@ -55,6 +55,7 @@ class Barrier:
     """A pipe; ``child_end`` has to be the stdin of what :meth:`before` returns."""
 
     def __init__(self) -> None:
+        self.child_end: int
         self.child_end, self._our_end = os.pipe()
 
     @staticmethod
