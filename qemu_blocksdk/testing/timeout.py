@@ -19,6 +19,7 @@ from types import FrameType, TracebackType
 from typing import ClassVar, Self, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
+from qemu_blocksdk.qmp.deadline import within
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ class Timeout:
 
     async def __aenter__(self) -> Self:
         """Begin."""
-        self._in_coroutine = asyncio.timeout(self.seconds)
+        self._in_coroutine = within(self.seconds, self.what)
         await self._in_coroutine.__aenter__()
         return self
 
@@ -105,10 +106,7 @@ class Timeout:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            await self._in_coroutine.__aexit__(kind, error, trace)
-        except TimeoutError:
-            raise DeadlineExceeded(self.what, seconds=self.seconds) from error
+        await self._in_coroutine.__aexit__(kind, error, trace)
 
     def _leave(self) -> None:
         """End the timer. May be repeated, where it was interrupted."""
