@@ -24,6 +24,7 @@ __all__ = [
     "LaunchError",
     "MigrationCancelled",
     "MigrationFailed",
+    "SandboxUnavailable",
     "StateError",
     "ToolError",
     "TransactionFailed",
@@ -109,6 +110,20 @@ class Unsupported(BlockSdkError):
         super().__init__(f"this QEMU has no {missing}{where}")
         self.missing = missing
         self.available_in: tuple[str, ...] = tuple(available_in)
+
+
+class SandboxUnavailable(Unsupported):
+    """Not started: the kernel cannot keep a program from opening other files.
+
+    ``missing`` names what the kernel lacks. Nothing was read.
+    """
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(missing)
+        self.args = (
+            f"this kernel cannot keep a program from opening other files; it lacks {missing}."
+            " Use a machine that has it, or leave out untrusted=True for an image that you trust",
+        )
 
 
 class ConnectionLost(BlockSdkError):

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.qmp.message import OnMessage
+    from qemu_blocksdk.qmp.sandbox import Sandbox
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import ImageFormat, Programs
     from qemu_blocksdk.tools.amendment import AmendOptions
@@ -414,6 +415,7 @@ class Process(Face):
         listener: socket.socket | None = None,
         ends_itself: bool = False,
         under: Sequence[str] = (),
+        sandbox: Sandbox | None = None,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
@@ -421,10 +423,10 @@ class Process(Face):
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
         a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
         started faster, has a stdin if any, and may be run ``under`` another program, which
-        becomes this one (``prlimit``). Raises LaunchError when there is no such program,
-        UsageError for a NUL character.
+        becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
+        when there is no such program, UsageError for a NUL character, SandboxUnavailable.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under)))
+        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under, sandbox=sandbox)))
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from .events import AsyncEventStream
 from .gate import ServerKind
 from .message import OnMessage
 from .process import AsyncProcess, located
+from .sandbox import Sandbox
 from .unwind import finish
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncProcess",
     "AsyncQmp",
     "OnMessage",
+    "Sandbox",
     "ServerKind",
     "finish",
     "located",

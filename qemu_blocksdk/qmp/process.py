@@ -28,6 +28,7 @@ from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 from . import portal
 from .deadline import within
 from .leash import Barrier, Leash
+from .sandbox import Sandbox
 
 _TAIL = 4096
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class AsyncProcess:
         listener: socket.socket | None = None,
         ends_itself: bool = False,
         under: Sequence[str] = (),
+        sandbox: Sandbox | None = None,
     ) -> Self:
         """Start a program. stdin is empty unless given; stdout and stderr go to the log.
 
@@ -84,8 +86,8 @@ class AsyncProcess:
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
         a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
         started faster, has a stdin if any, and may be run ``under`` another program, which
-        becomes this one (``prlimit``). Raises LaunchError when there is no such program,
-        UsageError for a NUL character.
+        becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
+        when there is no such program, UsageError for a NUL character, SandboxUnavailable.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
@@ -98,7 +100,7 @@ class AsyncProcess:
             words = Barrier.before([located(argv), *argv[1:]], has_listener=listener is not None)
 
         def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log if stdout is None else stdout,
@@ -109,6 +111,8 @@ class AsyncProcess:
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
             )
+            on_failure.callback(_kill, child, portal.home, leash)
+            return child
 
         try:
             with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
@@ -123,8 +127,8 @@ class AsyncProcess:
                     stdin = barrier.child_end
                 if listener is not None:
                     stdout = listener.fileno()
-                child = start()  # in a millisecond
-                on_failure.callback(_kill, child, portal.home, leash)
+                # In a millisecond.
+                child = start() if sandbox is None else sandbox.start(start)
                 leash.fasten(child.pid)
                 barrier.lift()
                 process = cls(argv, child, log, leash, ends_itself)

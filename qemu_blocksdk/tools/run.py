@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked_words
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
-from qemu_blocksdk.qmp import AsyncProcess, finish
+from qemu_blocksdk.qmp import AsyncProcess, Sandbox, finish
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -88,6 +88,7 @@ async def run(
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
+    sandbox: Sandbox | None = None,
     on_output: Callable[[bytes], None] | None = None,
     merged: bool = False,
 ) -> Completed:
@@ -98,7 +99,7 @@ async def run(
     ``merged`` has stderr in it, in the order in which the tool writes.
     The tool is ended when the time is up or the caller is cancelled. Raises LaunchError,
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
-    for an option that the tool does not have.
+    for an option that the tool does not have, SandboxUnavailable.
     """
     stdout = _Kept() if on_output is None else _Shown(on_output)
     with contextlib.closing(stdout), handed_over(secrets or {}) as (objects, fds):
@@ -112,6 +113,7 @@ async def run(
             stderr=stdout.child_end if merged else None,
             ends_itself=True,
             under=[] if limits is None else limits.argv(),
+            sandbox=sandbox,
         )
         try:
             status = await process.wait(timeout=timeout)
@@ -143,6 +145,7 @@ async def ask(
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
+    sandbox: Sandbox | None = None,
 ) -> Completed:
     """Run a tool that looks and tells; no more at once than there are processors.
 
@@ -160,6 +163,7 @@ async def ask(
             secrets=secrets,
             pass_fds=pass_fds,
             limits=limits,
+            sandbox=sandbox,
         )
 
 
