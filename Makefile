@@ -1,6 +1,6 @@
 # A newcomer needs two of these: `make demo` and `make test`. `make help` lists the rest.
 #
-#   QEMU=10.0         use the QEMU of Debian's backports, fetched once into .cache/
+#   QEMU=10.0|11.1    use the QEMU of Debian's backports, fetched once into .cache/
 #   PYTEST_ARGS=...   more arguments for pytest     BENCH_ARGS=...   for the benchmarks
 #   IMAGE=path        the disk image of the demo, instead of one built on the spot
 
@@ -12,13 +12,14 @@ TESTS := tests
 # mke2fs lives in /usr/sbin, which is not on the PATH of every user.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-ifeq ($(QEMU),10.0)
-  export PATH := $(CURDIR)/.cache/qemu-10.0/bin:$(PATH)
+ifneq ($(QEMU),system)
+  ifeq ($(findstring |$(QEMU)|,|10.0|11.1|),)
+    $(error QEMU='$(QEMU)' is not known here: leave it out for the system's QEMU, or say QEMU=10.0 or QEMU=11.1)
+  endif
+  export PATH := $(CURDIR)/.cache/qemu-$(QEMU)/bin:$(PATH)
   # What the scripts call does not hang on the QEMU, and to trace it takes a while.
   TESTS := tests/live --ignore=tests/live/test_iotests_surface.py
-  FETCH := $(PY) -m scripts.fetch_qemu
-else ifneq ($(QEMU),system)
-  $(error QEMU='$(QEMU)' is not known here: leave it out for the system's QEMU, or say QEMU=10.0)
+  FETCH := $(PY) -m scripts.fetch_qemu $(QEMU)
 endif
 # What the tests compare with the version of the QEMU that answers.
 export BLOCKSDK_QEMU := $(QEMU)
@@ -36,7 +37,7 @@ help:  ## List the targets
 demo: setup  ## Full and incremental backup of a live image, restored and verified
 	@$(PY) examples/incremental_backup.py $(IMAGE)
 
-test: setup-test  ## All tests, and the example of a suite; with QEMU=10.0 the live ones only
+test: setup-test  ## All tests, and the example of a suite; with QEMU= the live ones only
 	@$(PY) -m pytest -n auto --maxprocesses=4 $(TESTS) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,@$(PY) -m pytest -n 2 examples/testsuite)
 

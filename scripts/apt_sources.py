@@ -54,21 +54,22 @@ def parse_deb822(text: str) -> list[Stanza]:
     return stanzas
 
 
-def with_backports(stanzas: list[Stanza], codename: str) -> str:
-    """Keep the distribution's own entries, and add the backports beside the main suite.
+def with_backports(stanzas: list[Stanza], machine: str, release: str) -> str:
+    """Write the distribution's own entries for `release`, with its backports.
 
-    The other suites stay because what QEMU 10.0 needs and the machine lacks may be there.
+    `machine` is the codename of the machine's release. The other suites stay because what
+    QEMU needs may be there.
     """
     kept: list[Stanza] = []
     for stanza in stanzas:
         suites = stanza["Suites"].split()
-        if codename in suites:
-            wanted = [s for s in suites if s != f"{codename}-backports"]
-            kept.append({**stanza, "Suites": " ".join([*wanted, f"{codename}-backports"])})
-        elif any(s.startswith(codename) for s in suites):
-            kept.append(stanza)
-    if not any(codename in s["Suites"].split() for s in kept):
-        raise LookupError(f"no apt source of this machine has the suite {codename}")
+        if any(suite.startswith(machine) for suite in suites):
+            suites = [suite.replace(machine, release, 1) for suite in suites]
+            if release in suites and f"{release}-backports" not in suites:
+                suites.append(f"{release}-backports")
+            kept.append({**stanza, "Suites": " ".join(suites)})
+    if not any(release in s["Suites"].split() for s in kept):
+        raise LookupError(f"no apt source of this machine has the suite {machine}")
     fields = ("URIs", "Suites", "Components", "Signed-By", "Trusted")
     return "\n".join(
         "Types: deb\n" + "".join(f"{f}: {s[f]}\n" for f in fields if f in s) for s in kept

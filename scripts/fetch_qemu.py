@@ -1,8 +1,12 @@
-"""Fetch QEMU 10.0 from the backports of this machine's own Debian archive, uninstalled.
+"""Unpack a QEMU of Debian's backports under .cache/, without installing it.
 
-Lives under .cache/qemu-10.0: the packages' trees unpacked, and bin/ with what to put in
+    python -m scripts.fetch_qemu VERSION
+
+.cache/qemu-VERSION holds the trees of the packages, and bin/ with the programs to put in
 front of PATH. apt does the work (addresses, signatures, dependencies) with a state of its
-own, so that nothing of the machine's changes and no root is needed. The folder gets its
+own, so nothing of the machine changes and no root is needed. A QEMU of another Debian
+release comes with all its libraries, the C library included, from the same archive; the
+machine's debian-archive-keyring has to know the keys of that release. The folder gets its
 name only when it is complete. Exit status 2: this machine cannot have it; 1: it failed.
 """
 
@@ -18,26 +22,22 @@ from pathlib import Path
 
 from scripts.apt_sources import machine_sources, with_backports
 
-VERSION = "10.0"
+# The Debian release whose backports have each version.
+RELEASES = {"10.0": "bookworm", "11.1": "trixie"}
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
-TARGET = CACHE / f"qemu-{VERSION}"
 PACKAGES = (
     "qemu-system-x86",
     "qemu-system-common",
     "qemu-system-data",
-    # Not for their own sake: QEMU 10.0 looks through the audio drivers at start, and where it
-    # has no such module of its own it tries the installed QEMU's, and complains of its version.
-    "qemu-system-modules-opengl",
-    "qemu-system-modules-spice",
+    "qemu-block-extra",
     "qemu-utils",
     "seabios",
     "ipxe-qemu",
 )
-FIRMWARE = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
 
 
 class Refusal(Exception):
-    """What to tell the person, and the exit status to tell it with."""
+    """The reason to give up, as shown to the person, and the exit status."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -54,20 +54,25 @@ def run(*argv: str | Path, advice: str) -> str:
     return done.stdout
 
 
-def download(part: Path, codename: str) -> list[Path]:
-    """Have apt fetch the packages, with what they need and the machine lacks."""
+def download(part: Path, release: str, machine: str) -> list[Path]:
+    """Fetch the packages and what they depend on, but for what the machine itself has.
+
+    Of another release than the machine's, all dependencies are fetched.
+    """
     state = part / "apt"
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
     sources = state / "backports.sources"
     try:
-        sources.write_text(with_backports(machine_sources(Path("/etc/apt")), codename))
+        sources.write_text(with_backports(machine_sources(Path("/etc/apt")), machine, release))
     except LookupError as error:
         raise Refusal(str(error), 2) from error
+    (state / "status").touch()
     apt: list[str | Path] = ["apt-get", "-q"]
     for option in (
         f"Dir::Etc::SourceList={sources}",
         "Dir::Etc::SourceParts=/dev/null",
+        *([f"Dir::State::Status={state / 'status'}"] if release != machine else []),
         f"Dir::State::Lists={state / 'lists'}",
         f"Dir::Cache={state / 'cache'}",
         "Acquire::Languages=none",
@@ -75,8 +80,10 @@ def download(part: Path, codename: str) -> list[Path]:
         "Debug::NoLocking=1",
     ):
         apt += ["-o", option]
-    suite = f"{codename}-backports"
-    run(*apt, "update", "-o", "APT::Update::Error-Mode=any", advice="is the archive reachable?")
+    suite = f"{release}-backports"
+    update = ("update", "-o", "APT::Update::Error-Mode=any")
+    keys = f"does its debian-archive-keyring know the keys of {release}?"
+    run(*apt, *update, advice=f"does the machine reach the archive, and {keys}")
     # --reinstall: also what the machine has in the very version of the suite.
     options = ("-y", "--download-only", "--reinstall", "--no-install-recommends", "-t", suite)
     run(*apt, "install", *options, *PACKAGES, advice=f"does {suite} have what QEMU needs?")
@@ -84,26 +91,26 @@ def download(part: Path, codename: str) -> list[Path]:
 
 
 def make_bin(part: Path) -> None:
-    """Write bin/: a script for each program that tells it where its belongings are now.
+    """Write bin/: a script for each program that starts it with the libraries of the tree.
 
-    Debian's QEMU 10.0 is built to look for firmware and modules in /usr only, where the
-    installed QEMU has its own, of another version.
+    A C library belongs to its own dynamic loader, so where the tree has one, the script starts
+    the program through that loader, and no variable reaches the children of QEMU. QEMU finds
+    its modules and firmware by itself, in the `qemu-bundle` beside what /proc/self/exe names.
     """
     (part / "bin").mkdir()
-    modules = next(part.glob("usr/lib/*-linux-*/qemu"))
-    libraries = sorted({path.parent for path in part.glob("usr/lib/*/lib*.so.*")})
-    settings = f"export QEMU_MODULE_DIR={moved(part, modules)}\n"
-    if libraries:
-        settings += f"export LD_LIBRARY_PATH={':'.join(moved(part, p) for p in libraries)}\n"
-    firmware = [part / folder for folder in FIRMWARE]
-    for program in sorted(part.glob("usr/bin/qemu-*")):
-        argv = [moved(part, program)]
-        if program.name.startswith("qemu-system-"):
-            argv += [f"-L {moved(part, folder)}" for folder in firmware]
+    programs = part / "usr/bin"
+    folders = [*part.glob("usr/lib/*-linux-*"), *part.glob("usr/lib/*-linux-*/ceph")]
+    libraries = ":".join(moved(part, folder) for folder in folders)
+    start = f"export LD_LIBRARY_PATH={libraries}\nexec"
+    for loader in part.glob("usr/lib*/ld-linux*.so.*"):
+        shutil.copy(loader, programs / "ld.so")
+        start = f"exec {moved(part, programs / 'ld.so')} --library-path {libraries}"
+    for program in sorted(programs.glob("qemu-*")):
         script = part / "bin" / program.name
         # exec: the caller's child has to be QEMU itself, to be signalled and waited for.
-        script.write_text(f'#!/bin/sh\n{settings}exec {" ".join(argv)} "$@"\n')
+        script.write_text(f'#!/bin/sh\n{start} {moved(part, program)} "$@"\n')
         script.chmod(0o755)
+    (programs / "qemu-bundle").symlink_to("../..")
 
 
 def moved(part: Path, path: Path) -> str:
@@ -111,34 +118,35 @@ def moved(part: Path, path: Path) -> str:
     return f'"${{0%/*}}/../{path.relative_to(part)}"'
 
 
-def main() -> None:
+def fetch(version: str) -> None:
+    target = CACHE / f"qemu-{version}"
     CACHE.mkdir(exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if TARGET.exists():
+        if target.exists():
             return
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             raise Refusal("it comes from Debian's backports, and this system has no apt-get", 2)
-        release = Path("/etc/os-release").read_text()
-        codename = re.search(r'^VERSION_CODENAME="?(\w+)"?$', release, re.MULTILINE)
+        os_release = Path("/etc/os-release").read_text()
+        codename = re.search(r'^VERSION_CODENAME="?(\w+)"?$', os_release, re.MULTILINE)
         if codename is None:
             raise Refusal("/etc/os-release names no VERSION_CODENAME", 2)
-        print(f"fetching QEMU {VERSION} into {TARGET.relative_to(CACHE.parent)}", file=sys.stderr)
-        part = TARGET.with_name(f"{TARGET.name}.part")
+        print(f"fetching QEMU {version} into {target.relative_to(CACHE.parent)}", file=sys.stderr)
+        part = target.with_name(f"{target.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        for package in download(part, codename[1]):
+        for package in download(part, RELEASES[version], codename[1]):
             run("dpkg-deb", "-x", package, part, advice="is the disk full?")
         make_bin(part)
         shutil.rmtree(part / "apt")
-        check(part / "bin")
-        part.rename(TARGET)
+        check(part / "bin", version)
+        part.rename(target)
 
 
-def check(programs: Path) -> None:
+def check(programs: Path, version: str) -> None:
     """Refuse a QEMU of another version, or one that does not run or find its firmware here."""
     for name in ("qemu-img", "qemu-storage-daemon", "qemu-system-x86_64"):
         said = run(programs / name, "--version", advice="it does not run on this machine")
-        if f"version {VERSION}." not in said:
+        if f"version {version}." not in said:
             raise Refusal(f"the backports have another version: {said.splitlines()[0]}", 2)
     said = run(programs / "qemu-system-x86_64", "-L", "help", advice="where is its firmware?")
     if not any((Path(line) / "bios-256k.bin").exists() for line in said.splitlines()):
@@ -147,8 +155,10 @@ def check(programs: Path) -> None:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    if len(sys.argv) != 2 or sys.argv[1] not in RELEASES:
+        sys.exit(f"usage: python -m scripts.fetch_qemu {'|'.join(RELEASES)}")
     try:
-        main()
+        fetch(sys.argv[1])
     except (Refusal, OSError) as error:
-        print(f"QEMU {VERSION}: {error}", file=sys.stderr)
+        print(f"QEMU {sys.argv[1]}: {error}", file=sys.stderr)
         sys.exit(error.status if isinstance(error, Refusal) else 1)

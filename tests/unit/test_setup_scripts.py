@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,40 +67,61 @@ def test_a_key_inside_a_deb822_source_survives() -> None:
     first = parse_deb822(DEB822)[0]
     assert first["Components"] == "main"
     assert first["Signed-By"].splitlines()[1:3] == [" -----BEGIN PGP PUBLIC KEY BLOCK-----", " ."]
-    assert parse_deb822(with_backports([first], "bookworm"))[0]["Signed-By"] == first["Signed-By"]
+    written = with_backports([first], "bookworm", "bookworm")
+    assert parse_deb822(written)[0]["Signed-By"] == first["Signed-By"]
 
 
-def test_disabled_sources_and_other_archives_are_left_out() -> None:
-    written = with_backports(parse_deb822(DEB822), "bookworm")
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_disabled_sources_and_other_archives_are_left_out(release: str) -> None:
+    written = with_backports(parse_deb822(DEB822), "bookworm", release)
     assert [(s["URIs"], s["Suites"]) for s in parse_deb822(written)] == [
-        ("file:/srv/debian", "bookworm bookworm-updates bookworm-backports"),
-        ("file:/srv/security", "bookworm-security"),
+        ("file:/srv/debian", f"{release} {release}-updates {release}-backports"),
+        ("file:/srv/security", f"{release}-security"),
     ]
+
+
+def test_backports_that_the_machine_has_are_named_once() -> None:
+    stanzas = [{"URIs": "file:/srv/debian", "Suites": "bookworm bookworm-backports"}]
+    written = with_backports(stanzas, "bookworm", "trixie")
+    assert parse_deb822(written)[0]["Suites"] == "trixie trixie-backports"
 
 
 def test_a_machine_without_the_suite_is_told_so() -> None:
     with pytest.raises(LookupError, match="no apt source of this machine has the suite trixie"):
-        with_backports(parse_deb822(DEB822), "trixie")
+        with_backports(parse_deb822(DEB822), "trixie", "trixie")
 
 
-def test_a_moved_program_is_the_started_process_and_knows_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loader", [False, True])
+def test_a_moved_program_is_the_started_process_and_has_its_libraries(
+    tmp_path: Path, loader: bool
+) -> None:
     part = tmp_path / "part"
     programs = part / "usr/bin"
     programs.mkdir(parents=True)
-    (part / "usr/lib/some-linux-gnu/qemu").mkdir(parents=True)
-    fake = programs / "qemu-system-fake"
-    fake.write_text('#!/bin/sh\necho "$$" "$QEMU_MODULE_DIR" "$@"\n')
-    fake.chmod(0o755)
+    (part / "usr/lib/some-linux-gnu").mkdir(parents=True)
+    program = programs / "qemu-fake"
+    program.write_text('#!/bin/sh\necho "$$" "$LD_LIBRARY_PATH" "$0" "$@"\n')
+    program.chmod(0o755)
+    if loader:
+        (part / "usr/lib64").mkdir()
+        shutil.copy(program, part / "usr/lib64/ld-linux-some.so.2")
     make_bin(part)
     moved = part.rename(tmp_path / "moved here")
+    assert (moved / "usr/bin/qemu-bundle/usr/lib/some-linux-gnu").is_dir()
 
-    argv = [str(moved / "bin/qemu-system-fake"), "-S"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
+    argv = [str(moved / "bin/qemu-fake"), "-S"]
+    env = {"PATH": os.environ["PATH"]}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env) as child:
         said, _ = child.communicate(timeout=10)
 
     place = f"{moved}/bin/../usr"
-    firmware = f"-L {place}/share/qemu -L {place}/share/seabios -L {place}/lib/ipxe/qemu"
-    assert said == f"{child.pid} {place}/lib/some-linux-gnu/qemu {firmware} -S\n"
+    libraries = f"{place}/lib/some-linux-gnu"
+    if loader:
+        # No variable: a child of QEMU must not get a C library without its own loader.
+        argv_of_loader = f"{place}/bin/ld.so --library-path {libraries} {place}/bin/qemu-fake"
+        assert said == f"{child.pid}  {argv_of_loader} -S\n"
+    else:
+        assert said == f"{child.pid} {libraries} {place}/bin/qemu-fake -S\n"
 
 
 def system_without_apt(tmp_path: Path, *programs: str) -> subprocess.CompletedProcess[str]:
