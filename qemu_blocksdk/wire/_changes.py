@@ -44,6 +44,11 @@ from .common import (
 class BlockdevChanges(TypedDict, total=False):
     """Of every driver."""
 
+
+class BlkdebugChanges(BlockdevChanges, total=False):
+    """Of :class:`Blkdebug`."""
+
+    image: BlockdevRef
     node_name: str | None
     discard: BlockdevDiscardOptions | None
     cache: BlockdevCacheOptions | None
@@ -52,12 +57,6 @@ class BlockdevChanges(TypedDict, total=False):
     auto_read_only: bool | None
     force_share: bool | None
     detect_zeroes: BlockdevDetectZeroesOptions | None
-
-
-class BlkdebugChanges(BlockdevChanges, total=False):
-    """Of :class:`Blkdebug`."""
-
-    image: BlockdevRef
     config: str | None
     align: int | None
     max_transfer: int | None
@@ -76,6 +75,14 @@ class BlklogwritesChanges(BlockdevChanges, total=False):
 
     file: BlockdevRef
     log: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     log_sector_size: int | None
     log_append: bool | None
     log_super_update_interval: int | None
@@ -86,30 +93,70 @@ class BlkverifyChanges(BlockdevChanges, total=False):
 
     test: BlockdevRef
     raw: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class BlkreplayChanges(BlockdevChanges, total=False):
     """Of :class:`Blkreplay`."""
 
     image: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class BochsChanges(BlockdevChanges, total=False):
     """Of :class:`Bochs`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class CloopChanges(BlockdevChanges, total=False):
     """Of :class:`Cloop`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class CompressChanges(BlockdevChanges, total=False):
     """Of :class:`Compress`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class CopyBeforeWriteChanges(BlockdevChanges, total=False):
@@ -117,6 +164,14 @@ class CopyBeforeWriteChanges(BlockdevChanges, total=False):
 
     file: BlockdevRef
     target: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     bitmap: BlockDirtyBitmap | None
     on_cbw_error: OnCbwError | None
     cbw_timeout: int | None
@@ -127,6 +182,14 @@ class CopyOnReadChanges(BlockdevChanges, total=False):
     """Of :class:`CopyOnRead`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     bottom: str | None
 
 
@@ -134,12 +197,28 @@ class DmgChanges(BlockdevChanges, total=False):
     """Of :class:`Dmg`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class FileChanges(BlockdevChanges, total=False):
     """Of :class:`File`."""
 
     filename: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     pr_manager: str | None
     locking: OnOffAuto | None
     aio: BlockdevAioOptions | None
@@ -152,6 +231,14 @@ class FtpChanges(BlockdevChanges, total=False):
     """Of :class:`Ftp`."""
 
     url: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     readahead: int | None
     timeout: int | None
     username: str | None
@@ -164,6 +251,14 @@ class FtpsChanges(BlockdevChanges, total=False):
     """Of :class:`Ftps`."""
 
     url: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     readahead: int | None
     timeout: int | None
     username: str | None
@@ -173,20 +268,18 @@ class FtpsChanges(BlockdevChanges, total=False):
     sslverify: bool | None
 
 
-class GlusterChanges(BlockdevChanges, total=False):
-    """Of :class:`Gluster`."""
-
-    volume: str
-    path: str
-    server: Sequence[SocketAddress]
-    debug: int | None
-    logfile: str | None
-
-
 class HostCdromChanges(BlockdevChanges, total=False):
     """Of :class:`HostCdrom`."""
 
     filename: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     pr_manager: str | None
     locking: OnOffAuto | None
     aio: BlockdevAioOptions | None
@@ -199,6 +292,14 @@ class HostDeviceChanges(BlockdevChanges, total=False):
     """Of :class:`HostDevice`."""
 
     filename: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     pr_manager: str | None
     locking: OnOffAuto | None
     aio: BlockdevAioOptions | None
@@ -211,6 +312,14 @@ class HttpChanges(BlockdevChanges, total=False):
     """Of :class:`Http`."""
 
     url: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     readahead: int | None
     timeout: int | None
     username: str | None
@@ -219,12 +328,21 @@ class HttpChanges(BlockdevChanges, total=False):
     proxy_password_secret: str | None
     cookie: str | None
     cookie_secret: str | None
+    force_range: bool | None
 
 
 class HttpsChanges(BlockdevChanges, total=False):
     """Of :class:`Https`."""
 
     url: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     readahead: int | None
     timeout: int | None
     username: str | None
@@ -232,8 +350,23 @@ class HttpsChanges(BlockdevChanges, total=False):
     proxy_username: str | None
     proxy_password_secret: str | None
     cookie: str | None
-    sslverify: bool | None
     cookie_secret: str | None
+    force_range: bool | None
+    sslverify: bool | None
+
+
+class IoUringChanges(BlockdevChanges, total=False):
+    """Of :class:`IoUring`."""
+
+    filename: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class IscsiChanges(BlockdevChanges, total=False):
@@ -242,6 +375,14 @@ class IscsiChanges(BlockdevChanges, total=False):
     transport: IscsiTransport
     portal: str
     target: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     lun: int | None
     user: str | None
     password_secret: str | None
@@ -254,6 +395,14 @@ class LuksChanges(BlockdevChanges, total=False):
     """Of :class:`Luks`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     key_secret: str | None
     header: BlockdevRef | None
 
@@ -262,6 +411,14 @@ class NbdChanges(BlockdevChanges, total=False):
     """Of :class:`Nbd`."""
 
     server: SocketAddress
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     export: str | None
     tls_creds: str | None
     tls_hostname: str | None
@@ -275,6 +432,14 @@ class NfsChanges(BlockdevChanges, total=False):
 
     server: NFSServer
     path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     user: int | None
     group: int | None
     tcp_syn_count: int | None
@@ -286,6 +451,14 @@ class NfsChanges(BlockdevChanges, total=False):
 class NullAioChanges(BlockdevChanges, total=False):
     """Of :class:`NullAio`."""
 
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     size: int | None
     latency_ns: int | None
     read_zeroes: bool | None
@@ -294,6 +467,14 @@ class NullAioChanges(BlockdevChanges, total=False):
 class NullCoChanges(BlockdevChanges, total=False):
     """Of :class:`NullCo`."""
 
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     size: int | None
     latency_ns: int | None
     read_zeroes: bool | None
@@ -304,18 +485,56 @@ class NvmeChanges(BlockdevChanges, total=False):
 
     device: str
     namespace: int
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
+
+
+class NvmeIoUringChanges(BlockdevChanges, total=False):
+    """Of :class:`NvmeIoUring`."""
+
+    path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class ParallelsChanges(BlockdevChanges, total=False):
     """Of :class:`Parallels`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class PreallocateChanges(BlockdevChanges, total=False):
     """Of :class:`Preallocate`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     prealloc_align: int | None
     prealloc_size: int | None
 
@@ -324,6 +543,14 @@ class Qcow2Changes(BlockdevChanges, total=False):
     """Of :class:`Qcow2`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     backing: BlockdevRefOrNull | None
     lazy_refcounts: bool | None
     pass_discard_request: bool | None
@@ -344,6 +571,14 @@ class QcowChanges(BlockdevChanges, total=False):
     """Of :class:`Qcow`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     backing: BlockdevRefOrNull | None
     encrypt: BlockdevQcowEncryption | None
 
@@ -352,6 +587,14 @@ class QedChanges(BlockdevChanges, total=False):
     """Of :class:`Qed`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     backing: BlockdevRefOrNull | None
 
 
@@ -360,6 +603,14 @@ class QuorumChanges(BlockdevChanges, total=False):
 
     children: Sequence[BlockdevRef]
     vote_threshold: int
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     blkverify: bool | None
     rewrite_corrupted: bool | None
     read_pattern: QuorumReadPattern | None
@@ -369,6 +620,14 @@ class RawChanges(BlockdevChanges, total=False):
     """Of :class:`Raw`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     offset: int | None
     size: int | None
 
@@ -378,6 +637,14 @@ class RbdChanges(BlockdevChanges, total=False):
 
     pool: str
     image: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     namespace: str | None
     conf: str | None
     snapshot: str | None
@@ -393,6 +660,14 @@ class ReplicationChanges(BlockdevChanges, total=False):
 
     file: BlockdevRef
     mode: ReplicationMode
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     top_id: str | None
 
 
@@ -400,6 +675,14 @@ class SnapshotAccessChanges(BlockdevChanges, total=False):
     """Of :class:`SnapshotAccess`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class SshChanges(BlockdevChanges, total=False):
@@ -407,6 +690,14 @@ class SshChanges(BlockdevChanges, total=False):
 
     server: InetSocketAddress
     path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     user: str | None
     host_key_check: SshHostKeyCheck | None
 
@@ -416,24 +707,98 @@ class ThrottleChanges(BlockdevChanges, total=False):
 
     throttle_group: str
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class VdiChanges(BlockdevChanges, total=False):
     """Of :class:`Vdi`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class VhdxChanges(BlockdevChanges, total=False):
     """Of :class:`Vhdx`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
+
+
+class VirtioBlkVfioPciChanges(BlockdevChanges, total=False):
+    """Of :class:`VirtioBlkVfioPci`."""
+
+    path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
+
+
+class VirtioBlkVhostUserChanges(BlockdevChanges, total=False):
+    """Of :class:`VirtioBlkVhostUser`."""
+
+    path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
+
+
+class VirtioBlkVhostVdpaChanges(BlockdevChanges, total=False):
+    """Of :class:`VirtioBlkVhostVdpa`."""
+
+    path: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class VmdkChanges(BlockdevChanges, total=False):
     """Of :class:`Vmdk`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     backing: BlockdevRefOrNull | None
 
 
@@ -441,13 +806,47 @@ class VpcChanges(BlockdevChanges, total=False):
     """Of :class:`Vpc`."""
 
     file: BlockdevRef
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
 
 
 class VvfatChanges(BlockdevChanges, total=False):
     """Of :class:`Vvfat`."""
 
     dir: str
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
     fat_type: int | None
     floppy: bool | None
     label: str | None
     rw: bool | None
+
+
+class GlusterChanges(BlockdevChanges, total=False):
+    """Of :class:`Gluster`."""
+
+    volume: str
+    path: str
+    server: Sequence[SocketAddress]
+    node_name: str | None
+    discard: BlockdevDiscardOptions | None
+    cache: BlockdevCacheOptions | None
+    active: bool | None
+    read_only: bool | None
+    auto_read_only: bool | None
+    force_share: bool | None
+    detect_zeroes: BlockdevDetectZeroesOptions | None
+    debug: int | None
+    logfile: str | None

@@ -33,6 +33,7 @@ __all__ = [
     "BlockIoError",
     "BlockLatencyHistogramInfo",
     "BlockLatencyHistogramSet",
+    "BlockLimitsInfo",
     "BlockResize",
     "BlockSetIoThrottle",
     "BlockSetWriteThreshold",
@@ -43,6 +44,7 @@ __all__ = [
     "BlockStatsSpecificNvme",
     "BlockWriteThreshold",
     "BlockdevCacheInfo",
+    "BlockdevChild",
     "ImageInfo",
     "ImageInfoSpecific",
     "ImageInfoSpecificFile",
@@ -79,7 +81,7 @@ __all__ = [
 ImageInfoSpecificKind = Literal["qcow2", "vmdk", "luks", "rbd", "file"]
 """QMP enum `ImageInfoSpecificKind`.
 
-Only in QEMU 10.0: `file`.
+Only in QEMU 10.0 and 11.1: `file`.
 """
 
 
@@ -98,7 +100,8 @@ XDbgBlockGraphNodeType = Literal["block-backend", "block-job", "block-driver"]
 class BlockDeviceInfo(Struct):
     """QMP object `BlockDeviceInfo`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 11.1: `children`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     _wire_names: ClassVar[Mapping[str, str]] = {
@@ -141,6 +144,7 @@ class BlockDeviceInfo(Struct):
     write_threshold: int
     node_name: str | None = None
     backing_file: str | None = None
+    children: Sequence[BlockdevChild] | None = None
     active: bool | None = None
     bps_max: int | None = None
     bps_rd_max: int | None = None
@@ -162,9 +166,9 @@ class BlockDeviceInfo(Struct):
 class BlockDeviceStats(Struct):
     """QMP object `BlockDeviceStats`.
 
-    Only in QEMU 10.0: `zone_append_bytes`, `zone_append_operations`, `zone_append_total_time_ns`,
-    `zone_append_merged`, `failed_zone_append_operations`, `invalid_zone_append_operations`,
-    `zone_append_latency_histogram`.
+    Only in QEMU 10.0 and 11.1: `zone_append_bytes`, `zone_append_operations`,
+    `zone_append_total_time_ns`, `zone_append_merged`, `failed_zone_append_operations`,
+    `invalid_zone_append_operations`, `zone_append_latency_histogram`.
     """
 
     _wire_names: ClassVar[Mapping[str, str]] = {
@@ -248,7 +252,7 @@ class BlockDeviceStats(Struct):
 class BlockDeviceTimedStats(Struct):
     """QMP object `BlockDeviceTimedStats`.
 
-    Only in QEMU 10.0: `min_zone_append_latency_ns`, `max_zone_append_latency_ns`,
+    Only in QEMU 10.0 and 11.1: `min_zone_append_latency_ns`, `max_zone_append_latency_ns`,
     `avg_zone_append_latency_ns`, `avg_zone_append_queue_depth`.
     """
 
@@ -323,6 +327,26 @@ class BlockLatencyHistogramInfo(Struct):
     bins: Sequence[int]
 
 
+class BlockLimitsInfo(Struct):
+    """QMP object `BlockLimitsInfo`.
+
+    Only in QEMU 11.1.
+    """
+
+    request_alignment: int
+    max_iov: int
+    min_mem_alignment: int
+    opt_mem_alignment: int
+    max_discard: int | None = None
+    discard_alignment: int | None = None
+    max_write_zeroes: int | None = None
+    write_zeroes_alignment: int | None = None
+    opt_transfer: int | None = None
+    max_transfer: int | None = None
+    max_hw_transfer: int | None = None
+    max_hw_iov: int | None = None
+
+
 class BlockStats(Struct):
     """QMP object `BlockStats`."""
 
@@ -343,8 +367,21 @@ class BlockdevCacheInfo(Struct):
     no_flush: bool
 
 
+class BlockdevChild(Struct):
+    """QMP object `BlockdevChild`.
+
+    Only in QEMU 11.1.
+    """
+
+    child: str
+    node_name: str
+
+
 class ImageInfo(Struct):
-    """QMP object `ImageInfo`."""
+    """QMP object `ImageInfo`.
+
+    Only in QEMU 11.1: `limits`.
+    """
 
     filename: str
     format: str
@@ -358,6 +395,7 @@ class ImageInfo(Struct):
     full_backing_filename: str | None = None
     backing_filename_format: str | None = None
     snapshots: Sequence[SnapshotInfo] | None = None
+    limits: BlockLimitsInfo | None = None
     format_specific: ImageInfoSpecific | None = None
     backing_image: ImageInfo | None = None
 
@@ -365,7 +403,7 @@ class ImageInfo(Struct):
 class ImageInfoSpecificFile(Struct):
     """QMP object `ImageInfoSpecificFile`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     extent_size_hint: int | None = None
@@ -404,7 +442,7 @@ class ImageInfoSpecificVmdk(Struct):
 class QCryptoBlockInfoLUKS(Struct):
     """QMP object `QCryptoBlockInfoLUKS`.
 
-    Only in QEMU 10.0: `detached_header`.
+    Only in QEMU 10.0 and 11.1: `detached_header`.
     """
 
     cipher_alg: QCryptoCipherAlgo
@@ -439,7 +477,7 @@ class Qcow2BitmapInfo(Struct):
 class VmdkExtentInfo(Struct):
     """QMP object `VmdkExtentInfo`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     filename: str
@@ -548,7 +586,7 @@ class ImageInfoSpecificRbdWrapper(Struct):
 class ImageInfoSpecificFileWrapper(Struct):
     """QMP union `ImageInfoSpecific`, branch `type=file`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["file"]] = "file"
@@ -573,7 +611,7 @@ ImageInfoSpecific = (
 class ImageInfoSpecificQCow2EncryptionLuks(Struct):
     """QMP union `ImageInfoSpecificQCow2Encryption`, branch `format=luks`.
 
-    Only in QEMU 10.0: `detached_header`.
+    Only in QEMU 10.0 and 11.1: `detached_header`.
     """
 
     format: ClassVar[Literal["luks"]] = "luks"
@@ -607,9 +645,13 @@ ImageInfoSpecificQCow2Encryption = (
 
 
 class QueryBlock(Command["list[BlockInfo]"]):
-    """Run QMP's `query-block`; it returns `list[BlockInfo]`."""
+    """Run QMP's `query-block`; it returns `list[BlockInfo]`.
+
+    Only in QEMU 11.1: `flat`.
+    """
 
     _name: ClassVar[str] = "query-block"
+    flat: bool | None = None
 
 
 class QueryBlockstats(Command["list[BlockStats]"]):
@@ -707,7 +749,7 @@ class BlockLatencyHistogramSet(Command["None"]):
     """Run QMP's `block-latency-histogram-set`; it returns nothing.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `boundaries_zap`.
+    Only in QEMU 10.0 and 11.1: `boundaries_zap`.
     """
 
     _name: ClassVar[str] = "block-latency-histogram-set"
@@ -722,7 +764,7 @@ class BlockLatencyHistogramSet(Command["None"]):
 class BlockIoError(Event):
     """QMP event `BLOCK_IO_ERROR`.
 
-    Only in QEMU 10.0: `qom_path`.
+    Only in QEMU 10.0 and 11.1: `qom_path`.
     """
 
     _name: ClassVar[str] = "BLOCK_IO_ERROR"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         HostDeviceChanges,
         HttpChanges,
         HttpsChanges,
+        IoUringChanges,
         IscsiChanges,
         LuksChanges,
         NbdChanges,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         NullAioChanges,
         NullCoChanges,
         NvmeChanges,
+        NvmeIoUringChanges,
         ParallelsChanges,
         PreallocateChanges,
         Qcow2Changes,
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
         ThrottleChanges,
         VdiChanges,
         VhdxChanges,
+        VirtioBlkVfioPciChanges,
+        VirtioBlkVhostUserChanges,
+        VirtioBlkVhostVdpaChanges,
         VmdkChanges,
         VpcChanges,
         VvfatChanges,
@@ -112,6 +117,7 @@ __all__ = [
     "HostDevice",
     "Http",
     "Https",
+    "IoUring",
     "Iscsi",
     "IscsiHeaderDigest",
     "IscsiTransport",
@@ -123,6 +129,7 @@ __all__ = [
     "NullAio",
     "NullCo",
     "Nvme",
+    "NvmeIoUring",
     "OnCbwError",
     "Parallels",
     "Preallocate",
@@ -155,6 +162,9 @@ __all__ = [
     "Throttle",
     "Vdi",
     "Vhdx",
+    "VirtioBlkVfioPci",
+    "VirtioBlkVhostUser",
+    "VirtioBlkVhostVdpa",
     "Vmdk",
     "Vpc",
     "Vvfat",
@@ -246,11 +256,11 @@ BlockdevDriver = Literal[
     "snapshot-access",
     "ftp",
     "ftps",
-    "gluster",
     "host_cdrom",
     "host_device",
     "http",
     "https",
+    "io_uring",
     "iscsi",
     "luks",
     "nbd",
@@ -258,6 +268,7 @@ BlockdevDriver = Literal[
     "null-aio",
     "null-co",
     "nvme",
+    "nvme-io_uring",
     "parallels",
     "preallocate",
     "qcow",
@@ -271,12 +282,19 @@ BlockdevDriver = Literal[
     "throttle",
     "vdi",
     "vhdx",
+    "virtio-blk-vfio-pci",
+    "virtio-blk-vhost-user",
+    "virtio-blk-vhost-vdpa",
     "vmdk",
     "vpc",
     "vvfat",
+    "gluster",
 ]
 """QMP enum `BlockdevDriver`.
 
+Only in QEMU 11.1: `io_uring`, `nvme-io_uring`, `virtio-blk-vfio-pci`, `virtio-blk-vhost-user`,
+`virtio-blk-vhost-vdpa`.
+Only in QEMU 7.2 and 10.0: `gluster`.
 Deprecated: `gluster`.
 """
 
@@ -320,7 +338,7 @@ RbdAuthMode = Literal["cephx", "none"]
 RbdImageEncryptionFormat = Literal["luks", "luks2", "luks-any"]
 """QMP enum `RbdImageEncryptionFormat`.
 
-Only in QEMU 10.0: `luks-any`.
+Only in QEMU 10.0 and 11.1: `luks-any`.
 """
 
 
@@ -337,12 +355,16 @@ SshHostKeyCheckMode = Literal["none", "hash", "known_hosts"]
 
 
 class BlkdebugInjectErrorOptions(Struct):
-    """QMP object `BlkdebugInjectErrorOptions`."""
+    """QMP object `BlkdebugInjectErrorOptions`.
+
+    Only in QEMU 11.1: `delay_ns`.
+    """
 
     event: BlkdebugEvent
     state: int | None = None
     iotype: BlkdebugIOType | None = None
     errno: int | None = None
+    delay_ns: int | None = None
     sector: int | None = None
     once: bool | None = None
     immediately: bool | None = None
@@ -463,7 +485,7 @@ class BackedOptions(DriverOptions):
 class Blkdebug(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkdebug`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["blkdebug"]] = "blkdebug"
@@ -497,7 +519,7 @@ class Blkdebug(DriverOptions):
 class Blklogwrites(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blklogwrites`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["blklogwrites"]] = "blklogwrites"
@@ -524,7 +546,7 @@ class Blklogwrites(DriverOptions):
 class Blkverify(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkverify`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["blkverify"]] = "blkverify"
@@ -548,7 +570,7 @@ class Blkverify(DriverOptions):
 class Blkreplay(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=blkreplay`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["blkreplay"]] = "blkreplay"
@@ -571,7 +593,7 @@ class Blkreplay(DriverOptions):
 class Bochs(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=bochs`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["bochs"]] = "bochs"
@@ -594,7 +616,7 @@ class Bochs(DriverOptions):
 class Cloop(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=cloop`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["cloop"]] = "cloop"
@@ -617,7 +639,7 @@ class Cloop(DriverOptions):
 class Compress(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=compress`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["compress"]] = "compress"
@@ -640,7 +662,7 @@ class Compress(DriverOptions):
 class CopyBeforeWrite(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=copy-before-write`.
 
-    Only in QEMU 10.0: `active`, `min_cluster_size`.
+    Only in QEMU 10.0 and 11.1: `active`, `min_cluster_size`.
     """
 
     driver: ClassVar[Literal["copy-before-write"]] = "copy-before-write"
@@ -668,7 +690,7 @@ class CopyBeforeWrite(DriverOptions):
 class CopyOnRead(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=copy-on-read`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["copy-on-read"]] = "copy-on-read"
@@ -692,7 +714,7 @@ class CopyOnRead(DriverOptions):
 class Dmg(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=dmg`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["dmg"]] = "dmg"
@@ -715,7 +737,7 @@ class Dmg(DriverOptions):
 class File(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=file`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     Unstable: `x_check_cache_dropped`.
     """
 
@@ -745,7 +767,7 @@ class File(DriverOptions):
 class Ftp(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ftp`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["ftp"]] = "ftp"
@@ -774,7 +796,7 @@ class Ftp(DriverOptions):
 class Ftps(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ftps`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["ftps"]] = "ftps"
@@ -801,38 +823,10 @@ class Ftps(DriverOptions):
         return evolved(self, **changes)
 
 
-@deprecated("QEMU deprecates `driver=gluster`.")
-class Gluster(DriverOptions):
-    """QMP union `BlockdevOptions`, branch `driver=gluster`.
-
-    Only in QEMU 10.0: `active`.
-    """
-
-    driver: ClassVar[Literal["gluster"]] = "gluster"
-    _tags: ClassVar[tuple[str, ...]] = ("driver",)
-    volume: str
-    path: str
-    server: Sequence[SocketAddress]
-    node_name: str | None = None
-    discard: BlockdevDiscardOptions | None = None
-    cache: BlockdevCacheOptions | None = None
-    active: bool | None = None
-    read_only: bool | None = None
-    auto_read_only: bool | None = None
-    force_share: bool | None = None
-    detect_zeroes: BlockdevDetectZeroesOptions | None = None
-    debug: int | None = None
-    logfile: str | None = None
-
-    def with_(self, **changes: Unpack[GlusterChanges]) -> Gluster:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
-
-
 class HostCdrom(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=host_cdrom`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     Unstable: `x_check_cache_dropped`.
     """
 
@@ -862,7 +856,7 @@ class HostCdrom(DriverOptions):
 class HostDevice(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=host_device`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     Unstable: `x_check_cache_dropped`.
     """
 
@@ -892,7 +886,8 @@ class HostDevice(DriverOptions):
 class Http(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=http`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
+    Only in QEMU 11.1: `force_range`.
     """
 
     driver: ClassVar[Literal["http"]] = "http"
@@ -914,6 +909,7 @@ class Http(DriverOptions):
     proxy_password_secret: str | None = None
     cookie: str | None = None
     cookie_secret: str | None = None
+    force_range: bool | None = None
 
     def with_(self, **changes: Unpack[HttpChanges]) -> Http:
         """Return the options with other members; None takes one away."""
@@ -923,7 +919,8 @@ class Http(DriverOptions):
 class Https(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=https`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
+    Only in QEMU 11.1: `force_range`.
     """
 
     driver: ClassVar[Literal["https"]] = "https"
@@ -944,10 +941,34 @@ class Https(DriverOptions):
     proxy_username: str | None = None
     proxy_password_secret: str | None = None
     cookie: str | None = None
-    sslverify: bool | None = None
     cookie_secret: str | None = None
+    force_range: bool | None = None
+    sslverify: bool | None = None
 
     def with_(self, **changes: Unpack[HttpsChanges]) -> Https:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
+class IoUring(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=io_uring`.
+
+    Only in QEMU 11.1.
+    """
+
+    driver: ClassVar[Literal["io_uring"]] = "io_uring"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    filename: str
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+
+    def with_(self, **changes: Unpack[IoUringChanges]) -> IoUring:
         """Return the options with other members; None takes one away."""
         return evolved(self, **changes)
 
@@ -955,7 +976,7 @@ class Https(DriverOptions):
 class Iscsi(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=iscsi`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["iscsi"]] = "iscsi"
@@ -986,7 +1007,7 @@ class Iscsi(DriverOptions):
 class Luks(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=luks`.
 
-    Only in QEMU 10.0: `active`, `header`.
+    Only in QEMU 10.0 and 11.1: `active`, `header`.
     """
 
     driver: ClassVar[Literal["luks"]] = "luks"
@@ -1011,7 +1032,7 @@ class Luks(DriverOptions):
 class Nbd(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nbd`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     Unstable: `x_dirty_bitmap`.
     """
 
@@ -1041,7 +1062,7 @@ class Nbd(DriverOptions):
 class Nfs(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nfs`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["nfs"]] = "nfs"
@@ -1071,7 +1092,7 @@ class Nfs(DriverOptions):
 class NullAio(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=null-aio`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["null-aio"]] = "null-aio"
@@ -1096,7 +1117,7 @@ class NullAio(DriverOptions):
 class NullCo(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=null-co`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["null-co"]] = "null-co"
@@ -1121,7 +1142,7 @@ class NullCo(DriverOptions):
 class Nvme(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=nvme`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["nvme"]] = "nvme"
@@ -1142,10 +1163,33 @@ class Nvme(DriverOptions):
         return evolved(self, **changes)
 
 
+class NvmeIoUring(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=nvme-io_uring`.
+
+    Only in QEMU 11.1.
+    """
+
+    driver: ClassVar[Literal["nvme-io_uring"]] = "nvme-io_uring"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    path: str
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+
+    def with_(self, **changes: Unpack[NvmeIoUringChanges]) -> NvmeIoUring:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
 class Parallels(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=parallels`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["parallels"]] = "parallels"
@@ -1168,7 +1212,7 @@ class Parallels(DriverOptions):
 class Preallocate(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=preallocate`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["preallocate"]] = "preallocate"
@@ -1193,7 +1237,7 @@ class Preallocate(DriverOptions):
 class Qcow2(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qcow2`.
 
-    Only in QEMU 10.0: `active`, `discard_no_unref`.
+    Only in QEMU 10.0 and 11.1: `active`, `discard_no_unref`.
     """
 
     driver: ClassVar[Literal["qcow2"]] = "qcow2"
@@ -1230,7 +1274,7 @@ class Qcow2(BackedOptions):
 class Qcow(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qcow`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["qcow"]] = "qcow"
@@ -1255,7 +1299,7 @@ class Qcow(BackedOptions):
 class Qed(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=qed`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["qed"]] = "qed"
@@ -1279,7 +1323,7 @@ class Qed(BackedOptions):
 class Quorum(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=quorum`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["quorum"]] = "quorum"
@@ -1306,7 +1350,7 @@ class Quorum(DriverOptions):
 class Raw(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=raw`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["raw"]] = "raw"
@@ -1331,7 +1375,7 @@ class Raw(DriverOptions):
 class Rbd(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=rbd`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["rbd"]] = "rbd"
@@ -1363,7 +1407,7 @@ class Rbd(DriverOptions):
 class Replication(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=replication`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["replication"]] = "replication"
@@ -1388,7 +1432,7 @@ class Replication(DriverOptions):
 class SnapshotAccess(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=snapshot-access`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["snapshot-access"]] = "snapshot-access"
@@ -1411,7 +1455,7 @@ class SnapshotAccess(DriverOptions):
 class Ssh(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=ssh`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["ssh"]] = "ssh"
@@ -1437,7 +1481,7 @@ class Ssh(DriverOptions):
 class Throttle(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=throttle`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["throttle"]] = "throttle"
@@ -1461,7 +1505,7 @@ class Throttle(DriverOptions):
 class Vdi(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vdi`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["vdi"]] = "vdi"
@@ -1484,7 +1528,7 @@ class Vdi(DriverOptions):
 class Vhdx(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vhdx`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["vhdx"]] = "vhdx"
@@ -1504,10 +1548,79 @@ class Vhdx(DriverOptions):
         return evolved(self, **changes)
 
 
+class VirtioBlkVfioPci(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=virtio-blk-vfio-pci`.
+
+    Only in QEMU 11.1.
+    """
+
+    driver: ClassVar[Literal["virtio-blk-vfio-pci"]] = "virtio-blk-vfio-pci"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    path: str
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+
+    def with_(self, **changes: Unpack[VirtioBlkVfioPciChanges]) -> VirtioBlkVfioPci:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
+class VirtioBlkVhostUser(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=virtio-blk-vhost-user`.
+
+    Only in QEMU 11.1.
+    """
+
+    driver: ClassVar[Literal["virtio-blk-vhost-user"]] = "virtio-blk-vhost-user"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    path: str
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+
+    def with_(self, **changes: Unpack[VirtioBlkVhostUserChanges]) -> VirtioBlkVhostUser:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
+class VirtioBlkVhostVdpa(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=virtio-blk-vhost-vdpa`.
+
+    Only in QEMU 11.1.
+    """
+
+    driver: ClassVar[Literal["virtio-blk-vhost-vdpa"]] = "virtio-blk-vhost-vdpa"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    path: str
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+
+    def with_(self, **changes: Unpack[VirtioBlkVhostVdpaChanges]) -> VirtioBlkVhostVdpa:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
 class Vmdk(BackedOptions):
     """QMP union `BlockdevOptions`, branch `driver=vmdk`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["vmdk"]] = "vmdk"
@@ -1531,7 +1644,7 @@ class Vmdk(BackedOptions):
 class Vpc(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vpc`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["vpc"]] = "vpc"
@@ -1554,7 +1667,7 @@ class Vpc(DriverOptions):
 class Vvfat(DriverOptions):
     """QMP union `BlockdevOptions`, branch `driver=vvfat`.
 
-    Only in QEMU 10.0: `active`.
+    Only in QEMU 10.0 and 11.1: `active`.
     """
 
     driver: ClassVar[Literal["vvfat"]] = "vvfat"
@@ -1578,6 +1691,35 @@ class Vvfat(DriverOptions):
         return evolved(self, **changes)
 
 
+@deprecated("QEMU deprecates `driver=gluster`.")
+class Gluster(DriverOptions):
+    """QMP union `BlockdevOptions`, branch `driver=gluster`.
+
+    Only in QEMU 7.2 and 10.0.
+    Only in QEMU 10.0: `active`.
+    """
+
+    driver: ClassVar[Literal["gluster"]] = "gluster"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    volume: str
+    path: str
+    server: Sequence[SocketAddress]
+    node_name: str | None = None
+    discard: BlockdevDiscardOptions | None = None
+    cache: BlockdevCacheOptions | None = None
+    active: bool | None = None
+    read_only: bool | None = None
+    auto_read_only: bool | None = None
+    force_share: bool | None = None
+    detect_zeroes: BlockdevDetectZeroesOptions | None = None
+    debug: int | None = None
+    logfile: str | None = None
+
+    def with_(self, **changes: Unpack[GlusterChanges]) -> Gluster:
+        """Return the options with other members; None takes one away."""
+        return evolved(self, **changes)
+
+
 BlockdevOptions = (
     Blkdebug
     | Blklogwrites
@@ -1592,11 +1734,11 @@ BlockdevOptions = (
     | File
     | Ftp
     | Ftps
-    | Gluster
     | HostCdrom
     | HostDevice
     | Http
     | Https
+    | IoUring
     | Iscsi
     | Luks
     | Nbd
@@ -1604,6 +1746,7 @@ BlockdevOptions = (
     | NullAio
     | NullCo
     | Nvme
+    | NvmeIoUring
     | Parallels
     | Preallocate
     | Qcow2
@@ -1618,9 +1761,13 @@ BlockdevOptions = (
     | Throttle
     | Vdi
     | Vhdx
+    | VirtioBlkVfioPci
+    | VirtioBlkVhostUser
+    | VirtioBlkVhostVdpa
     | Vmdk
     | Vpc
     | Vvfat
+    | Gluster
 )
 """QMP union `BlockdevOptions`."""
 
@@ -1660,7 +1807,7 @@ BlockdevQcowEncryption = BlockdevQcowEncryptionAes
 class RbdEncryptionOptionsLuks(Struct):
     """QMP union `RbdEncryptionOptions`, branch `format=luks`.
 
-    Only in QEMU 10.0: `parent`.
+    Only in QEMU 10.0 and 11.1: `parent`.
     """
 
     format: ClassVar[Literal["luks"]] = "luks"
@@ -1672,7 +1819,7 @@ class RbdEncryptionOptionsLuks(Struct):
 class RbdEncryptionOptionsLuks2(Struct):
     """QMP union `RbdEncryptionOptions`, branch `format=luks2`.
 
-    Only in QEMU 10.0: `parent`.
+    Only in QEMU 10.0 and 11.1: `parent`.
     """
 
     format: ClassVar[Literal["luks2"]] = "luks2"
@@ -1684,7 +1831,7 @@ class RbdEncryptionOptionsLuks2(Struct):
 class RbdEncryptionOptionsLuksAny(Struct):
     """QMP union `RbdEncryptionOptions`, branch `format=luks-any`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     format: ClassVar[Literal["luks-any"]] = "luks-any"
@@ -1763,7 +1910,7 @@ class BlockdevDel(Command["None"]):
 class BlockdevSetActive(Command["None"]):
     """Run QMP's `blockdev-set-active`; it returns nothing.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     _name: ClassVar[str] = "blockdev-set-active"

@@ -12,6 +12,7 @@ from typing_extensions import deprecated
 from qemu_blocksdk.codec import Command, Deprecated, Struct, Unstable
 
 if TYPE_CHECKING:
+    from .blockdev import OnCbwError
     from .job import MirrorCopyMode
 
 __all__ = [
@@ -53,7 +54,7 @@ NewImageMode = Literal["existing", "absolute-paths"]
 class BackupPerf(Struct):
     """QMP object `BackupPerf`.
 
-    Only in QEMU 10.0: `min_cluster_size`.
+    Only in QEMU 10.0 and 11.1: `min_cluster_size`.
     """
 
     use_copy_range: bool | None = None
@@ -78,7 +79,8 @@ class SnapshotInfo(Struct):
 class BlockdevBackup(Command["None"]):
     """Run QMP's `blockdev-backup`; it returns nothing.
 
-    Only in QEMU 10.0: `discard_source`.
+    Only in QEMU 11.1: `on_cbw_error`.
+    Only in QEMU 10.0 and 11.1: `discard_source`.
     Unstable: `x_perf`.
     """
 
@@ -93,6 +95,7 @@ class BlockdevBackup(Command["None"]):
     compress: bool | None = None
     on_source_error: BlockdevOnError | None = None
     on_target_error: BlockdevOnError | None = None
+    on_cbw_error: OnCbwError | None = None
     auto_finalize: bool | None = None
     auto_dismiss: bool | None = None
     filter_node_name: str | None = None
@@ -104,7 +107,8 @@ class BlockdevBackup(Command["None"]):
 class DriveBackup(Command["None"]):
     """Run QMP's `drive-backup`; it returns nothing.
 
-    Only in QEMU 10.0: `discard_source`.
+    Only in QEMU 11.1: `on_cbw_error`.
+    Only in QEMU 10.0 and 11.1: `discard_source`.
     Unstable: `x_perf`.
     """
 
@@ -119,6 +123,7 @@ class DriveBackup(Command["None"]):
     compress: bool | None = None
     on_source_error: BlockdevOnError | None = None
     on_target_error: BlockdevOnError | None = None
+    on_cbw_error: OnCbwError | None = None
     auto_finalize: bool | None = None
     auto_dismiss: bool | None = None
     filter_node_name: str | None = None
@@ -129,7 +134,10 @@ class DriveBackup(Command["None"]):
 
 
 class BlockdevMirror(Command["None"]):
-    """Run QMP's `blockdev-mirror`; it returns nothing."""
+    """Run QMP's `blockdev-mirror`; it returns nothing.
+
+    Only in QEMU 11.1: `target_is_zero`.
+    """
 
     _name: ClassVar[str] = "blockdev-mirror"
     device: str
@@ -146,6 +154,7 @@ class BlockdevMirror(Command["None"]):
     copy_mode: MirrorCopyMode | None = None
     auto_finalize: bool | None = None
     auto_dismiss: bool | None = None
+    target_is_zero: bool | None = None
 
 
 class DriveMirror(Command["None"]):
@@ -174,7 +183,7 @@ class DriveMirror(Command["None"]):
 class BlockCommit(Command["None"]):
     """Run QMP's `block-commit`; it returns nothing.
 
-    Only in QEMU 10.0: `backing_mask_protocol`.
+    Only in QEMU 10.0 and 11.1: `backing_mask_protocol`.
     Deprecated: `base`, `top`.
     """
 
@@ -197,7 +206,7 @@ class BlockCommit(Command["None"]):
 class BlockStream(Command["None"]):
     """Run QMP's `block-stream`; it returns nothing.
 
-    Only in QEMU 10.0: `backing_mask_protocol`.
+    Only in QEMU 10.0 and 11.1: `backing_mask_protocol`.
     """
 
     _name: ClassVar[str] = "block-stream"

@@ -60,7 +60,10 @@ class FdSocketAddress(Struct):
 
 
 class InetSocketAddress(Struct):
-    """QMP object `InetSocketAddress`."""
+    """QMP object `InetSocketAddress`.
+
+    Only in QEMU 11.1: `keep_alive_count`, `keep_alive_idle`, `keep_alive_interval`.
+    """
 
     host: str
     port: str
@@ -69,6 +72,9 @@ class InetSocketAddress(Struct):
     ipv4: bool | None = None
     ipv6: bool | None = None
     keep_alive: bool | None = None
+    keep_alive_count: int | None = None
+    keep_alive_idle: int | None = None
+    keep_alive_interval: int | None = None
     mptcp: bool | None = None
 
 
@@ -119,7 +125,10 @@ class VsockSocketAddress(Struct):
 
 
 class SocketAddressInet(Struct):
-    """QMP union `SocketAddress`, branch `type=inet`."""
+    """QMP union `SocketAddress`, branch `type=inet`.
+
+    Only in QEMU 11.1: `keep_alive_count`, `keep_alive_idle`, `keep_alive_interval`.
+    """
 
     type: ClassVar[Literal["inet"]] = "inet"
     _tags: ClassVar[tuple[str, ...]] = ("type",)
@@ -130,6 +139,9 @@ class SocketAddressInet(Struct):
     ipv4: bool | None = None
     ipv6: bool | None = None
     keep_alive: bool | None = None
+    keep_alive_count: int | None = None
+    keep_alive_idle: int | None = None
+    keep_alive_interval: int | None = None
     mptcp: bool | None = None
 
 

@@ -128,7 +128,7 @@ QCryptoCipherAlgo = Literal[
 ]
 """QMP enum `QCryptoCipherAlgo`.
 
-Only in QEMU 10.0: `sm4`.
+Only in QEMU 10.0 and 11.1: `sm4`.
 """
 
 
@@ -139,7 +139,7 @@ QCryptoCipherMode = Literal["ecb", "cbc", "xts", "ctr"]
 QCryptoHashAlgo = Literal["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "ripemd160", "sm3"]
 """QMP enum `QCryptoHashAlgo`.
 
-Only in QEMU 10.0: `sm3`.
+Only in QEMU 10.0 and 11.1: `sm3`.
 """
 
 
@@ -152,7 +152,10 @@ Qcow2CompressionType = Literal["zlib", "zstd"]
 
 
 class BlockdevOptionsGluster(Struct):
-    """QMP object `BlockdevOptionsGluster`."""
+    """QMP object `BlockdevOptionsGluster`.
+
+    Only in QEMU 7.2 and 10.0.
+    """
 
     volume: str
     path: str
@@ -235,21 +238,10 @@ class BlockdevCreateOptionsFile(Struct):
     extent_size_hint: int | None = None
 
 
-@deprecated("QEMU deprecates `driver=gluster`.")
-class BlockdevCreateOptionsGluster(Struct):
-    """QMP union `BlockdevCreateOptions`, branch `driver=gluster`."""
-
-    driver: ClassVar[Literal["gluster"]] = "gluster"
-    _tags: ClassVar[tuple[str, ...]] = ("driver",)
-    location: BlockdevOptionsGluster
-    size: int
-    preallocation: PreallocMode | None = None
-
-
 class BlockdevCreateOptionsLuks(Struct):
     """QMP union `BlockdevCreateOptions`, branch `driver=luks`.
 
-    Only in QEMU 10.0: `header`.
+    Only in QEMU 10.0 and 11.1: `header`.
     """
 
     driver: ClassVar[Literal["luks"]] = "luks"
@@ -401,9 +393,22 @@ class BlockdevCreateOptionsVpc(Struct):
     force_size: bool | None = None
 
 
+@deprecated("QEMU deprecates `driver=gluster`.")
+class BlockdevCreateOptionsGluster(Struct):
+    """QMP union `BlockdevCreateOptions`, branch `driver=gluster`.
+
+    Only in QEMU 7.2 and 10.0.
+    """
+
+    driver: ClassVar[Literal["gluster"]] = "gluster"
+    _tags: ClassVar[tuple[str, ...]] = ("driver",)
+    location: BlockdevOptionsGluster
+    size: int
+    preallocation: PreallocMode | None = None
+
+
 BlockdevCreateOptions = (
     BlockdevCreateOptionsFile
-    | BlockdevCreateOptionsGluster
     | BlockdevCreateOptionsLuks
     | BlockdevCreateOptionsNfs
     | BlockdevCreateOptionsParallels
@@ -416,6 +421,7 @@ BlockdevCreateOptions = (
     | BlockdevCreateOptionsVhdx
     | BlockdevCreateOptionsVmdk
     | BlockdevCreateOptionsVpc
+    | BlockdevCreateOptionsGluster
 )
 """QMP union `BlockdevCreateOptions`."""
 
@@ -491,7 +497,7 @@ class RbdEncryptionCreateOptionsLuks2(Struct):
 class RbdEncryptionCreateOptionsLuksAny(Struct):
     """QMP union `RbdEncryptionCreateOptions`, branch `format=luks-any`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     format: ClassVar[Literal["luks-any"]] = "luks-any"

@@ -59,7 +59,7 @@ class DeviceSyncConfig(UnstableCommand["None"]):
     """Run QMP's `device-sync-config`; it returns nothing.
 
     Unstable: QEMU may change or remove it without notice.
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     _name: ClassVar[str] = "device-sync-config"

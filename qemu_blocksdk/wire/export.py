@@ -20,6 +20,7 @@ __all__ = [
     "BlockExportDel",
     "BlockExportDeleted",
     "BlockExportInfo",
+    "BlockExportIothreads",
     "BlockExportOptions",
     "BlockExportOptionsFuse",
     "BlockExportOptionsNbd",
@@ -59,7 +60,7 @@ class BlockExportInfo(Struct):
 class BlockExportOptionsNbd(Struct):
     """QMP union `BlockExportOptions`, branch `type=nbd`.
 
-    Only in QEMU 10.0: `allow_inactive`.
+    Only in QEMU 10.0 and 11.1: `allow_inactive`.
     """
 
     type: ClassVar[Literal["nbd"]] = "nbd"
@@ -67,7 +68,7 @@ class BlockExportOptionsNbd(Struct):
     id: str
     node_name: str
     fixed_iothread: bool | None = None
-    iothread: str | None = None
+    iothread: BlockExportIothreads | None = None
     writable: bool | None = None
     writethrough: bool | None = None
     allow_inactive: bool | None = None
@@ -80,7 +81,7 @@ class BlockExportOptionsNbd(Struct):
 class BlockExportOptionsVhostUserBlk(Struct):
     """QMP union `BlockExportOptions`, branch `type=vhost-user-blk`.
 
-    Only in QEMU 10.0: `allow_inactive`.
+    Only in QEMU 10.0 and 11.1: `allow_inactive`.
     """
 
     type: ClassVar[Literal["vhost-user-blk"]] = "vhost-user-blk"
@@ -89,7 +90,7 @@ class BlockExportOptionsVhostUserBlk(Struct):
     node_name: str
     addr: SocketAddress
     fixed_iothread: bool | None = None
-    iothread: str | None = None
+    iothread: BlockExportIothreads | None = None
     writable: bool | None = None
     writethrough: bool | None = None
     allow_inactive: bool | None = None
@@ -100,7 +101,7 @@ class BlockExportOptionsVhostUserBlk(Struct):
 class BlockExportOptionsFuse(Struct):
     """QMP union `BlockExportOptions`, branch `type=fuse`.
 
-    Only in QEMU 10.0: `allow_inactive`.
+    Only in QEMU 10.0 and 11.1: `allow_inactive`.
     """
 
     type: ClassVar[Literal["fuse"]] = "fuse"
@@ -109,7 +110,7 @@ class BlockExportOptionsFuse(Struct):
     node_name: str
     mountpoint: str
     fixed_iothread: bool | None = None
-    iothread: str | None = None
+    iothread: BlockExportIothreads | None = None
     writable: bool | None = None
     writethrough: bool | None = None
     allow_inactive: bool | None = None
@@ -120,7 +121,7 @@ class BlockExportOptionsFuse(Struct):
 class BlockExportOptionsVduseBlk(Struct):
     """QMP union `BlockExportOptions`, branch `type=vduse-blk`.
 
-    Only in QEMU 10.0: `allow_inactive`.
+    Only in QEMU 10.0 and 11.1: `allow_inactive`.
     """
 
     type: ClassVar[Literal["vduse-blk"]] = "vduse-blk"
@@ -129,7 +130,7 @@ class BlockExportOptionsVduseBlk(Struct):
     node_name: str
     name: str
     fixed_iothread: bool | None = None
-    iothread: str | None = None
+    iothread: BlockExportIothreads | None = None
     writable: bool | None = None
     writethrough: bool | None = None
     allow_inactive: bool | None = None
@@ -148,10 +149,17 @@ BlockExportOptions = (
 """QMP union `BlockExportOptions`."""
 
 
+BlockExportIothreads = str | Sequence[str]
+"""QMP alternate `BlockExportIothreads`.
+
+Only in QEMU 11.1.
+"""
+
+
 class NbdServerStart(Command["None"]):
     """Run QMP's `nbd-server-start`; it returns nothing.
 
-    Only in QEMU 10.0: `handshake_max_seconds`.
+    Only in QEMU 10.0 and 11.1: `handshake_max_seconds`.
     """
 
     _name: ClassVar[str] = "nbd-server-start"

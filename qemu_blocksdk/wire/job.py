@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from typing_extensions import deprecated
+
 from qemu_blocksdk.codec import Command, Event, Struct, Unknown
 
 __all__ = [
@@ -121,7 +123,7 @@ class JobInfo(Struct):
 class BlockJobChangeOptionsMirror(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=mirror`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["mirror"]] = "mirror"
@@ -133,7 +135,7 @@ class BlockJobChangeOptionsMirror(Struct):
 class BlockJobChangeOptionsCommit(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=commit`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["commit"]] = "commit"
@@ -144,7 +146,7 @@ class BlockJobChangeOptionsCommit(Struct):
 class BlockJobChangeOptionsStream(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=stream`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["stream"]] = "stream"
@@ -155,7 +157,7 @@ class BlockJobChangeOptionsStream(Struct):
 class BlockJobChangeOptionsBackup(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=backup`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["backup"]] = "backup"
@@ -166,7 +168,7 @@ class BlockJobChangeOptionsBackup(Struct):
 class BlockJobChangeOptionsCreate(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=create`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["create"]] = "create"
@@ -177,7 +179,7 @@ class BlockJobChangeOptionsCreate(Struct):
 class BlockJobChangeOptionsAmend(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=amend`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["amend"]] = "amend"
@@ -188,7 +190,7 @@ class BlockJobChangeOptionsAmend(Struct):
 class BlockJobChangeOptionsSnapshotLoad(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=snapshot-load`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["snapshot-load"]] = "snapshot-load"
@@ -199,7 +201,7 @@ class BlockJobChangeOptionsSnapshotLoad(Struct):
 class BlockJobChangeOptionsSnapshotSave(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=snapshot-save`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["snapshot-save"]] = "snapshot-save"
@@ -210,7 +212,7 @@ class BlockJobChangeOptionsSnapshotSave(Struct):
 class BlockJobChangeOptionsSnapshotDelete(Struct):
     """QMP union `BlockJobChangeOptions`, branch `type=snapshot-delete`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     type: ClassVar[Literal["snapshot-delete"]] = "snapshot-delete"
@@ -231,14 +233,14 @@ BlockJobChangeOptions = (
 )
 """QMP union `BlockJobChangeOptions`.
 
-Only in QEMU 10.0.
+Only in QEMU 10.0 and 11.1.
 """
 
 
 class BlockJobInfoMirror(Struct):
     """QMP union `BlockJobInfo`, branch `type=mirror`.
 
-    Only in QEMU 10.0: `actively_synced`.
+    Only in QEMU 10.0 and 11.1: `actively_synced`.
     """
 
     type: ClassVar[Literal["mirror"]] = "mirror"
@@ -498,6 +500,7 @@ class BlockJobCancel(Command["None"]):
     force: bool | None = None
 
 
+@deprecated("QEMU deprecates `block-job-pause`; use `job-pause`.")
 class BlockJobPause(Command["None"]):
     """Run QMP's `block-job-pause`; it returns nothing."""
 
@@ -505,6 +508,7 @@ class BlockJobPause(Command["None"]):
     device: str
 
 
+@deprecated("QEMU deprecates `block-job-resume`; use `job-resume`.")
 class BlockJobResume(Command["None"]):
     """Run QMP's `block-job-resume`; it returns nothing."""
 
@@ -512,6 +516,7 @@ class BlockJobResume(Command["None"]):
     device: str
 
 
+@deprecated("QEMU deprecates `block-job-complete`; use `job-complete`.")
 class BlockJobComplete(Command["None"]):
     """Run QMP's `block-job-complete`; it returns nothing."""
 
@@ -519,6 +524,7 @@ class BlockJobComplete(Command["None"]):
     device: str
 
 
+@deprecated("QEMU deprecates `block-job-finalize`; use `job-finalize`.")
 class BlockJobFinalize(Command["None"]):
     """Run QMP's `block-job-finalize`; it returns nothing."""
 
@@ -526,6 +532,7 @@ class BlockJobFinalize(Command["None"]):
     id: str
 
 
+@deprecated("QEMU deprecates `block-job-dismiss`; use `job-dismiss`.")
 class BlockJobDismiss(Command["None"]):
     """Run QMP's `block-job-dismiss`; it returns nothing."""
 
@@ -536,7 +543,7 @@ class BlockJobDismiss(Command["None"]):
 class BlockJobChange(Command["None"]):
     """Run QMP's `block-job-change`; it returns nothing.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     _name: ClassVar[str] = "block-job-change"

@@ -60,17 +60,18 @@ __all__ = [
     "ZeroPageDetection",
 ]
 
-MigMode = Literal["normal", "cpr-reboot", "cpr-transfer"]
+MigMode = Literal["normal", "cpr-reboot", "cpr-transfer", "cpr-exec"]
 """QMP enum `MigMode`.
 
-Only in the system emulator of QEMU 10.0.
+Only in the system emulator of QEMU 10.0 and 11.1.
+Only in QEMU 11.1: `cpr-exec`.
 """
 
 
 MigrationAddressType = Literal["socket", "exec", "rdma", "file"]
 """QMP enum `MigrationAddressType`.
 
-Only in the system emulator of QEMU 10.0.
+Only in the system emulator of QEMU 10.0 and 11.1.
 """
 
 
@@ -78,7 +79,6 @@ MigrationCapability = Literal[
     "xbzrle",
     "rdma-pin-all",
     "auto-converge",
-    "zero-blocks",
     "events",
     "postcopy-ram",
     "x-colo",
@@ -97,13 +97,15 @@ MigrationCapability = Literal[
     "switchover-ack",
     "dirty-limit",
     "mapped-ram",
+    "zero-blocks",
     "compress",
     "block",
 ]
 """QMP enum `MigrationCapability`.
 
 Only in the system emulator.
-Only in QEMU 10.0: `switchover-ack`, `dirty-limit`, `mapped-ram`.
+Only in QEMU 10.0 and 11.1: `switchover-ack`, `dirty-limit`, `mapped-ram`.
+Only in QEMU 7.2 and 10.0: `zero-blocks`.
 Only in QEMU 7.2: `compress`, `block`.
 Deprecated: `zero-blocks`.
 Unstable: `x-colo`, `x-ignore-shared`.
@@ -113,7 +115,7 @@ Unstable: `x-colo`, `x-ignore-shared`.
 MigrationChannelType = Literal["main", "cpr"]
 """QMP enum `MigrationChannelType`.
 
-Only in the system emulator of QEMU 10.0.
+Only in the system emulator of QEMU 10.0 and 11.1.
 """
 
 
@@ -123,11 +125,13 @@ MigrationStatus = Literal[
     "cancelling",
     "cancelled",
     "active",
+    "postcopy-device",
     "postcopy-active",
     "postcopy-paused",
     "postcopy-recover-setup",
     "postcopy-recover",
     "completed",
+    "failing",
     "failed",
     "colo",
     "pre-switchover",
@@ -137,7 +141,8 @@ MigrationStatus = Literal[
 """QMP enum `MigrationStatus`.
 
 Only in the system emulator.
-Only in QEMU 10.0: `postcopy-recover-setup`.
+Only in QEMU 11.1: `postcopy-device`, `failing`.
+Only in QEMU 10.0 and 11.1: `postcopy-recover-setup`.
 """
 
 
@@ -151,7 +156,7 @@ Only in the system emulator.
 ZeroPageDetection = Literal["none", "legacy", "multifd"]
 """QMP enum `ZeroPageDetection`.
 
-Only in the system emulator of QEMU 10.0.
+Only in the system emulator of QEMU 10.0 and 11.1.
 """
 
 
@@ -212,7 +217,7 @@ class MigrationCapabilityStatus(Struct):
 class MigrationChannel(Struct):
     """QMP object `MigrationChannel`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     channel_type: MigrationChannelType
@@ -223,12 +228,17 @@ class MigrationInfo(Struct):
     """QMP object `MigrationInfo`.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `dirty_limit_throttle_time_per_round`, `dirty_limit_ring_full_time`.
+    Only in QEMU 11.1: `remaining`, `postcopy_latency`, `postcopy_latency_dist`,
+    `postcopy_vcpu_latency`, `postcopy_non_vcpu_latency`.
+    Only in QEMU 10.0 and 11.1: `dirty_limit_throttle_time_per_round`, `dirty_limit_ring_full_time`.
     Only in QEMU 7.2: `disk`, `compression`.
+    Unstable: `postcopy_latency`, `postcopy_latency_dist`, `postcopy_vcpu_latency`,
+    `postcopy_non_vcpu_latency`.
     """
 
     status: MigrationStatus | None = None
     ram: MigrationStats | None = None
+    remaining: int | None = None
     vfio: VfioStats | None = None
     xbzrle_cache: XBZRLECacheStats | None = None
     total_time: int | None = None
@@ -240,6 +250,10 @@ class MigrationInfo(Struct):
     blocked_reasons: Sequence[str] | None = None
     postcopy_blocktime: int | None = None
     postcopy_vcpu_blocktime: Sequence[int] | None = None
+    postcopy_latency: Unstable[int | None] = None
+    postcopy_latency_dist: Unstable[Sequence[int] | None] = None
+    postcopy_vcpu_latency: Unstable[Sequence[int] | None] = None
+    postcopy_non_vcpu_latency: Unstable[int | None] = None
     socket_address: Sequence[SocketAddress] | None = None
     dirty_limit_throttle_time_per_round: int | None = None
     dirty_limit_ring_full_time: int | None = None
@@ -251,11 +265,12 @@ class MigrationParameters(Struct):
     """QMP object `MigrationParameters`.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
+    Only in QEMU 10.0 and 11.1: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
     `x_vcpu_dirty_limit_period`, `vcpu_dirty_limit`, `mode`, `zero_page_detection`, `direct_io`.
+    Only in QEMU 11.1: `x_rdma_chunk_size`, `cpr_exec_command`.
     Only in QEMU 7.2: `compress_level`, `compress_threads`, `compress_wait_thread`,
     `decompress_threads`, `block_incremental`.
-    Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`.
+    Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`, `x_rdma_chunk_size`.
     """
 
     announce_initial: int | None = None
@@ -266,9 +281,9 @@ class MigrationParameters(Struct):
     cpu_throttle_initial: int | None = None
     cpu_throttle_increment: int | None = None
     cpu_throttle_tailslow: bool | None = None
-    tls_creds: str | None = None
-    tls_hostname: str | None = None
-    tls_authz: str | None = None
+    tls_creds: StrOrNull | None = None
+    tls_hostname: StrOrNull | None = None
+    tls_authz: StrOrNull | None = None
     max_bandwidth: int | None = None
     avail_switchover_bandwidth: int | None = None
     downtime_limit: int | None = None
@@ -287,6 +302,8 @@ class MigrationParameters(Struct):
     mode: MigMode | None = None
     zero_page_detection: ZeroPageDetection | None = None
     direct_io: bool | None = None
+    x_rdma_chunk_size: Unstable[int | None] = None
+    cpr_exec_command: Sequence[str] | None = None
     compress_level: int | None = None
     compress_threads: int | None = None
     compress_wait_thread: bool | None = None
@@ -348,7 +365,8 @@ class XBZRLECacheStats(Struct):
 class MigrationAddressSocketInet(Struct):
     """QMP union `MigrationAddress`, branch `transport=socket, type=inet`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
+    Only in QEMU 11.1: `keep_alive_count`, `keep_alive_idle`, `keep_alive_interval`.
     """
 
     transport: ClassVar[Literal["socket"]] = "socket"
@@ -361,13 +379,16 @@ class MigrationAddressSocketInet(Struct):
     ipv4: bool | None = None
     ipv6: bool | None = None
     keep_alive: bool | None = None
+    keep_alive_count: int | None = None
+    keep_alive_idle: int | None = None
+    keep_alive_interval: int | None = None
     mptcp: bool | None = None
 
 
 class MigrationAddressSocketUnix(Struct):
     """QMP union `MigrationAddress`, branch `transport=socket, type=unix`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     transport: ClassVar[Literal["socket"]] = "socket"
@@ -381,7 +402,7 @@ class MigrationAddressSocketUnix(Struct):
 class MigrationAddressSocketVsock(Struct):
     """QMP union `MigrationAddress`, branch `transport=socket, type=vsock`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     transport: ClassVar[Literal["socket"]] = "socket"
@@ -394,7 +415,7 @@ class MigrationAddressSocketVsock(Struct):
 class MigrationAddressSocketFd(Struct):
     """QMP union `MigrationAddress`, branch `transport=socket, type=fd`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     transport: ClassVar[Literal["socket"]] = "socket"
@@ -406,7 +427,7 @@ class MigrationAddressSocketFd(Struct):
 class MigrationAddressExec(Struct):
     """QMP union `MigrationAddress`, branch `transport=exec`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     transport: ClassVar[Literal["exec"]] = "exec"
@@ -417,7 +438,8 @@ class MigrationAddressExec(Struct):
 class MigrationAddressRdma(Struct):
     """QMP union `MigrationAddress`, branch `transport=rdma`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
+    Only in QEMU 11.1: `keep_alive_count`, `keep_alive_idle`, `keep_alive_interval`.
     """
 
     transport: ClassVar[Literal["rdma"]] = "rdma"
@@ -429,13 +451,16 @@ class MigrationAddressRdma(Struct):
     ipv4: bool | None = None
     ipv6: bool | None = None
     keep_alive: bool | None = None
+    keep_alive_count: int | None = None
+    keep_alive_idle: int | None = None
+    keep_alive_interval: int | None = None
     mptcp: bool | None = None
 
 
 class MigrationAddressFile(Struct):
     """QMP union `MigrationAddress`, branch `transport=file`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     transport: ClassVar[Literal["file"]] = "file"
@@ -455,7 +480,7 @@ MigrationAddress = (
 )
 """QMP union `MigrationAddress`.
 
-Only in the system emulator of QEMU 10.0.
+Only in the system emulator of QEMU 10.0 and 11.1.
 """
 
 
@@ -463,15 +488,16 @@ class Migrate(Command["None"]):
     """Run QMP's `migrate`; it returns nothing.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `channels`.
+    Only in QEMU 10.0 and 11.1: `channels`.
+    Only in QEMU 7.2 and 10.0: `detach`.
     Only in QEMU 7.2: `blk`, `inc`.
     """
 
     _name: ClassVar[str] = "migrate"
     uri: str | None = None
     channels: Sequence[MigrationChannel] | None = None
-    detach: bool | None = None
     resume: bool | None = None
+    detach: bool | None = None
     blk: bool | None = None
     inc: bool | None = None
 
@@ -480,7 +506,7 @@ class MigrateIncoming(Command["None"]):
     """Run QMP's `migrate-incoming`; it returns nothing.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `channels`, `exit_on_error`.
+    Only in QEMU 10.0 and 11.1: `channels`, `exit_on_error`.
     """
 
     _name: ClassVar[str] = "migrate-incoming"
@@ -559,11 +585,12 @@ class MigrateSetParameters(Command["None"]):
     """Run QMP's `migrate-set-parameters`; it returns nothing.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
+    Only in QEMU 10.0 and 11.1: `avail_switchover_bandwidth`, `multifd_qatzip_level`,
     `x_vcpu_dirty_limit_period`, `vcpu_dirty_limit`, `mode`, `zero_page_detection`, `direct_io`.
+    Only in QEMU 11.1: `x_rdma_chunk_size`, `cpr_exec_command`.
     Only in QEMU 7.2: `compress_level`, `compress_threads`, `compress_wait_thread`,
     `decompress_threads`, `block_incremental`.
-    Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`.
+    Unstable: `x_checkpoint_delay`, `x_vcpu_dirty_limit_period`, `x_rdma_chunk_size`.
     """
 
     _name: ClassVar[str] = "migrate-set-parameters"
@@ -596,6 +623,8 @@ class MigrateSetParameters(Command["None"]):
     mode: MigMode | None = None
     zero_page_detection: ZeroPageDetection | None = None
     direct_io: bool | None = None
+    x_rdma_chunk_size: Unstable[int | None] = None
+    cpr_exec_command: Sequence[str] | None = None
     compress_level: int | None = None
     compress_threads: int | None = None
     compress_wait_thread: bool | None = None

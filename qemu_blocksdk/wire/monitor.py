@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from typing_extensions import deprecated
+
 from qemu_blocksdk.codec import Command, Deprecated, JsonValue, Struct, Unknown, Unstable
 
 __all__ = [
+    "Accelerator",
+    "AcceleratorInfo",
     "AddClient",
     "AddFd",
     "AddfdInfo",
@@ -28,6 +32,7 @@ __all__ = [
     "NameInfo",
     "QMPCapability",
     "QmpCapabilities",
+    "QueryAccelerators",
     "QueryCommands",
     "QueryCurrentMachine",
     "QueryFdsets",
@@ -59,6 +64,13 @@ __all__ = [
     "VersionTriple",
 ]
 
+Accelerator = Literal["hvf", "kvm", "mshv", "nvmm", "qtest", "tcg", "whpx", "xen"]
+"""QMP enum `Accelerator`.
+
+Only in the system emulator of QEMU 11.1.
+"""
+
+
 JSONType = Literal["string", "number", "int", "boolean", "null", "object", "array", "value"]
 """QMP enum `JSONType`."""
 
@@ -76,12 +88,12 @@ SysEmuTarget = Literal[
     "alpha",
     "arm",
     "avr",
+    "hexagon",
     "hppa",
     "i386",
     "loongarch64",
     "m68k",
     "microblaze",
-    "microblazeel",
     "mips",
     "mips64",
     "mips64el",
@@ -101,14 +113,27 @@ SysEmuTarget = Literal[
     "x86_64",
     "xtensa",
     "xtensaeb",
+    "microblazeel",
     "cris",
     "nios2",
 ]
 """QMP enum `SysEmuTarget`.
 
 Only in the system emulator.
+Only in QEMU 11.1: `hexagon`.
+Only in QEMU 7.2 and 10.0: `microblazeel`.
 Only in QEMU 7.2: `cris`, `nios2`.
 """
+
+
+class AcceleratorInfo(Struct):
+    """QMP object `AcceleratorInfo`.
+
+    Only in the system emulator of QEMU 11.1.
+    """
+
+    enabled: Accelerator
+    present: Sequence[Accelerator]
 
 
 class AddfdInfo(Struct):
@@ -130,7 +155,7 @@ class CommandInfo(Struct):
 class CompatProperty(Struct):
     """QMP object `CompatProperty`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     qom_type: str
@@ -181,7 +206,7 @@ class MachineInfo(Struct):
     """QMP object `MachineInfo`.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `acpi`, `compat_props`.
+    Only in QEMU 10.0 and 11.1: `acpi`, `compat_props`.
     Unstable: `compat_props`.
     """
 
@@ -468,6 +493,7 @@ class QueryUuid(Command["UuidInfo"]):
     _name: ClassVar[str] = "query-uuid"
 
 
+@deprecated("QEMU deprecates `query-kvm`; use `query-accelerators`.")
 class QueryKvm(Command["KvmInfo"]):
     """Run QMP's `query-kvm`; it returns `KvmInfo`.
 
@@ -477,11 +503,20 @@ class QueryKvm(Command["KvmInfo"]):
     _name: ClassVar[str] = "query-kvm"
 
 
+class QueryAccelerators(Command["AcceleratorInfo"]):
+    """Run QMP's `query-accelerators`; it returns `AcceleratorInfo`.
+
+    Only in the system emulator of QEMU 11.1.
+    """
+
+    _name: ClassVar[str] = "query-accelerators"
+
+
 class QueryMachines(Command["list[MachineInfo]"]):
     """Run QMP's `query-machines`; it returns `list[MachineInfo]`.
 
     Only in the system emulator.
-    Only in QEMU 10.0: `compat_props`.
+    Only in QEMU 10.0 and 11.1: `compat_props`.
     Unstable: `compat_props`.
     """
 

@@ -19,6 +19,7 @@ __all__ = [
     "GrabToggleKeys",
     "HostMemPolicy",
     "IOThreadInfo",
+    "MonitorQMPCloseAction",
     "NetFilterDirection",
     "NetfilterInsert",
     "ObjectAdd",
@@ -54,6 +55,8 @@ __all__ = [
     "ObjectOptionsMemoryBackendMemfd",
     "ObjectOptionsMemoryBackendRam",
     "ObjectOptionsMemoryBackendShm",
+    "ObjectOptionsMonitorHmp",
+    "ObjectOptionsMonitorQmp",
     "ObjectOptionsPefGuest",
     "ObjectOptionsPrManagerHelper",
     "ObjectOptionsQtest",
@@ -65,6 +68,7 @@ __all__ = [
     "ObjectOptionsSecretKeyring",
     "ObjectOptionsSevGuest",
     "ObjectOptionsSevSnpGuest",
+    "ObjectOptionsTdxGuest",
     "ObjectOptionsThreadContext",
     "ObjectOptionsThrottleGroup",
     "ObjectOptionsTlsCipherSuites",
@@ -73,6 +77,8 @@ __all__ = [
     "ObjectOptionsTlsCredsX509",
     "ObjectOptionsXRemoteObject",
     "ObjectOptionsXVfioUserServer",
+    "ObjectPropertiesValues",
+    "ObjectPropertyValue",
     "ObjectType",
     "ObjectTypeInfo",
     "PRManagerInfo",
@@ -84,6 +90,7 @@ __all__ = [
     "QCryptoTLSCredsEndpoint",
     "QomGet",
     "QomList",
+    "QomListGet",
     "QomListProperties",
     "QomListTypes",
     "QomSet",
@@ -104,6 +111,13 @@ GrabToggleKeys = Literal[
 
 HostMemPolicy = Literal["default", "preferred", "bind", "interleave"]
 """QMP enum `HostMemPolicy`."""
+
+
+MonitorQMPCloseAction = Literal["none", "delete"]
+"""QMP enum `MonitorQMPCloseAction`.
+
+Only in QEMU 11.1.
+"""
 
 
 NetFilterDirection = Literal["all", "rx", "tx"]
@@ -145,6 +159,8 @@ ObjectType = Literal[
     "memory-backend-memfd",
     "memory-backend-ram",
     "memory-backend-shm",
+    "monitor-hmp",
+    "monitor-qmp",
     "pef-guest",
     "pr-manager-helper",
     "qtest",
@@ -157,6 +173,7 @@ ObjectType = Literal[
     "sev-snp-guest",
     "thread-context",
     "s390-pv-guest",
+    "tdx-guest",
     "throttle-group",
     "tls-creds-anon",
     "tls-creds-psk",
@@ -167,8 +184,9 @@ ObjectType = Literal[
 ]
 """QMP enum `ObjectType`.
 
-Only in QEMU 10.0: `acpi-generic-initiator`, `acpi-generic-port`, `iommufd`, `memory-backend-shm`,
-`sev-snp-guest`.
+Only in QEMU 10.0 and 11.1: `acpi-generic-initiator`, `acpi-generic-port`, `iommufd`,
+`memory-backend-shm`, `sev-snp-guest`.
+Only in QEMU 11.1: `monitor-hmp`, `monitor-qmp`, `tdx-guest`.
 Unstable: `x-remote-object`, `x-vfio-user-server`.
 """
 
@@ -193,6 +211,7 @@ class IOThreadInfo(Struct):
     """QMP object `IOThreadInfo`.
 
     Only in the system emulator.
+    Only in QEMU 11.1: `poll_weight`.
     """
 
     id: str
@@ -201,6 +220,27 @@ class IOThreadInfo(Struct):
     poll_grow: int
     poll_shrink: int
     aio_max_batch: int
+    poll_weight: int | None = None
+
+
+class ObjectPropertiesValues(Struct):
+    """QMP object `ObjectPropertiesValues`.
+
+    Only in QEMU 11.1.
+    """
+
+    properties: Sequence[ObjectPropertyValue]
+
+
+class ObjectPropertyValue(Struct):
+    """QMP object `ObjectPropertyValue`.
+
+    Only in QEMU 11.1.
+    """
+
+    name: str
+    type: str
+    value: JsonValue | None = None
 
 
 class ObjectTypeInfo(Struct):
@@ -232,7 +272,7 @@ class QAuthZListRule(Struct):
 class ObjectOptionsAcpiGenericInitiator(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=acpi-generic-initiator`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     qom_type: ClassVar[Literal["acpi-generic-initiator"]] = "acpi-generic-initiator"
@@ -245,7 +285,7 @@ class ObjectOptionsAcpiGenericInitiator(Struct):
 class ObjectOptionsAcpiGenericPort(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=acpi-generic-port`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     qom_type: ClassVar[Literal["acpi-generic-port"]] = "acpi-generic-port"
@@ -332,7 +372,7 @@ class ObjectOptionsColoCompare(Struct):
 class ObjectOptionsCryptodevBackend(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=cryptodev-backend`.
 
-    Only in QEMU 10.0: `throttle_bps`, `throttle_ops`.
+    Only in QEMU 10.0 and 11.1: `throttle_bps`, `throttle_ops`.
     """
 
     qom_type: ClassVar[Literal["cryptodev-backend"]] = "cryptodev-backend"
@@ -346,7 +386,7 @@ class ObjectOptionsCryptodevBackend(Struct):
 class ObjectOptionsCryptodevBackendBuiltin(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=cryptodev-backend-builtin`.
 
-    Only in QEMU 10.0: `throttle_bps`, `throttle_ops`.
+    Only in QEMU 10.0 and 11.1: `throttle_bps`, `throttle_ops`.
     """
 
     qom_type: ClassVar[Literal["cryptodev-backend-builtin"]] = "cryptodev-backend-builtin"
@@ -360,7 +400,7 @@ class ObjectOptionsCryptodevBackendBuiltin(Struct):
 class ObjectOptionsCryptodevBackendLkcf(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=cryptodev-backend-lkcf`.
 
-    Only in QEMU 10.0: `throttle_bps`, `throttle_ops`.
+    Only in QEMU 10.0 and 11.1: `throttle_bps`, `throttle_ops`.
     """
 
     qom_type: ClassVar[Literal["cryptodev-backend-lkcf"]] = "cryptodev-backend-lkcf"
@@ -374,7 +414,7 @@ class ObjectOptionsCryptodevBackendLkcf(Struct):
 class ObjectOptionsCryptodevVhostUser(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=cryptodev-vhost-user`.
 
-    Only in QEMU 10.0: `throttle_bps`, `throttle_ops`.
+    Only in QEMU 10.0 and 11.1: `throttle_bps`, `throttle_ops`.
     """
 
     qom_type: ClassVar[Literal["cryptodev-vhost-user"]] = "cryptodev-vhost-user"
@@ -525,7 +565,7 @@ class ObjectOptionsInputLinux(Struct):
 class ObjectOptionsIommufd(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=iommufd`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     qom_type: ClassVar[Literal["iommufd"]] = "iommufd"
@@ -535,7 +575,10 @@ class ObjectOptionsIommufd(Struct):
 
 
 class ObjectOptionsIothread(Struct):
-    """QMP union `ObjectOptions`, branch `qom-type=iothread`."""
+    """QMP union `ObjectOptions`, branch `qom-type=iothread`.
+
+    Only in QEMU 11.1: `poll_weight`.
+    """
 
     qom_type: ClassVar[Literal["iothread"]] = "iothread"
     _tags: ClassVar[tuple[str, ...]] = ("qom-type",)
@@ -546,6 +589,7 @@ class ObjectOptionsIothread(Struct):
     poll_max_ns: int | None = None
     poll_grow: int | None = None
     poll_shrink: int | None = None
+    poll_weight: int | None = None
 
 
 class ObjectOptionsMainLoop(Struct):
@@ -581,7 +625,7 @@ class ObjectOptionsMemoryBackendEpc(Struct):
 class ObjectOptionsMemoryBackendFile(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=memory-backend-file`.
 
-    Only in QEMU 10.0: `offset`, `rom`.
+    Only in QEMU 10.0 and 11.1: `offset`, `rom`.
     """
 
     qom_type: ClassVar[Literal["memory-backend-file"]] = "memory-backend-file"
@@ -651,7 +695,7 @@ class ObjectOptionsMemoryBackendRam(Struct):
 class ObjectOptionsMemoryBackendShm(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=memory-backend-shm`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     qom_type: ClassVar[Literal["memory-backend-shm"]] = "memory-backend-shm"
@@ -668,6 +712,33 @@ class ObjectOptionsMemoryBackendShm(Struct):
     share: bool | None = None
     reserve: bool | None = None
     x_use_canonical_path_for_ramblock_id: bool | None = None
+
+
+class ObjectOptionsMonitorHmp(Struct):
+    """QMP union `ObjectOptions`, branch `qom-type=monitor-hmp`.
+
+    Only in QEMU 11.1.
+    """
+
+    qom_type: ClassVar[Literal["monitor-hmp"]] = "monitor-hmp"
+    _tags: ClassVar[tuple[str, ...]] = ("qom-type",)
+    id: str
+    chardev: str
+    readline: bool | None = None
+
+
+class ObjectOptionsMonitorQmp(Struct):
+    """QMP union `ObjectOptions`, branch `qom-type=monitor-qmp`.
+
+    Only in QEMU 11.1.
+    """
+
+    qom_type: ClassVar[Literal["monitor-qmp"]] = "monitor-qmp"
+    _tags: ClassVar[tuple[str, ...]] = ("qom-type",)
+    id: str
+    chardev: str
+    pretty: bool | None = None
+    close_action: MonitorQMPCloseAction | None = None
 
 
 class ObjectOptionsPrManagerHelper(Struct):
@@ -765,7 +836,7 @@ class ObjectOptionsSecretKeyring(Struct):
 class ObjectOptionsSevGuest(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=sev-guest`.
 
-    Only in QEMU 10.0: `legacy_vm_type`.
+    Only in QEMU 10.0 and 11.1: `legacy_vm_type`.
     """
 
     qom_type: ClassVar[Literal["sev-guest"]] = "sev-guest"
@@ -785,7 +856,7 @@ class ObjectOptionsSevGuest(Struct):
 class ObjectOptionsSevSnpGuest(Struct):
     """QMP union `ObjectOptions`, branch `qom-type=sev-snp-guest`.
 
-    Only in QEMU 10.0.
+    Only in QEMU 10.0 and 11.1.
     """
 
     qom_type: ClassVar[Literal["sev-snp-guest"]] = "sev-snp-guest"
@@ -802,6 +873,23 @@ class ObjectOptionsSevSnpGuest(Struct):
     author_key_enabled: bool | None = None
     host_data: str | None = None
     vcek_disabled: bool | None = None
+
+
+class ObjectOptionsTdxGuest(Struct):
+    """QMP union `ObjectOptions`, branch `qom-type=tdx-guest`.
+
+    Only in QEMU 11.1.
+    """
+
+    qom_type: ClassVar[Literal["tdx-guest"]] = "tdx-guest"
+    _tags: ClassVar[tuple[str, ...]] = ("qom-type",)
+    id: str
+    attributes: int | None = None
+    sept_ve_disable: bool | None = None
+    mrconfigid: str | None = None
+    mrowner: str | None = None
+    mrownerconfig: str | None = None
+    quote_generation_socket: SocketAddress | None = None
 
 
 class ObjectOptionsThreadContext(Struct):
@@ -995,6 +1083,8 @@ ObjectOptions = (
     | ObjectOptionsMemoryBackendMemfd
     | ObjectOptionsMemoryBackendRam
     | ObjectOptionsMemoryBackendShm
+    | ObjectOptionsMonitorHmp
+    | ObjectOptionsMonitorQmp
     | ObjectOptionsPrManagerHelper
     | ObjectOptionsQtest
     | ObjectOptionsRngBuiltin
@@ -1004,6 +1094,7 @@ ObjectOptions = (
     | ObjectOptionsSecretKeyring
     | ObjectOptionsSevGuest
     | ObjectOptionsSevSnpGuest
+    | ObjectOptionsTdxGuest
     | ObjectOptionsThreadContext
     | ObjectOptionsThrottleGroup
     | ObjectOptionsTlsCredsAnon
@@ -1056,6 +1147,16 @@ class QomList(Command["list[ObjectPropertyInfo]"]):
 
     _name: ClassVar[str] = "qom-list"
     path: str
+
+
+class QomListGet(Command["list[ObjectPropertiesValues]"]):
+    """Run QMP's `qom-list-get`; it returns `list[ObjectPropertiesValues]`.
+
+    Only in QEMU 11.1.
+    """
+
+    _name: ClassVar[str] = "qom-list-get"
+    paths: Sequence[str]
 
 
 class QomListTypes(Command["list[ObjectTypeInfo]"]):

@@ -16,6 +16,8 @@ __all__ = [
     "GuestPanicInformation",
     "GuestPanicInformationHyperV",
     "GuestPanicInformationS390",
+    "GuestPanicInformationSev",
+    "GuestPanicInformationTdx",
     "GuestPanicInformationType",
     "GuestPanicked",
     "GuestPvshutdown",
@@ -53,10 +55,11 @@ Only in the system emulator.
 """
 
 
-GuestPanicInformationType = Literal["hyper-v", "s390"]
+GuestPanicInformationType = Literal["hyper-v", "s390", "tdx", "sev"]
 """QMP enum `GuestPanicInformationType`.
 
 Only in the system emulator.
+Only in QEMU 11.1: `tdx`, `sev`.
 """
 
 
@@ -179,7 +182,38 @@ class GuestPanicInformationS390(Struct):
     reason: S390CrashReason
 
 
-GuestPanicInformation = GuestPanicInformationHyperV | GuestPanicInformationS390 | Unknown
+class GuestPanicInformationTdx(Struct):
+    """QMP union `GuestPanicInformation`, branch `type=tdx`.
+
+    Only in the system emulator of QEMU 11.1.
+    """
+
+    type: ClassVar[Literal["tdx"]] = "tdx"
+    _tags: ClassVar[tuple[str, ...]] = ("type",)
+    error_code: int
+    message_: str
+    gpa: int | None = None
+
+
+class GuestPanicInformationSev(Struct):
+    """QMP union `GuestPanicInformation`, branch `type=sev`.
+
+    Only in the system emulator of QEMU 11.1.
+    """
+
+    type: ClassVar[Literal["sev"]] = "sev"
+    _tags: ClassVar[tuple[str, ...]] = ("type",)
+    set: int
+    code: int
+
+
+GuestPanicInformation = (
+    GuestPanicInformationHyperV
+    | GuestPanicInformationS390
+    | GuestPanicInformationTdx
+    | GuestPanicInformationSev
+    | Unknown
+)
 """QMP union `GuestPanicInformation`.
 
 `Unknown` is a branch that only a newer QEMU has.
@@ -381,7 +415,7 @@ class GuestCrashloaded(Event):
 class GuestPvshutdown(Event):
     """QMP event `GUEST_PVSHUTDOWN`.
 
-    Only in the system emulator of QEMU 10.0.
+    Only in the system emulator of QEMU 10.0 and 11.1.
     """
 
     _name: ClassVar[str] = "GUEST_PVSHUTDOWN"

@@ -84,7 +84,7 @@ def test_what_only_the_newer_qemu_has_decides_by_the_binary(
         None
         if qemu_version >= (9, 1)
         else f"{EMULATOR} has no member 'blockdev-backup.discard-source'"
-        " (known to storage-daemon-10.0, system-10.0)"
+        " (known to storage-daemon-10.0, system-10.0, storage-daemon-11.1, system-11.1)"
     )
 
 

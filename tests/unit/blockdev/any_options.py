@@ -14,13 +14,14 @@ from qemu_blocksdk.blockdev import NULL, BlockdevOptions
 from qemu_blocksdk.codec import Null, Struct, Unknown
 from qemu_blocksdk.codec.typed import hints_of, kinds_of
 from qemu_blocksdk.codec.value import shape
+from qemu_blocksdk.schema import snapshots
 from qemu_blocksdk.wire import available_in
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.text(
     ",=.\"'\\{}[]:\n\t on0", max_size=8
 )
 INTEGERS = st.integers(-(1 << 63), (1 << 64) - 1)
-NEWEST = "system-10.0"
+NEWEST = snapshots.available()[-1]
 
 
 def drivers(snapshot: str) -> list[type[BlockdevOptions]]:

@@ -25,6 +25,7 @@ from qemu_blocksdk.blockdev.checking import _plainly_right, assert_sound
 from qemu_blocksdk.blockdev.reading import assert_known
 from qemu_blocksdk.codec import decode, encode
 from qemu_blocksdk.errors import BlockSdkError, Unsupported, UsageError
+from qemu_blocksdk.schema import snapshots
 from tests.unit.blockdev.any_options import any_options
 
 
@@ -41,7 +42,7 @@ def test_what_is_fine_comes_back_as_json() -> None:
         cache=BlockdevCacheOptions(direct=True),
         backing=Qcow2(node_name="base", file="base-file", backing=NULL),
     )
-    for qemu in (None, "7.2", "10.0", "system-7.2", "storage-daemon-10.0"):
+    for qemu in (None, "7.2", "10.0", "11.1", "system-7.2", "storage-daemon-11.1"):
         assert check(disk, qemu=qemu) == encode(disk)
 
 
@@ -81,9 +82,9 @@ def test_what_a_qemu_lacks_is_told_with_who_has_it() -> None:
         check(disk, qemu="7.2")
     assert str(caught.value) == (
         "this QEMU has no member 'min-cluster-size' (disk.file.min-cluster-size);"
-        " known to storage-daemon-10.0, system-10.0"
+        " known to storage-daemon-10.0, system-10.0, storage-daemon-11.1, system-11.1"
     )
-    assert caught.value.available_in == ("storage-daemon-10.0", "system-10.0")
+    assert caught.value.available_in == snapshots.available()[2:]
     check(disk, qemu="10.0")
     check(disk)
 

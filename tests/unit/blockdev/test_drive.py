@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from qemu_blocksdk.blockdev import (
     Blkdebug,
     BlockdevCacheOptions,
-    BlockdevOptions,
     Drive,
     File,
     NullCo,
@@ -26,7 +24,7 @@ from qemu_blocksdk.blockdev import (
 )
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import ThrottleLimits
-from tests.unit.blockdev.any_options import TEXTS, any_of
+from tests.unit.blockdev.any_options import DRIVERS, NEWEST, TEXTS, any_of
 
 LIMITS = ThrottleLimits(iops_total=5, bps_read_max_length=7)
 DEBUGGED = Qcow2(node_name="disk", file=Blkdebug(image=File(filename="a,b")), read_only=True)
@@ -85,8 +83,7 @@ def test_a_word_of_old_is_read_as_todays() -> None:
 
 @st.composite
 def drives(draw: st.DrawFn) -> Drive:
-    kind = draw(st.sampled_from(get_args(BlockdevOptions)))
-    options = draw(any_of(kind, "system-10.0", 1)) if kind else None
+    options = draw(any_of(draw(st.sampled_from(DRIVERS)), NEWEST, 1))
     return Drive(
         id=draw(st.none() | TEXTS),
         interface=draw(st.none() | st.sampled_from(("none", "ide"))),

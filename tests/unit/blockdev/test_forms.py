@@ -37,7 +37,7 @@ from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import QueryJobs
 from tests.unit.blockdev.any_options import any_of, drivers
 
-SNAPSHOTS = ("system-7.2", "system-10.0")
+SNAPSHOTS = ("system-7.2", "system-10.0", "system-11.1")
 EVERY_DRIVER = [(kind, snapshot) for snapshot in SNAPSHOTS for kind in drivers(snapshot)]
 SECRET = "hunter2"
 

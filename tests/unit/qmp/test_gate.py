@@ -83,6 +83,7 @@ def test_a_command_that_an_old_server_lacks_is_not_sent() -> None:
     assert server.commands == ["query-qmp-schema", "query-jobs"]
 
 
+NEWER = ("storage-daemon-10.0", "system-10.0", "storage-daemon-11.1", "system-11.1")
 NEW_MEMBER = BlockdevAdd(
     options=Qcow2(node_name="n", file=File(filename="f"), discard_no_unref=True)
 )
@@ -95,7 +96,7 @@ def test_a_member_that_the_server_lacks_is_not_sent(version: tuple[int, int, int
             qmp.execute(NEW_MEMBER)
         with pytest.raises(Unsupported) as caught:
             qmp.execute(NEW_MEMBER)
-    assert caught.value.available_in == ("storage-daemon-10.0", "system-10.0")
+    assert caught.value.available_in == NEWER
     assert server.commands == ["query-qmp-schema"]
 
 
@@ -107,7 +108,7 @@ def test_where_the_command_is_not_known_its_member_is_not_either() -> None:
         pytest.raises(Unsupported, match="boundaries-zap") as caught,
     ):
         qmp.execute(command)
-    assert caught.value.available_in == ("system-10.0",)
+    assert caught.value.available_in == ("system-10.0", "system-11.1")
 
 
 def test_a_member_that_a_patched_server_has_is_sent() -> None:

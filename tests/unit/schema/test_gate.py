@@ -178,6 +178,8 @@ def test_snapshots_are_listed_oldest_first_and_loaded_once() -> None:
         "system-7.2",
         "storage-daemon-10.0",
         "system-10.0",
+        "storage-daemon-11.1",
+        "system-11.1",
     )
     assert snapshots.load("system-7.2") is snapshots.load("system-7.2")
     with pytest.raises(UsageError, match="system-10\\.0"):
@@ -199,7 +201,7 @@ def test_versions_tell_apart_what_they_take() -> None:
         for name in snapshots.available()
     }
     accepting = [name for name, problem in found.items() if problem is None]
-    assert accepting == ["storage-daemon-10.0", "system-10.0"]
+    assert accepting == list(snapshots.available()[2:])
     refusal = found["system-7.2"]
     assert isinstance(refusal, Problem)
     assert str(refusal) == "blockdev-add: discard-no-unref: no such member"

@@ -76,6 +76,8 @@ def test_what_has_no_child_is_a_protocol_and_nothing_else_is(snapshot: str) -> N
 def test_introspection_tells_what_blockdev_create_can_create(snapshot: str) -> None:
     formats = "luks parallels qcow qcow2 qed vdi vhdx vmdk vpc"
     protocols = "file gluster nfs rbd ssh"
+    if snapshot.endswith("-11.1"):  # Debian builds no gluster any more
+        protocols = "file nfs rbd ssh"
     assert creatable(snapshots.load(snapshot)) == {*formats.split(), *protocols.split()}
 
 

@@ -14,7 +14,8 @@ from qemu_blocksdk.wire import (
     available_in,
 )
 
-EVERYWHERE = ("storage-daemon-7.2", "system-7.2", "storage-daemon-10.0", "system-10.0")
+NEWER = ("storage-daemon-10.0", "system-10.0", "storage-daemon-11.1", "system-11.1")
+EVERYWHERE = ("storage-daemon-7.2", "system-7.2", *NEWER)
 
 
 def test_what_every_snapshot_has_is_everywhere() -> None:
@@ -24,19 +25,18 @@ def test_what_every_snapshot_has_is_everywhere() -> None:
 
 
 def test_a_newer_member_tells_where_it_is() -> None:
-    assert available_in(Qcow2, "discard_no_unref") == ("storage-daemon-10.0", "system-10.0")
+    assert available_in(Qcow2, "discard_no_unref") == NEWER
 
 
 def test_a_member_is_nowhere_where_its_class_is_not() -> None:
-    assert available_in("DeviceAdd") == ("system-7.2", "system-10.0")
-    assert available_in("DeviceAdd", "driver") == ("system-7.2", "system-10.0")
+    assert available_in("DeviceAdd") == ("system-7.2", "system-10.0", "system-11.1")
+    assert available_in("DeviceAdd", "driver") == ("system-7.2", "system-10.0", "system-11.1")
 
 
 def test_a_branch_of_a_union_is_asked_for_by_its_class() -> None:
     assert available_in(Nbd) == EVERYWHERE
-    new = ("storage-daemon-10.0", "system-10.0")
-    assert available_in(RbdEncryptionOptionsLuksAny) == new
-    assert available_in(RbdEncryptionOptionsLuksAny, "format") == new
+    assert available_in(RbdEncryptionOptionsLuksAny) == NEWER
+    assert available_in(RbdEncryptionOptionsLuksAny, "format") == NEWER
 
 
 @pytest.mark.parametrize(
