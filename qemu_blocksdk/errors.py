@@ -24,6 +24,7 @@ __all__ = [
     "LaunchError",
     "MigrationCancelled",
     "MigrationFailed",
+    "OperationCancelled",
     "SandboxUnavailable",
     "StateError",
     "ToolError",
@@ -228,6 +229,14 @@ class MigrationCancelled(BlockSdkError):
 
     def __init__(self) -> None:
         super().__init__("the migration was cancelled")
+
+
+class OperationCancelled(BlockSdkError):
+    """An operation was cancelled before it ended: ``operation`` is its name."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"{operation} was cancelled")
+        self.operation = operation
 
 
 class UnplugRefused(BlockSdkError):

@@ -443,6 +443,11 @@ class Process(Face):
         """The exit status, negative for the signal that killed it; None while it runs."""
         return self._aio.exit_status
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process is stopped by a signal (SIGSTOP) or a debugger."""
+        return self._aio.is_stopped
+
     def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
 
@@ -585,8 +590,9 @@ class Job(Face):
         ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
         raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
         not end within ``timeout`` seconds, stops on an error, or is interrupted, is
-        cancelled. Raises JobStopped, ConnectionLost, DeadlineExceeded, and what
-        ``pre_finalize`` raises.
+        cancelled, also one that is about to switch over; that takes CLEANUP_TIMEOUT more at the
+        most, and what QEMU does not do within it happens when it can. Raises JobStopped,
+        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` raises.
         """
         return self._aio.run_from_thread(pre_finalize=pre_finalize, cancel=cancel, timeout=timeout, check=check)
 
@@ -594,7 +600,7 @@ class Job(Face):
         """Yield the progress at once, every ``interval`` seconds, and when the job is over.
 
         QEMU has no event for progress, so this asks (``query-jobs``). Raises as
-        :meth:`wait` when the job did not complete.
+        :meth:`wait` after the last, when the job did not complete.
         """
         yield from portal.iterate(self._aio.progress(interval=interval))
 
@@ -904,7 +910,8 @@ class Migration(Face):
     def run(self, *, timeout: float | None = None) -> MigrationInfo:
         """Wait for the end; what does not end in time, or is interrupted, is cancelled.
 
-        Returns as :meth:`query_info`, raises as :meth:`wait`.
+        That takes CLEANUP_TIMEOUT more at the most. Returns as :meth:`query_info`, raises as
+        :meth:`wait`.
         """
         return portal.run(self._aio.run(timeout=timeout))
 
@@ -1531,7 +1538,9 @@ class Transaction(Face):
         With completion mode ``grouped`` the jobs complete together, or all fail or are
         cancelled with the first that does. Raises TransactionFailed when QEMU refuses,
         StateError the second time, GraphError for a bitmap to enable that is not there, else as
-        :meth:`Qmp.execute`; nothing has happened and no job is left behind then.
+        :meth:`Qmp.execute`; nothing has happened and no job is left behind then. Given up at
+        the limit, it may have happened; its jobs are cancelled, which takes CLEANUP_TIMEOUT more at
+        the most.
         """
         return [Job._of(item) for item in portal.run(self._aio.commit(timeout=timeout))]
 
@@ -1747,7 +1756,7 @@ class Operation(Face, Generic[T_co]):
         """Wait for the end, ``timeout`` seconds at most; the operation goes on if that runs out.
 
         Returns what came of it. Raises ToolError with the tool's words, LaunchError,
-        DeadlineExceeded.
+        OperationCancelled, DeadlineExceeded.
         """
         return portal.run(self._aio.wait(timeout=timeout))
 
@@ -1759,8 +1768,8 @@ class Operation(Face, Generic[T_co]):
     ) -> T_co:
         """Wait for the end; what does not end in time, or is interrupted, is cancelled.
 
-        ``on_progress`` is called with each reading. Raises as :meth:`wait`, and what
-        ``on_progress`` raises.
+        That takes CLEANUP_TIMEOUT more at the most (:meth:`cancel`). ``on_progress`` is called with
+        each reading. Raises as :meth:`wait`, and what ``on_progress`` raises.
         """
         return self._aio.run_from_thread(timeout=timeout, on_progress=on_progress)
 
@@ -1773,7 +1782,10 @@ class Operation(Face, Generic[T_co]):
         yield from portal.iterate(self._aio.progress(timeout=timeout))
 
     def cancel(self) -> None:
-        """End the tool and wait until it is gone and what it left is removed."""
+        """End it and wait until what it left is removed, CLEANUP_TIMEOUT at most.
+
+        What QEMU does not do in that time happens when it can.
+        """
         return portal.run(self._aio.cancel())
 
 

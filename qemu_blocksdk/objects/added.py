@@ -10,8 +10,14 @@ from collections.abc import Coroutine
 from typing import Self, TypeVar
 
 from qemu_blocksdk.codec import Command
-from qemu_blocksdk.errors import BlockSdkError, CommandError, ConnectionLost, StateError
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    CommandError,
+    ConnectionLost,
+    DeadlineExceeded,
+    StateError,
+)
+from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, as_unit, clean_up, finish
 from qemu_blocksdk.qmp.resource import Resource
 
 from .live import Live, subject
@@ -34,13 +40,17 @@ class Added(Live, Resource):
 
     async def _begin(self, adding: Coroutine[object, None, None]) -> Self:
         """Run to its end what adds it; when that is interrupted, remove it again."""
-        try:
-            await finish(self._add(adding))
-        except BaseException as error:
-            if self._is_added:
-                await self._leave(error)
-            raise
-        return self
+
+        async def begin() -> Self:
+            try:
+                await finish(self._add(adding))
+            except BaseException as error:
+                if self._is_added:
+                    await self._leave(error)
+                raise
+            return self
+
+        return await as_unit(begin(), owner=self._qmp)
 
     async def _add(self, adding: Coroutine[object, None, None]) -> None:
         await adding
@@ -53,14 +63,15 @@ class Added(Live, Resource):
         return await super()._execute(command, timeout=timeout)
 
     async def _remove(self) -> None:
-        """Remove it within a time limit."""
+        """Remove it."""
         raise NotImplementedError
 
     async def _leave(self, error: BaseException | None) -> None:
         if self._is_removed:
             return
         try:
-            await finish(self._remove())
+            if not await clean_up(self._remove(), owner=self._qmp) and error is None:
+                raise DeadlineExceeded(f"the end of {subject(self)}", seconds=CLEANUP_TIMEOUT)
         except BlockSdkError as left:
             is_gone = isinstance(left, ConnectionLost) or (
                 isinstance(left, CommandError) and left.desc.endswith("not found")

@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, finish
 from qemu_blocksdk.wire import BlockdevAdd, BlockdevDel, BlockdevOptions
 
 from .live import Live, subject
@@ -65,6 +65,13 @@ class Chains:
         wanted = layers(options)
         for layer in wanted.values():
             sound_name(layer)
+        return await as_unit(
+            self._add(owner, wanted),
+            owner=owner._connection(),
+            undo=lambda chain: self.remove(owner, chain),
+        )
+
+    async def _add(self, owner: Live, wanted: dict[str, BlockdevOptions]) -> Chain:
         async with self._turn:
             if self._layers.keys() & wanted.keys():
                 self._forget_gone(await query_edges(owner))
@@ -74,7 +81,7 @@ class Chains:
             added: list[str] = []
             try:
                 for name in [name for name in wanted if name not in self._layers]:
-                    await finish(_add(owner, name, wanted[name], added))
+                    await finish(_add_layer(owner, name, wanted[name], added))
             except BaseException:
                 await finish(_remove(owner, added))
                 raise
@@ -133,7 +140,7 @@ class Chains:
         self._layers = {name: each for name, each in self._layers.items() if name in there}
 
 
-async def _add(owner: Live, name: str, layer: BlockdevOptions, added: list[str]) -> None:
+async def _add_layer(owner: Live, name: str, layer: BlockdevOptions, added: list[str]) -> None:
     try:
         await owner._execute(BlockdevAdd(options=layer))
     except DeadlineExceeded:

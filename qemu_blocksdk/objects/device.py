@@ -45,17 +45,18 @@ class AsyncDevice(Added):
         ``timeout`` seconds (it may still do so later), UnplugRefused when it said no,
         CommandError when the device cannot be unplugged, is being so, or is not there.
         """
-        events = self._qmp.events(DeviceDeleted, device=self._id)
         consent = f"the removal of {subject(self)}, for which the guest has to cooperate,"
-        async with events.also(DeviceUnplugGuestError, device=self._id), within(timeout, consent):
+        async with within(timeout, consent):
+            await self._remove()
+
+    async def _remove(self) -> None:
+        events = self._qmp.events(DeviceDeleted, device=self._id)
+        async with events.also(DeviceUnplugGuestError, device=self._id):
             await self._execute(DeviceDel(id=self._id))
             event = await events.get()
         if isinstance(event, DeviceUnplugGuestError):
             raise UnplugRefused(self._id)
         self._is_removed = True
-
-    async def _remove(self) -> None:
-        await self.remove()
 
     # -- as a disk ------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Self, TypedDict
 
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, StateError
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdUri
@@ -31,8 +31,6 @@ from .live import Live, subject
 from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
 from .traces import Traces
-
-_PATIENCE = 10.0
 
 
 class ExportOptions(TypedDict, total=False):
@@ -70,6 +68,9 @@ class AsyncExport(Live, Resource):
 
     async def _added_by(self, owner: Live, options: BlockExportOptions) -> Self:
         """Add it, as a verb of ``owner``."""
+        return await as_unit(self._add(owner, options), owner=self._qmp)
+
+    async def _add(self, owner: Live, options: BlockExportOptions) -> Self:
         try:
             await owner._execute(BlockExportAdd(options=options))
             self._on_added()
@@ -132,12 +133,15 @@ class AsyncExport(Live, Resource):
         way.
         Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
         """
+        async with within(timeout, f"the end of {subject(self)}"):
+            await self._delete(mode)
+
+    async def _delete(self, mode: Literal["safe", "hard"]) -> None:
         # Another export may have the id by now.
         if self._has_gone():
             raise StateError(subject(self), verb="block-export-del")
-        async with within(timeout, f"the end of {subject(self)}"):
-            await self._execute(BlockExportDel(id=self._id, mode=mode))
-            await self.wait_deleted()
+        await self._execute(BlockExportDel(id=self._id, mode=mode))
+        await self.wait_deleted()
 
     def _has_gone(self) -> bool:
         if not self._is_deleted and self._events.get_nowait() is not None:
@@ -150,10 +154,10 @@ class AsyncExport(Live, Resource):
 
     async def _leave(self, error: BaseException | None) -> None:
         with contextlib.suppress(BlockSdkError):
-            await finish(self._remove())
+            await clean_up(self._remove(), owner=self._qmp)
 
     async def _remove(self) -> None:
-        await self.delete(mode="hard", timeout=_PATIENCE)
+        await self._delete("hard")
 
     def _words(self) -> str:
         """What tells it from others, for people."""

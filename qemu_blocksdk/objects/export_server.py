@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Self, TypedDict, Unpack
 
 from qemu_blocksdk.errors import BlockSdkError, CommandError, StateError
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
@@ -48,8 +48,6 @@ from .live import Live, subject
 from .node import AsyncNode
 from .secret import secret_options
 from .traces import Traces
-
-_PATIENCE = 10.0
 
 # QEMU 7.2: authz-listfile is in its schema, but is called authz-list-file inside, so that none
 # can be made (nor by 10.0), and it is not here.
@@ -99,13 +97,17 @@ class AsyncExportServer(Live, Resource):
         else:
             place = traces.new_socket(address, name=f"{new_job_id('nbd')}.sock")
         self = cls(qmp, place, traces)
-        try:
-            # Given up half-way, nobody could tell whether the server that runs is this one.
-            await finish(self._begin(owner, **options))
-        except BaseException:
-            await self._leave(None)
-            raise
-        return self
+
+        async def start() -> Self:
+            try:
+                # Given up half-way, nobody could tell whether the server that runs is this one.
+                await finish(self._begin(owner, **options))
+            except BaseException:
+                await self._leave(None)
+                raise
+            return self
+
+        return await as_unit(start(), owner=qmp)
 
     async def _begin(
         self,
@@ -201,9 +203,10 @@ class AsyncExportServer(Live, Resource):
         self._assert_runs("nbd-server-stop")
         # QEMU 7.2: it hangs for good when a client has connected but not negotiated yet, so
         # there is a limit.
-        await self._execute(NbdServerStop(), timeout=timeout)
-        self._runs = False
-        await self._end()
+        async with within(timeout, f"the end of {subject(self)}"):
+            await self._execute(NbdServerStop())
+            self._runs = False
+            await self._end()
 
     def _assert_runs(self, verb: str) -> None:
         # Another server may run by now.
@@ -212,18 +215,17 @@ class AsyncExportServer(Live, Resource):
 
     async def _leave(self, error: BaseException | None) -> None:
         with contextlib.suppress(BlockSdkError):
-            await finish(self._end())
+            await clean_up(self._end(), owner=self._qmp)
 
     async def _end(self) -> None:
         """Stop it if it runs, and leave nothing of it."""
         try:
-            async with within(_PATIENCE, f"the end of {subject(self)}"):
-                if self._runs:
-                    with contextlib.suppress(CommandError):  # somebody else has done it
-                        await self._execute(NbdServerStop())
-                while self._objects:
-                    with contextlib.suppress(CommandError):
-                        await self._execute(ObjectDel(id=self._objects.pop()))
+            if self._runs:
+                with contextlib.suppress(CommandError):  # somebody else has done it
+                    await self._execute(NbdServerStop())
+            while self._objects:
+                with contextlib.suppress(CommandError):
+                    await self._execute(ObjectDel(id=self._objects.pop()))
         finally:
             self._runs = False
             if isinstance(self._address, str):

@@ -9,6 +9,7 @@ from typing import Self, cast
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import ToolError, UsageError
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.beside import beside
 from qemu_blocksdk.tools.creation import (
@@ -28,6 +29,7 @@ from qemu_blocksdk.tools.words import CacheMode, flags
 
 from .editable_image import EditableImage
 from .image_options import is_block_device
+from .live import subject
 from .named_image import ReadOnlyFormat
 from .operation import AsyncOperation
 from .readable_image import snapshot_words
@@ -61,6 +63,18 @@ class AsyncImage(EditableImage):
         data file and a block device are written in place. Raises UsageError when there is a
         file of that name, or for options of another format.
         """
+        async with within(timeout, f"the creation of {subject(self)}"):
+            await self._create(size, options, backing=backing, unsafe=unsafe, replace=replace)
+
+    async def _create(
+        self,
+        size: int | str | None,
+        options: CreationOptions | None,
+        *,
+        backing: AsyncImage | None,
+        unsafe: bool,
+        replace: bool,
+    ) -> None:
         words = self._creation_words(options)
         if backing is not None:
             if not unsafe:
@@ -74,9 +88,7 @@ class AsyncImage(EditableImage):
         length = [] if size is None else [str(to_bytes(size))]
         with self._draft(replace=replace) as draft:
             await luks_at_last(
-                lambda: self._run(
-                    "create", [*words, draft, *length], secrets=self._new_secrets(), timeout=timeout
-                )
+                lambda: self._run("create", [*words, draft, *length], secrets=self._new_secrets())
             )
 
     async def convert(

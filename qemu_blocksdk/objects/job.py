@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.jobs import JobProgress, JobResult, JobVerb, can_become
 from qemu_blocksdk.jobs.state import ENDING, PAUSED
-from qemu_blocksdk.qmp import AsyncQmp, finish, portal
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.wire import (
@@ -46,8 +46,6 @@ from .live import Live, subject
 from .watched_job import WatchedJob
 
 _ids = itertools.count()
-# A job that is cancelled still waits for the requests that it has in flight.
-_PATIENCE = 30.0
 
 
 def new_job_id(kind: str) -> str:
@@ -86,24 +84,13 @@ class AsyncJob(WatchedJob, Resource):
             auto_finalize=auto_finalize,
             auto_dismiss=auto_dismiss,
         )
-        async with self._starting():
-            await owner._execute(command)
-        return self
 
-    @contextlib.asynccontextmanager
-    async def _starting(self) -> AsyncGenerator[None]:
-        """Watch the job that the block starts, unless it raises."""
-        try:
-            yield
-        except (asyncio.CancelledError, DeadlineExceeded):
-            # Given up while it was on its way: the job may exist.
-            self._watch()
-            await self._unwind()
-            raise
-        except BaseException:
-            self._events.close()
-            raise
-        self._watch()
+        async def start() -> Self:
+            async with starting(self):
+                await owner._execute(command)
+            return self
+
+        return await as_unit(start(), owner=self._qmp)
 
     @classmethod
     async def attach(cls, qmp: AsyncQmp, job_id: str) -> Self:
@@ -173,10 +160,33 @@ class AsyncJob(WatchedJob, Resource):
         ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
         raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
         not end within ``timeout`` seconds, stops on an error, or is interrupted, is
-        cancelled. Raises JobStopped, ConnectionLost, DeadlineExceeded, and what
-        ``pre_finalize`` raises.
+        cancelled, also one that is about to switch over; that takes CLEANUP_TIMEOUT more at the
+        most, and what QEMU does not do within it happens when it can. Raises JobStopped,
+        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` raises.
         """
-        async with self, within(timeout, f"the end of {subject(self)}"):
+        return await self._run(pre_finalize, cancel, timeout, check, left=timeout)
+
+    async def _run(
+        self,
+        pre_finalize: Callable[[], object] | None,
+        cancel: bool,
+        limit: float | None,
+        check: bool,
+        *,
+        left: float | None,
+    ) -> JobResult:
+        """Do so in what is ``left`` of the ``limit``."""
+        what = f"the end of {subject(self)}"
+        work = self._to_its_end(pre_finalize, cancel=cancel)
+        result = await as_unit(work, timeout=left, limit=limit, waited_for=what, owner=self._qmp)
+        if check and not (cancel and result.outcome == "cancelled"):
+            result.check()
+        return result
+
+    async def _to_its_end(
+        self, pre_finalize: Callable[[], object] | None, *, cancel: bool
+    ) -> JobResult:
+        async with self:
             if await self._comes_to_pending() and pre_finalize is not None:
                 waited = pre_finalize()
                 if inspect.isawaitable(waited):
@@ -186,8 +196,6 @@ class AsyncJob(WatchedJob, Resource):
             with contextlib.suppress(JobFailed, JobCancelled):
                 await self.wait()
         assert self._result is not None
-        if check and not (cancel and self._result.outcome == "cancelled"):
-            self._result.check()
         return self._result
 
     def run_from_thread(
@@ -199,6 +207,7 @@ class AsyncJob(WatchedJob, Resource):
         check: bool = True,
     ) -> JobResult:
         """Do as :meth:`run` for a blocking caller, who is called back in his own thread."""
+        left = timeout
         if pre_finalize is not None:
             begin = time.monotonic()
             try:
@@ -208,8 +217,8 @@ class AsyncJob(WatchedJob, Resource):
                 portal.run(self._unwind())
                 raise
             if timeout is not None:
-                timeout = max(0.0, begin + timeout - time.monotonic())
-        return portal.run(self.run(cancel=cancel, timeout=timeout, check=check))
+                left = max(0.0, begin + timeout - time.monotonic())
+        return portal.run(self._run(None, cancel, timeout, check, left=left))
 
     async def _comes_to_pending(self, *, timeout: float | None = None) -> bool:
         """Complete the job if it becomes ready; tell whether it waits to be finalized."""
@@ -218,6 +227,9 @@ class AsyncJob(WatchedJob, Resource):
             while self._result is None and (self._auto_finalize or self._status != "pending"):
                 if self._status == "ready" and not completed:
                     completed = True
+                    # Only one that answers is told to switch over: what a QEMU that hangs is sent
+                    # takes effect when it goes on, long after the limit.
+                    await self._query()
                     await self.complete()
                 else:
                     self._assert_goes_on()
@@ -228,7 +240,7 @@ class AsyncJob(WatchedJob, Resource):
         """Yield the progress at once, every ``interval`` seconds, and when the job is over.
 
         QEMU has no event for progress, so this asks (``query-jobs``). Raises as
-        :meth:`wait` when the job did not complete.
+        :meth:`wait` after the last, when the job did not complete.
         """
         while not self.is_over:
             info = await self._query()
@@ -241,9 +253,11 @@ class AsyncJob(WatchedJob, Resource):
                     while not self.is_over:
                         self._assert_goes_on()
                         await self._news()
-        await self.wait()
+        with contextlib.suppress(JobFailed, JobCancelled):
+            await self.wait()
         if self._last is not None:
             yield self._reading(self._last)
+        await self.wait()
 
     def _reading(self, info: JobInfo) -> JobProgress:
         return JobProgress(
@@ -337,15 +351,15 @@ class AsyncJob(WatchedJob, Resource):
                 await self.wait()
 
     async def _unwind(self) -> None:
-        """Leave no job behind, and do not wait for ever for a QEMU that hangs."""
-        with contextlib.suppress(BlockSdkError):
-            await finish(self._remove())
+        """Leave no job behind."""
+        if not self.is_over or self._status == "concluded":
+            with contextlib.suppress(BlockSdkError):
+                await clean_up(self._remove(), owner=self._qmp)
 
     async def _remove(self) -> None:
-        async with within(_PATIENCE, f"the end of {subject(self)}"):
-            await self.cancel()
-            if self._status == "concluded":
-                await self._dismiss()
+        await self.cancel()
+        if self._status == "concluded":
+            await self._dismiss()
 
     async def _leave(self, error: BaseException | None) -> None:
         await self._unwind()
@@ -353,3 +367,22 @@ class AsyncJob(WatchedJob, Resource):
     def __repr__(self) -> str:
         state = self._status if self._result is None else self._result.outcome
         return f"<{self._kind} job {self._id!r}: {state}>"
+
+
+@contextlib.asynccontextmanager
+async def starting(*jobs: AsyncJob) -> AsyncGenerator[None]:
+    """Watch the jobs that the block starts, unless it raises."""
+    try:
+        yield
+    except (asyncio.CancelledError, DeadlineExceeded):
+        # Given up while they were on their way: they may exist.
+        for job in jobs:
+            job._watch()
+        await asyncio.gather(*(job._unwind() for job in jobs))
+        raise
+    except BaseException:
+        for job in jobs:
+            job._events.close()
+        raise
+    for job in jobs:
+        job._watch()

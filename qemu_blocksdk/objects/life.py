@@ -19,6 +19,7 @@ from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, Usa
 from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, finish, portal
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.unwind import settle
 
 from .launch import Chardev, Handover, MonitorAddress, Program, json_words, plain_words
 from .live import Live
@@ -191,7 +192,8 @@ class Life(Live, Resource):
             await self._quit(process, grace)
             status = process.exit_status
             if status is None:
-                status = await process.end(grace=grace)
+                # One that is stopped (SIGSTOP) does not see SIGTERM, either.
+                status = await (process.kill() if process.is_stopped else process.end(grace=grace))
         await self._clean_up()
         return status
 
@@ -214,6 +216,7 @@ class Life(Live, Resource):
     async def _clean_up(self) -> None:
         if self._session is not None:
             await self._session.close()
+            await settle(self._session)
         self._held.close()
 
     async def _enter(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Coroutine, Generator
 from typing import TypeVar
 
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost
 from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.qmp.unwind import is_cleaning_up
 
 R = TypeVar("R")
 
@@ -26,6 +28,8 @@ class Live:
 
     async def _execute(self, command: Command[R], *, timeout: float | None = None) -> R:
         """Do as :meth:`AsyncQmp.execute`; an error says whose verb it was."""
+        if is_cleaning_up(self._connection()) and timeout is None:
+            timeout = math.inf  # what is cleaned up has a limit as a whole
         with naming(self, command):
             return await self._connection().execute(command, timeout=timeout)
 

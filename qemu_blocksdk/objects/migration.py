@@ -17,7 +17,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.jobs import MigrationProgress
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.wire import (
@@ -33,7 +33,6 @@ from qemu_blocksdk.wire import (
 from .live import Live, follow, subject
 
 _OVER: frozenset[MigrationStatus] = frozenset({"completed", "failed", "cancelled"})
-_PATIENCE = 10.0
 
 
 class AsyncMigration(Live, Resource):
@@ -57,15 +56,19 @@ class AsyncMigration(Live, Resource):
 
     async def _begin(self, starting: Coroutine[object, None, None]) -> Self:
         """Run to its end what starts it; when that is interrupted, cancel it."""
-        try:
-            await finish(self._start(starting))
-        except BaseException as error:
-            if self._task is None:
-                self._events.close()
-            else:
-                await self._leave(error)
-            raise
-        return self
+
+        async def begin() -> Self:
+            try:
+                await finish(self._start(starting))
+            except BaseException as error:
+                if self._task is None:
+                    self._events.close()
+                else:
+                    await self._leave(error)
+                raise
+            return self
+
+        return await as_unit(begin(), owner=self._qmp)
 
     async def _start(self, starting: Coroutine[object, None, None]) -> None:
         await starting
@@ -149,10 +152,15 @@ class AsyncMigration(Live, Resource):
     async def run(self, *, timeout: float | None = None) -> MigrationInfo:
         """Wait for the end; what does not end in time, or is interrupted, is cancelled.
 
-        Returns as :meth:`query_info`, raises as :meth:`wait`.
+        That takes CLEANUP_TIMEOUT more at the most. Returns as :meth:`query_info`, raises as
+        :meth:`wait`.
         """
+        what = f"the end of {subject(self)}"
+        return await as_unit(self._to_its_end(), timeout=timeout, waited_for=what, owner=self._qmp)
+
+    async def _to_its_end(self) -> MigrationInfo:
         async with self:
-            await self.wait(timeout=timeout)
+            await self.wait()
             return await self.query_info()
 
     async def progress(self, *, interval: float = 0.1) -> AsyncIterator[MigrationProgress]:
@@ -222,16 +230,15 @@ class AsyncMigration(Live, Resource):
         return self._status.startswith("postcopy")
 
     async def _leave(self, error: BaseException | None) -> None:
-        with contextlib.suppress(BlockSdkError):
-            if not self._is_incoming:
-                await finish(self._end())
-        await self._forget()
+        await clean_up(self._end(), owner=self._qmp)
 
     async def _end(self) -> None:
-        if self._is_postcopy:
-            await self.wait(timeout=_PATIENCE)
-        else:
-            await self.cancel(timeout=_PATIENCE)
+        with contextlib.suppress(BlockSdkError):
+            if self._is_postcopy and not self._is_incoming:
+                await self.wait()
+            elif not self._is_incoming:
+                await self.cancel()
+        await self._forget()
 
     async def _forget(self) -> None:
         """Cease to watch."""

@@ -47,14 +47,13 @@ class AsyncNbdDaemon(Resource):
         *,
         secrets: Mapping[str, Secret],
         uri: NbdUri,
-        timeout: float,
     ) -> AsyncNbdDaemon:
         _assert_free(uri)
         scratch = Scratch()
         pid_file = scratch.path / "pid"
         command = [*program, "--fork", "--pid-file", str(pid_file)]
         try:
-            done = await run(command, words, secrets=secrets, timeout=timeout, accept=(0, 1))
+            done = await run(command, words, secrets=secrets, accept=(0, 1))
             # QEMU 7.2: where the server says a word as it begins (a repair), its parent exits
             # with 1 and it runs, so the file decides.
             if not pid_file.exists():

@@ -15,6 +15,7 @@ from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, finish, portal
 from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
@@ -32,6 +33,7 @@ from qemu_blocksdk.tools.tls import TlsCredentials, tls_secrets
 
 from .image import AsyncImage
 from .listener import Listener, checked
+from .live import subject
 from .nbd_daemon import AsyncNbdDaemon
 from .scratch import Scratch
 
@@ -92,9 +94,9 @@ class AsyncNbdServer(Resource):
     async def _launch(self) -> None:
         self._clean()
         self._process = None
-        await self._assert_offered()
         try:
             async with asyncio.timeout(self._launch_timeout):
+                await self._assert_offered()
                 await self._serve()
         except BaseException as error:
             late = self._failure(f"qemu-nbd was not ready within {self._launch_timeout:g} s")
@@ -219,14 +221,14 @@ class AsyncNbdServer(Resource):
         address = self._address
         if address is None or (isinstance(address, tuple) and not address[1]):
             raise UsageError(f"{self!r} needs an address that is known, and outlives this process")
-        await self._assert_offered()
-        return await AsyncNbdDaemon._start(
-            self._programs.qemu_nbd,
-            [*address_words(address), *self._words],
-            secrets=self._secrets,
-            uri=self._uri(address),
-            timeout=timeout,
-        )
+        async with within(timeout, f"the start of {subject(self)}"):
+            await self._assert_offered()
+            return await AsyncNbdDaemon._start(
+                self._programs.qemu_nbd,
+                [*address_words(address), *self._words],
+                secrets=self._secrets,
+                uri=self._uri(address),
+            )
 
     @classmethod
     async def list_exports(

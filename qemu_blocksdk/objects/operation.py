@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Generic, TypeVar
 
-from qemu_blocksdk.errors import DeadlineExceeded
-from qemu_blocksdk.qmp import finish, portal
+from qemu_blocksdk.errors import DeadlineExceeded, OperationCancelled
+from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.unwind import Unit
 from qemu_blocksdk.tools.progress import ToolProgress
 
 T_co = TypeVar("T_co", covariant=True)
@@ -31,7 +32,9 @@ class AsyncOperation(Resource, Generic[T_co]):
         self._begin = time.monotonic()
         self._last = ToolProgress(fraction=0.0, elapsed=0.0)
         self._news = asyncio.Event()
-        self._task = asyncio.create_task(work(self._tell))
+        self._has_ended = False
+        self._unit = Unit(work(self._tell))
+        self._task = self._unit.task
         self._task.add_done_callback(self._on_end)
 
     def _tell(self, fraction: float) -> None:
@@ -41,6 +44,7 @@ class AsyncOperation(Resource, Generic[T_co]):
     def _on_end(self, task: asyncio.Task[T_co]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._tell(1.0)
+        self._has_ended = True
         self._news.set()
 
     @property
@@ -57,11 +61,13 @@ class AsyncOperation(Resource, Generic[T_co]):
         """Wait for the end, ``timeout`` seconds at most; the operation goes on if that runs out.
 
         Returns what came of it. Raises ToolError with the tool's words, LaunchError,
-        DeadlineExceeded.
+        OperationCancelled, DeadlineExceeded.
         """
         await asyncio.wait((self._task,), timeout=timeout)
         if not self._task.done():
             raise DeadlineExceeded(f"the end of {self._name}", seconds=timeout or 0.0)
+        if self._task.cancelled():
+            raise OperationCancelled(self._name)
         return self._task.result()
 
     async def run(
@@ -72,14 +78,19 @@ class AsyncOperation(Resource, Generic[T_co]):
     ) -> T_co:
         """Wait for the end; what does not end in time, or is interrupted, is cancelled.
 
-        ``on_progress`` is called with each reading. Raises as :meth:`wait`, and what
-        ``on_progress`` raises.
+        That takes CLEANUP_TIMEOUT more at the most (:meth:`cancel`). ``on_progress`` is called with
+        each reading. Raises as :meth:`wait`, and what ``on_progress`` raises.
         """
-        async with self:
-            async for progress in self.progress(timeout=timeout):
-                if on_progress is not None:
-                    on_progress(progress)
-            return await self.wait()
+        try:
+            async with self:
+                async for progress in self.progress(timeout=timeout):
+                    if on_progress is not None:
+                        on_progress(progress)
+                return await self.wait()
+        except DeadlineExceeded:
+            if self._unit.has_result:  # it came to its end after all
+                return await self.wait()
+            raise
 
     def run_from_thread(
         self,
@@ -104,23 +115,27 @@ class AsyncOperation(Resource, Generic[T_co]):
         it is not over within ``timeout`` seconds.
         """
         begin = time.monotonic()
-        while True:
+        is_last = False
+        while not is_last:
+            # Looked at before the reader has it: what comes meanwhile is news for the next turn.
+            is_last = self._has_ended
             self._news.clear()
             yield self._last
-            if self.is_over:
-                break
-            left = None if timeout is None else max(0.0, begin + timeout - time.monotonic())
-            async with within(left, f"the end of {self._name}"):
-                await self._news.wait()
+            if not is_last:
+                left = None if timeout is None else max(0.0, begin + timeout - time.monotonic())
+                async with within(left, f"the end of {self._name}", limit=timeout):
+                    await self._news.wait()
         await self.wait()
 
     async def cancel(self) -> None:
-        """End the tool and wait until it is gone and what it left is removed."""
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+        """End it and wait until what it left is removed, CLEANUP_TIMEOUT at most.
+
+        What QEMU does not do in that time happens when it can.
+        """
+        await self._unit.cancel()
 
     async def _leave(self, error: BaseException | None) -> None:
-        await finish(self.cancel())
+        await self.cancel()
 
     def __repr__(self) -> str:
         return f"<{self._name}: {'over' if self.is_over else f'{self._last.fraction:.0%}'}>"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.creation import (
     CreationOptions,
@@ -308,12 +309,13 @@ async def _measure(
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
     created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
-    done = await luks_at_last(
-        lambda: ask(
-            [*programs.qemu_img, "measure"],
-            ["-O", wanted.format, *created, *words],
-            timeout=timeout,
-            secrets={**secrets, OTHER_KEY: _MEASURED},
+    async with within(timeout, f"the measure of an image of format {wanted.format}"):
+        done = await luks_at_last(
+            lambda: ask(
+                [*programs.qemu_img, "measure"],
+                ["-O", wanted.format, *created, *words],
+                timeout=None,
+                secrets={**secrets, OTHER_KEY: _MEASURED},
+            )
         )
-    )
     return decode(BlockMeasureInfo, done.json_object())

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import clean_up
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         stop.set()
-        await finish(_ended(task))
+        await clean_up(_ended(task))
         raise
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.codec import encode, evolved
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed
-from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.qmp import AsyncQmp, as_unit
 
 from .bitmap import AsyncBitmap
-from .job import AsyncJob, new_job_id
+from .job import AsyncJob, new_job_id, starting
 from .live import Live, subject
 
 if TYPE_CHECKING:
@@ -178,22 +178,27 @@ class AsyncTransaction(Live):
         With completion mode ``grouped`` the jobs complete together, or all fail or are
         cancelled with the first that does. Raises TransactionFailed when QEMU refuses,
         StateError the second time, GraphError for a bitmap to enable that is not there, else as
-        :meth:`AsyncQmp.execute`; nothing has happened and no job is left behind then.
+        :meth:`AsyncQmp.execute`; nothing has happened and no job is left behind then. Given up at
+        the limit, it may have happened; its jobs are cancelled, which takes CLEANUP_TIMEOUT more at
+        the most.
         """
         if self._is_committed:
             raise StateError(subject(self), verb="commit")
         self._is_committed = True
+        what = f"the commit of {subject(self)}"
+        work = self._commit(timeout)
+        return await as_unit(work, timeout=timeout, waited_for=what, owner=self._qmp)
+
+    async def _commit(self, timeout: float | None) -> list[AsyncJob]:
         for bitmap in self._needed:
             await bitmap.query_info()
         properties = None
         if self._completion_mode is not None:
             properties = wire.TransactionProperties(completion_mode=self._completion_mode)
         command = wire.Transaction(actions=self._actions, properties=properties)
-        async with AsyncExitStack() as stack:
-            for job in self._jobs:
-                await stack.enter_async_context(job._starting())
+        async with starting(*self._jobs):
             try:
-                await self._execute(command, timeout=timeout)
+                await self._execute(command, timeout=None if timeout is None else math.inf)
             except CommandError as refusal:
                 raise self._failure(refusal) from refusal
         return self._jobs

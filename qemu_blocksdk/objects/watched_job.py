@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import math
 import time
 from collections import Counter
 
@@ -123,8 +124,8 @@ class WatchedJob(Live):
                 return info
         return None
 
-    async def _query(self) -> JobInfo | None:
-        jobs = await self._execute(QueryJobs())
+    async def _query(self, *, timeout: float | None = None) -> JobInfo | None:
+        jobs = await self._execute(QueryJobs(), timeout=timeout)
         info = next((job for job in jobs if job.id == self._id), None)
         self._last = info or self._last
         return info
@@ -177,7 +178,9 @@ class WatchedJob(Live):
 
     async def _conclude(self) -> None:
         """Learn how the job ended: an event says that it is over, only the query how."""
-        info = await self._query() if self._status == "concluded" else None
+        # No limit: nobody's call waits for this.
+        is_there = self._status == "concluded"
+        info = await self._query(timeout=math.inf) if is_there else None
         error = info.error if info is not None else self._told
         if info is None and error is None and self._visits["aborting"]:
             # Another client was faster. Failed block jobs tell the error in an event.
@@ -201,7 +204,7 @@ class WatchedJob(Live):
 
     async def _dismiss(self) -> None:
         with contextlib.suppress(CommandError):  # somebody else was faster
-            await self._execute(JobDismiss(id=self._id))
+            await self._execute(JobDismiss(id=self._id), timeout=math.inf)
         self._status = "null"
 
     def _never_began(self) -> None:

@@ -10,9 +10,10 @@ from .gate import ServerKind
 from .message import OnMessage
 from .process import AsyncProcess, located
 from .sandbox import Sandbox
-from .unwind import finish
+from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, finish
 
 __all__ = [
+    "CLEANUP_TIMEOUT",
     "Address",
     "AsyncEventStream",
     "AsyncProcess",
@@ -20,6 +21,8 @@ __all__ = [
     "OnMessage",
     "Sandbox",
     "ServerKind",
+    "as_unit",
+    "clean_up",
     "finish",
     "located",
 ]

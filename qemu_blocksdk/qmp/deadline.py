@@ -10,13 +10,20 @@ from qemu_blocksdk.errors import DeadlineExceeded
 
 
 @contextlib.asynccontextmanager
-async def within(seconds: float | None, waited_for: str) -> AsyncGenerator[None]:
-    """Raise DeadlineExceeded when the block takes longer (None: it may)."""
-    limit = asyncio.timeout(seconds)
+async def within(
+    seconds: float | None, waited_for: str, *, limit: float | None = None
+) -> AsyncGenerator[None]:
+    """Raise DeadlineExceeded when the block takes longer (None: it may).
+
+    ``limit`` is what the error says, where ``seconds`` is what is left of it. The block must not
+    clean up: what does is a unit (``unwind``).
+    """
+    expiry = asyncio.timeout(seconds)
     try:
-        async with limit:
+        async with expiry:
             yield
     except TimeoutError:
-        if not limit.expired():
+        if not expiry.expired():
             raise  # somebody else's
-        raise DeadlineExceeded(waited_for, seconds=seconds or 0.0) from None
+        shown = seconds if limit is None else limit
+        raise DeadlineExceeded(waited_for, seconds=shown or 0.0) from None

@@ -11,10 +11,11 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import UsageError
+
+from .unwind import Unit
 
 T = TypeVar("T")
 
@@ -101,30 +102,22 @@ class _Outcome(Generic[T]):
         self._loop = loop
         self._done = threading.Lock()
         self._done.acquire()
-        self._task: asyncio.Task[T] | None = None
+        self._unit: Unit[T] | None = None
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._work)
-        self._task.add_done_callback(lambda _: self._done.release())
+        self._unit = Unit(self._work, is_call=True)
+        self._unit.task.add_done_callback(lambda _: self._done.release())
 
     async def _abandon(self) -> None:
         """Cancel the work; what it has made already, and nobody holds now, unwinds."""
-        if self._task is None:
+        if self._unit is None:
             self._work.close()
-            return
-        self._task.cancel()
-        await asyncio.wait((self._task,))
-        if self._has_failed():
-            return
-        result = self._task.result()
-        if isinstance(result, AbstractAsyncContextManager):
-            await result.__aexit__(None, None, None)
+        else:
+            await self._unit.give_up(is_patient=False)
 
     def _has_failed(self) -> bool:
-        task = self._task
-        return (
-            task is not None and task.done() and (task.cancelled() or task.exception() is not None)
-        )
+        unit = self._unit
+        return unit is not None and unit.task.done() and not unit.has_result
 
     def wait(self) -> T:
         try:
@@ -132,11 +125,11 @@ class _Outcome(Generic[T]):
             # Ctrl-C just before Python blocks would be seen when it wakes, so it does now and then.
             while not self._done.acquire(timeout=_NAP):
                 pass
-            assert self._task is not None
-            return self._task.result()
+            assert self._unit is not None
+            return self._unit.task.result()
         except BaseException:
-            # Ctrl-C, perhaps just after the end: the work unwinds first. A second one stops
-            # waiting for that. Where the work itself has failed there is nothing to unwind.
+            # Ctrl-C, perhaps just after the end: the work unwinds first, for CLEANUP_TIMEOUT at
+            # most; a second one stops waiting. Where it has failed there is nothing to unwind.
             if not self._has_failed():
                 _Outcome(self._abandon(), self._loop).wait()
             raise

@@ -165,6 +165,14 @@ class AsyncProcess:
         if number > 0 and not (self._ends_itself or self._was_signalled or is_program_over):
             _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process is stopped by a signal (SIGSTOP) or a debugger."""
+        with contextlib.suppress(OSError):
+            stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text()
+            return self.exit_status is None and stat.rpartition(") ")[2][:1] in "Tt"
+        return False
+
     async def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
 

@@ -27,7 +27,6 @@ from qemu_blocksdk.objects import (
 from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
-from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.tools import ImageFormat
 from qemu_blocksdk.tools.beside import beside
 from qemu_blocksdk.wire import BlockdevOptions, Qcow2
@@ -35,7 +34,6 @@ from qemu_blocksdk.wire import BlockdevOptions, Qcow2
 from .jobs import Tell, drive_all
 from .lent import lent_node
 
-_PATIENCE = 10.0
 _COARSEST = 1 << 31
 
 
@@ -224,10 +222,9 @@ class AsyncBackup:
 
 async def _remove(bitmaps: Sequence[AsyncBitmap]) -> None:
     with contextlib.suppress(BlockSdkError):
-        async with within(_PATIENCE, "the removal of new bitmaps"):
-            for bitmap in bitmaps:
-                with contextlib.suppress(CommandError):  # not there yet, or no longer
-                    await bitmap.remove()
+        for bitmap in bitmaps:
+            with contextlib.suppress(CommandError):  # not there yet, or no longer
+                await bitmap.remove()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 from qemu_blocksdk.objects import (
@@ -20,8 +21,6 @@ from qemu_blocksdk.tools.nbd_flush import nbd_flush
 
 from .jobs import Tell, drive_all
 from .lent import given_back
-
-_PATIENCE = 60.0
 
 
 class AsyncDisk:
@@ -117,10 +116,15 @@ class AsyncDisk:
         """Bring a job to where it is ready, and then the users to the other node."""
         await drive_all([job], lambda job: job.wait(until="ready"), tell)
         self._switching = job
-        await finish(self._switch_over(job, new))
+        try:
+            await job.run()
+        except asyncio.CancelledError:
+            # Cancelled, unless it was too late for that: then the users are on the other node.
+            if job.result is None or job.result.outcome != "completed":
+                raise
+        await finish(self._take_over(new))
 
-    async def _switch_over(self, job: AsyncJob, new: AsyncNode) -> None:
-        await job.run(timeout=_PATIENCE)
+    async def _take_over(self, new: AsyncNode) -> None:
         old, self._node = self._node, new
         # One that was opened inside another goes with its last user.
         if old.name in {node.name for node in (await self._qemu.graph()).nodes}:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.objects import AsyncJob
+from qemu_blocksdk.qmp import finish
 
 Tell = Callable[[float], None]
 Drive = Callable[[AsyncJob], Coroutine[object, None, object]]
@@ -33,8 +34,7 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
             for job in jobs:
                 group.create_task(drive(job))
     except BaseException as error:
-        for job in jobs:
-            await job._unwind()
+        await finish(_unwind(jobs))
         first: BaseException | None = getattr(error, "exceptions", (None,))[0]
         if first is not None:
             raise first from error
@@ -46,3 +46,7 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
             # What became of the job, its driver has said.
             if isinstance(outcome, Exception) and not isinstance(outcome, BlockSdkError):
                 raise outcome
+
+
+async def _unwind(jobs: Sequence[AsyncJob]) -> None:
+    await asyncio.gather(*(job._unwind() for job in jobs))

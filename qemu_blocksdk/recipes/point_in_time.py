@@ -19,7 +19,7 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import as_unit, clean_up, finish
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.wire import CopyBeforeWrite, QomSet, SnapshotAccess
@@ -80,6 +80,9 @@ class AsyncPointInTime(Resource):
     async def _enter(self) -> None:
         if self._stack is not None:
             raise UsageError(f"{subject(self)} has been entered already")
+        self._stack = await as_unit(self._set_up(), owner=self._qemu.qmp)
+
+    async def _set_up(self) -> AsyncExitStack:
         async with AsyncExitStack() as stack:
             folder = TemporaryDirectory(prefix="blocksdk-", dir=self._folder)
             scratch = AsyncImage(Path(stack.enter_context(folder), "scratch"), format="qcow2")
@@ -104,27 +107,27 @@ class AsyncPointInTime(Resource):
                 await stack.enter_async_context(server)
             self._export = await server.export(node)
             await stack.enter_async_context(self._export)
-            self._stack = stack.pop_all()
+            return stack.pop_all()
 
     @contextlib.asynccontextmanager
     async def _moved(self, device: str) -> AsyncGenerator[None]:
         """Put the front under a device for the time of a block."""
         path = device if device.startswith("/") else f"/machine/peripheral/{device}"
-        await self._qemu.qmp.execute(QomSet(path=path, property="drive", value=self._front.name))
+        await self._qemu._execute(QomSet(path=path, property="drive", value=self._front.name))
         back = QomSet(path=path, property="drive", value=self._node.name)
         try:
             yield
         except BaseException:
             with contextlib.suppress(BlockSdkError):
-                await finish(self._qemu.qmp.execute(back))
+                await finish(self._qemu._execute(back))
             raise
-        await self._qemu.qmp.execute(back)
+        await self._qemu._execute(back)
 
     async def _leave(self, error: BaseException | None) -> None:
         stack, self._stack = self._stack, None
         if stack is not None:
             kind = None if error is None else type(error)
-            await finish(stack.__aexit__(kind, error, None))
+            await clean_up(stack.__aexit__(kind, error, None), owner=self._qemu.qmp)
 
     def __repr__(self) -> str:
         return f"<point in time of {self._node.name!r}>"

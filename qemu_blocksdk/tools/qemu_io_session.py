@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
-from qemu_blocksdk.qmp import AsyncProcess, finish
+from qemu_blocksdk.qmp import AsyncProcess, clean_up
 from qemu_blocksdk.qmp.deadline import within
 
 _CHUNK = 1 << 16
@@ -70,7 +70,8 @@ class IoSession:
             )
             on_failure.pop_all()
         session = cls(process, our_stdin, our_stdout)
-        prompt = await session._told([], "qemu-io to be ready", timeout)
+        async with within(timeout, "qemu-io to be ready"):
+            prompt = await session._told([])
         session._prompt = prompt.rpartition(b"\n")[2]
         session._complained = len(process.output())
         return session
@@ -86,26 +87,33 @@ class IoSession:
         Raises DeadlineExceeded, ToolError when qemu-io has ended; it has ended as well when
         the time was up or the caller was cancelled.
         """
-        async with self._turn:
-            if not self._is_open:
-                raise self.failure("has ended") from self._killed_for
-            told = await self._told([line], f"qemu-io, asked to {line!r}", timeout)
-            # What is printed between the prompt and the next command is late news of others.
-            answer, _, late = told.removeprefix(self._prompt).rpartition(self._prompt)
-            text, self._late = self._late + answer, late
-            words = self._process.output()
-            complaints, self._complained = words[self._complained :], len(words)
+        try:
+            async with within(timeout, f"qemu-io, asked to {line!r}"), self._turn:
+                return await self._answer(line)
+        except DeadlineExceeded as error:
+            if isinstance(self._killed_for, asyncio.CancelledError):
+                self._killed_for = error  # what it was cancelled for
+            raise
+
+    async def _answer(self, line: str) -> Answer:
+        if not self._is_open:
+            raise self.failure("has ended") from self._killed_for
+        told = await self._told([line])
+        # What is printed between the prompt and the next command is late news of others.
+        answer, _, late = told.removeprefix(self._prompt).rpartition(self._prompt)
+        text, self._late = self._late + answer, late
+        words = self._process.output()
+        complaints, self._complained = words[self._complained :], len(words)
         return Answer(text.decode(errors="surrogateescape"), complaints)
 
-    async def _told(self, lines: Sequence[str], waited_for: str, timeout: float) -> bytes:
+    async def _told(self, lines: Sequence[str]) -> bytes:
         """Send the lines; return what comes from the end of the last answer to that of theirs."""
         try:
-            async with within(timeout, waited_for):
-                self._send(*lines, f"help {self._word}")
-                return await self._until_end()
-        except (asyncio.CancelledError, DeadlineExceeded, ToolError) as error:
+            self._send(*lines, f"help {self._word}")
+            return await self._until_end()
+        except (asyncio.CancelledError, ToolError) as error:
             self._killed_for = error
-            await finish(self.kill())
+            await clean_up(self.kill())
             raise
 
     def _send(self, *lines: str) -> None:
@@ -146,15 +154,15 @@ class IoSession:
         Raises DeadlineExceeded when it took force, ToolError when a signal had ended it and
         nobody knew.
         """
-        async with self._turn:
-            if self._is_open:
-                try:
+        try:
+            async with within(timeout, f"the end of {self.argv[0]}"), self._turn:
+                if self._is_open:
                     self._send("quit")
                     # The status itself tells nothing: our own `help` counts as a failure.
-                    if await self._process.wait(timeout=timeout) < 0:
+                    if await self._process.wait() < 0:
                         raise self.failure("ended")
-                finally:
-                    await finish(self.kill())
+        finally:
+            await clean_up(self.kill())
 
     async def kill(self) -> None:
         """End it by force, if it still runs, and let go of what it had open here."""

@@ -11,12 +11,14 @@ import os
 import pathlib
 import re
 import shlex
+import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked_words
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
-from qemu_blocksdk.qmp import AsyncProcess, Sandbox, finish
+from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
+from qemu_blocksdk.qmp.deadline import within
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -84,6 +86,7 @@ async def run(
     arguments: Sequence[str] = (),
     *,
     timeout: float | None = None,
+    limit: float | None = None,
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
@@ -92,7 +95,7 @@ async def run(
     on_output: Callable[[bytes], None] | None = None,
     merged: bool = False,
 ) -> Completed:
-    """Run a tool until it ends, ``timeout`` seconds at most.
+    """Run a tool until it ends, ``timeout`` seconds at most: what is left of a ``limit``.
 
     ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
     (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes;
@@ -116,9 +119,10 @@ async def run(
             sandbox=sandbox,
         )
         try:
-            status = await process.wait(timeout=timeout)
+            async with within(timeout, f"the end of {command[0]}", limit=limit):
+                status = await process.wait()
         except (asyncio.CancelledError, DeadlineExceeded):
-            await finish(process.kill())
+            await clean_up(process.kill())
             raise
         done = Completed(
             argv=process.argv,
@@ -149,22 +153,29 @@ async def ask(
 ) -> Completed:
     """Run a tool that looks and tells; no more at once than there are processors.
 
-    The time limit does not count the time until its turn. Raises as :func:`run`.
+    The time limit counts from here, not from its turn. Raises as :func:`run`.
     """
+    end = None if timeout is None else time.monotonic() + timeout
     loop = asyncio.get_running_loop()
     turn = _questions.get(loop)
     if turn is None:
         turn = _questions[loop] = asyncio.Semaphore(len(os.sched_getaffinity(0)))
-    async with turn:
+    name = command[0].rpartition("/")[2]
+    async with within(timeout, f"the turn of {name}"):
+        await turn.acquire()
+    try:
         return await run(
             *(command, arguments),
-            timeout=timeout,
+            timeout=None if end is None else max(0.0, end - time.monotonic()),
+            limit=timeout,
             accept=accept,
             secrets=secrets,
             pass_fds=pass_fds,
             limits=limits,
             sandbox=sandbox,
         )
+    finally:
+        turn.release()
 
 
 def renamed(error: ToolError, *names: str, to: str) -> ToolError:
