@@ -6,6 +6,7 @@ What it needs in QEMU for that (credentials, lists of names) are objects that co
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Self, TypedDict, Unpack
 
@@ -203,9 +204,11 @@ class AsyncExportServer(Live, Resource):
         self._assert_runs("nbd-server-stop")
         # QEMU 7.2: it hangs for good when a client has connected but not negotiated yet, so
         # there is a limit.
-        async with within(timeout, f"the end of {subject(self)}"):
-            await self._execute(NbdServerStop())
-            self._runs = False
+        begin = time.monotonic()
+        await self._execute(NbdServerStop(), timeout=timeout)
+        self._runs = False
+        left = max(0.0, begin + timeout - time.monotonic())
+        async with within(left, f"the end of {subject(self)}", limit=timeout):
             await self._end()
 
     def _assert_runs(self, verb: str) -> None:
