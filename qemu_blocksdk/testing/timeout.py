@@ -1,22 +1,22 @@
-"""Time limits of blocks, and waiting for what no event tells.
+"""Time limits of blocks, and polling for conditions that no event announces.
 
-A timer thread raises an exception in the block's thread. That shows when the thread next runs
-Python code; the main thread is woken by a signal for that, so any call of the system ends.
-Blocks of coroutines are asyncio's to end.
+The mechanism: a timer thread sends a signal to the main thread until the signal's handler has
+raised an exception in the block. A signal ends any system call. Blocks in coroutines are
+ended by asyncio; blocks in other threads are refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import dis
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
-from typing import ClassVar, Self, TypeVar
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
+from typing import Self, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 from qemu_blocksdk.qmp.deadline import within
@@ -24,7 +24,7 @@ from qemu_blocksdk.qmp.deadline import within
 T = TypeVar("T")
 
 _PACE = 0.005
-# What it does where nobody handles it is nothing: one that comes late does no harm.
+# Its default action is to do nothing, so one that arrives late does no harm.
 _SIGNAL = signal.SIGURG
 
 
@@ -35,39 +35,45 @@ class Timeout:
             while not is_paused():
                 ...
 
-    In any thread, and nested: the one whose time runs out first ends its own block. What the
-    block does is given up as by Ctrl-C; no ``except Exception`` in it keeps it going.
+    The block is interrupted like by Ctrl-C, in whatever it waits for; no ``except Exception`` in
+    it keeps it going. Time limits nest: the one that expires first ends its own block.
 
-    In the main thread that holds for whatever the block waits for. In others, a blocking
-    call of the SDK ends within a second, and what waits elsewhere outside of Python
-    (``time.sleep``, ``Event.wait``, ``Popen.wait`` without a timeout) when it returns.
-
-    In a coroutine it is ``async with``, and ends what is awaited.
+    It works in the main thread, where Python handles signals. In a coroutine, write ``async
+    with``, which ends what is awaited. In other threads, use the ``timeout`` arguments of the
+    calls.
     """
 
     def __init__(self, seconds: float, what: str) -> None:
-        """Say how long the block may take, and what for. Raises UsageError for no such time."""
+        """Set the limit, in seconds, and what the block waits for.
+
+        Raises UsageError for a negative, infinite or too large limit.
+        """
         self.seconds: float = _checked(seconds)
         self.what: str = what
-        self._timer: threading.Timer | None = None
+        self._timer: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begin. Raises UsageError while it has a block already, and in a coroutine."""
+        """Start the time.
+
+        Raises UsageError in a coroutine, outside the main thread, and while the object's block
+        is running.
+        """
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop()
             raise UsageError(f"the time limit of {self.what} is in a coroutine: say 'async with'")
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError(
+                f"the time limit of {self.what} is not in the main thread: no block can be"
+                " interrupted there; use the `timeout` arguments of the calls, or a coroutine"
+            )
         if self._timer is not None:
             raise UsageError(f"the time limit of {self.what} runs already")
-        self._thread = threading.get_ident()
-        self._is_over = self._has_expired = self._is_raised = False
-        self._expired = type("_Expired", (_Expired,), {"timeout": self})
-        self._outer = _here.innermost
-        self._timer = threading.Timer(self.seconds, self._expire)
-        self._timer.daemon = True
-        self._is_main = threading.current_thread() is threading.main_thread()
+        self._over = threading.Event()
+        self._is_due = self._is_raised = False
+        self._handler = signal.signal(_SIGNAL, _interrupt)
+        self._timer = threading.Thread(target=self._watch, daemon=True)
         try:
-            self._handler = signal.signal(_SIGNAL, _wake) if self._is_main else None
-            _here.innermost = self
+            _active.append(self)
             self._timer.start()
         except BaseException:
             self._leave()
@@ -81,21 +87,13 @@ class Timeout:
         trace: TracebackType | None,
     ) -> None:
         while self._timer is not None:
-            try:
-                self._leave()
-            except _Expired as late:  # this one's is known; another's is raised again below
-                late.timeout._is_raised = False
-        if self._has_expired:
-            # A thread has room for one such exception: with this one's, that of an outer block
-            # may have gone.
-            _take_away()
-            if outer := next((one for one in self._around() if one._is_due()), None):
-                _raise_in(self._thread, outer._expired)
-            if error is None or isinstance(error, self._expired):
-                raise DeadlineExceeded(self.what, seconds=self.seconds) from error
+            # Ctrl-C may interrupt it.
+            self._leave()
+        if self._is_due and (error is None or getattr(error, "timeout", None) is self):
+            raise DeadlineExceeded(self.what, seconds=self.seconds) from error
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Start the time."""
         self._in_coroutine = within(self.seconds, self.what)
         await self._in_coroutine.__aenter__()
         return self
@@ -109,100 +107,58 @@ class Timeout:
         await self._in_coroutine.__aexit__(kind, error, trace)
 
     def _leave(self) -> None:
-        """End the timer. May be repeated, where it was interrupted."""
-        self._is_over = True
+        """End the timer. May be called again after an interruption."""
         assert self._timer is not None
-        self._timer.cancel()
+        self._over.set()
         if self._timer.ident is not None:
             self._timer.join()
-        if self._is_main:
-            signal.signal(_SIGNAL, self._handler)
-        _here.innermost = self._outer
+        # signal.signal() first runs the handler for a signal that has arrived.
+        signal.signal(_SIGNAL, self._handler)
+        if self in _active:
+            _active.remove(self)
         self._timer = None
 
-    def _expire(self) -> None:
-        """Raise in the block's thread, from the timer's, but not while a block begins or ends."""
-        while not self._is_over:
-            frame = sys._current_frames().get(self._thread)
-            if not _is_at_an_edge(frame):
-                self._has_expired = True
-                _raise_in(self._thread, self._expired)
-                if self._is_main:
-                    signal.pthread_kill(self._thread, _SIGNAL)
+    def _watch(self) -> None:
+        """Signal the main thread from the end of the time until the handler has raised."""
+        main = threading.main_thread().ident
+        assert main is not None
+        if self._over.wait(self.seconds):
+            return
+        self._is_due = True
+        while not self._is_raised:
+            signal.pthread_kill(main, _SIGNAL)
+            if self._over.wait(_PACE):
                 return
-            time.sleep(_PACE)
 
-    def _is_due(self) -> bool:
-        return self._has_expired and not self._is_raised
-
-    def _around(self) -> Iterator[Timeout]:
-        """Yield the time limits around this one, from the outermost."""
-        if self._outer is not None:
-            yield from self._outer._around()
-            yield self._outer
-
-
-class _Here(threading.local):
-    innermost: Timeout | None = None
+    def _expired(self) -> _Expired:
+        self._is_raised = True
+        return _Expired(self)
 
 
 class _Expired(BaseException):
-    """What a timer raises, in a class for each ``timeout``; no ``except Exception`` takes it."""
+    """What the handler raises; no ``except Exception`` catches it."""
 
-    timeout: ClassVar[Timeout]
-
-    def __init__(self) -> None:
-        super().__init__(f"the time for {self.timeout.what} is over")
-        self.timeout._is_raised = True
+    def __init__(self, timeout: Timeout) -> None:
+        super().__init__(f"the time for {timeout.what} is over")
+        self.timeout = timeout
 
 
-_here = _Here()
-_EDGES = (Timeout.__enter__.__code__, Timeout.__exit__.__code__)
+_active: list[Timeout] = []
+"""The time limits whose blocks run, the outermost first."""
 
 
-def wait_for(condition: Callable[[], T], *, what: str, timeout: float) -> T:
-    """Call the condition until it is true, and return what it returned.
-
-    For what no event tells of. Raises DeadlineExceeded when that takes longer than ``timeout``
-    seconds, UsageError for no such time.
-    """
-    end = time.monotonic() + _checked(timeout)
-    while not (found := condition()):
-        if time.monotonic() >= end:
-            raise DeadlineExceeded(what, seconds=timeout)
-        time.sleep(_PACE)  # the pace of the looking
-    return found
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise in the main thread, unless a block is just beginning or ending, or this is running."""
+    due = next((limit for limit in _active if limit._is_due and not limit._is_raised), None)
+    if due is None or frame is None or _is_at_an_edge(frame):
+        return  # the timer tries again
+    target = _bare_jump(frame.f_code, frame.f_lasti)
+    if target is None:
+        raise due._expired()
+    _interrupt_at(frame.f_code, target, due)
 
 
-def _checked(seconds: float) -> float:
-    if not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN is neither
-        raise UsageError(f"{seconds!r} seconds are no time limit")
-    return seconds
-
-
-def _raise_in(thread: int, kind: type[BaseException]) -> None:
-    # Python 3.13: no exception table covers the jump back of a loop, so what is raised just there,
-    # Ctrl-C as well, passes by the `with` and `try` around the loop. Nothing here can mend that.
-    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    set_exception(ctypes.c_ulong(thread), ctypes.py_object(kind))
-
-
-class _Nothing(BaseException):
-    """What is raised in place of an exception that is to be taken away."""
-
-
-def _take_away() -> None:
-    """Have no such exception pending in this thread."""
-    # To set none at all is no way: Python 3.11 then goes on looking for it, and hangs where it
-    # is being traced.
-    try:
-        _raise_in(threading.get_ident(), _Nothing)
-        while True:
-            pass
-    except _Nothing:
-        pass
-    except _Expired as late:  # that of an outer block, which came meanwhile
-        late.timeout._is_raised = False
+_EDGES = (Timeout.__enter__.__code__, Timeout.__exit__.__code__, _interrupt.__code__)
 
 
 def _is_at_an_edge(frame: FrameType | None) -> bool:
@@ -213,5 +169,68 @@ def _is_at_an_edge(frame: FrameType | None) -> bool:
     return False
 
 
-def _wake(number: int, frame: FrameType | None) -> None:
-    """End a call of the system: Python code runs, thus the exception shows."""
+# Python 3.13: the exception table leaves out the jump back of `while condition`, so an exception
+# that is raised there passes by the `with` and `try` around the loop. It is raised at the jump's
+# target instead. Ctrl-C has the same fault; nothing here can mend that.
+
+
+def _bare_jump(code: CodeType, offset: int) -> int | None:
+    """Return the target of the instruction if that is a jump back which lacks its handlers."""
+    if not code.co_exceptiontable or "JUMP_BACKWARD" not in dis.opname[code.co_code[offset]]:
+        return None
+    jump = next(each for each in dis.get_instructions(code) if each.offset == offset)
+    target = int(jump.argval)
+    return target if _handlers(code, target) - _handlers(code, offset) else None
+
+
+def _handlers(code: CodeType, offset: int) -> set[int]:
+    """Return where an exception that is raised at an instruction may be handled."""
+    # The format: Objects/exception_handling_notes.txt of CPython, in units of two bytes.
+    numbers, is_continued = list[int](), False
+    for byte in code.co_exceptiontable:
+        if not is_continued:
+            numbers.append(0)
+        numbers[-1] = numbers[-1] << 6 | byte & 0x3F
+        is_continued = bool(byte & 0x40)
+    entries = zip(numbers[::4], numbers[1::4], numbers[2::4], strict=True)
+    return {to for start, length, to in entries if start <= offset // 2 < start + length}
+
+
+def _interrupt_at(code: CodeType, target: int, limit: Timeout) -> None:
+    """Raise at the next instruction if that is the target; else the timer tries again."""
+    if sys.version_info >= (3, 12):  # Python 3.11 has no such jump
+        monitoring = sys.monitoring
+        tool = next((free for free in range(6) if monitoring.get_tool(free) is None), None)
+        if tool is None:
+            return
+
+        def at_instruction(code: CodeType, offset: int) -> None:
+            if threading.current_thread() is threading.main_thread():
+                monitoring.set_local_events(tool, code, 0)
+                monitoring.free_tool_id(tool)
+                if offset == target and limit in _active and not limit._is_raised:
+                    raise limit._expired()
+
+        monitoring.use_tool_id(tool, "qemu-blocksdk")
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, at_instruction)
+        monitoring.set_local_events(tool, code, monitoring.events.INSTRUCTION)
+
+
+def wait_for(condition: Callable[[], T], *, what: str, timeout: float) -> T:
+    """Call the condition until it returns something true, and return that.
+
+    For what no event announces. Raises DeadlineExceeded when that takes longer than ``timeout``
+    seconds, UsageError for a negative, infinite or too large limit.
+    """
+    end = time.monotonic() + _checked(timeout)
+    while not (found := condition()):
+        if time.monotonic() >= end:
+            raise DeadlineExceeded(what, seconds=timeout)
+        time.sleep(_PACE)
+    return found
+
+
+def _checked(seconds: float) -> float:
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN is neither
+        raise UsageError(f"{seconds!r} seconds are no time limit")
+    return seconds

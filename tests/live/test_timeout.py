@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -15,11 +14,6 @@ from qemu_blocksdk.errors import DeadlineExceeded
 from qemu_blocksdk.testing.timeout import Timeout
 
 pytestmark = pytest.mark.timeout(30)
-
-
-def here(work: Callable[[], object]) -> None:
-    """Do the work in this thread, the main one."""
-    work()
 
 
 def forever(work: Callable[[], object]) -> None:
@@ -34,62 +28,33 @@ def launch_and_stop() -> None:
         pass
 
 
-def in_thread(work: Callable[[], object]) -> None:
-    """Do the work in another thread, which has to succeed."""
-    done = list[object]()
-    thread = threading.Thread(target=lambda: done.append(work()))
-    thread.start()
-    thread.join()
-    assert done
-
-
-both = pytest.mark.parametrize("somewhere", [here, in_thread], ids=["main", "thread"])
-
-
-@both
 def test_asking_again_and_again_ends_and_the_daemon_can_be_asked_on(
-    somewhere: Callable[[Callable[[], object]], None], daemon: StorageDaemon
+    daemon: StorageDaemon,
 ) -> None:
-    def ask() -> None:
-        begin = time.monotonic()
-        with (
-            pytest.raises(DeadlineExceeded, match=r"^gave up on the job to pause after 0.2 s$"),
-            Timeout(0.2, "the job to pause"),
-        ):
-            forever(daemon.query_jobs)
-        assert 0.2 <= time.monotonic() - begin < 2.0
-        assert daemon.query_jobs() == []
-
-    somewhere(ask)
+    begin = time.monotonic()
+    with (
+        pytest.raises(DeadlineExceeded, match=r"^gave up on the job to pause after 0.2 s$"),
+        Timeout(0.2, "the job to pause"),
+    ):
+        forever(daemon.query_jobs)
+    assert 0.2 <= time.monotonic() - begin < 2.0
+    assert daemon.query_jobs() == []
 
 
-@both
-def test_a_command_that_is_not_answered_ends_within_a_second(
-    somewhere: Callable[[Callable[[], object]], None], daemon: StorageDaemon
-) -> None:
+def test_a_command_that_is_not_answered_ends_within_a_second(daemon: StorageDaemon) -> None:
     pid = daemon.process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-
-        def ask() -> None:
-            begin = time.monotonic()
-            with pytest.raises(DeadlineExceeded, match="an answer"), Timeout(0.2, "an answer"):
-                daemon.query_jobs()
-            assert 0.2 <= time.monotonic() - begin < 2.5
-
-        somewhere(ask)
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="an answer"), Timeout(0.2, "an answer"):
+            daemon.query_jobs()
+        assert 0.2 <= time.monotonic() - begin < 2.5
     finally:
         os.kill(pid, signal.SIGCONT)
     assert daemon.query_jobs() == []
 
 
-@both
-def test_a_launch_that_is_given_up_leaves_nothing(
-    somewhere: Callable[[Callable[[], object]], None],
-) -> None:
-    def launch() -> None:
-        for _ in range(5):
-            with pytest.raises(DeadlineExceeded), Timeout(0.02, "many daemons"):
-                forever(launch_and_stop)
-
-    somewhere(launch)
+def test_a_launch_that_is_given_up_leaves_nothing() -> None:
+    for _ in range(5):
+        with pytest.raises(DeadlineExceeded), Timeout(0.02, "many daemons"):
+            forever(launch_and_stop)
