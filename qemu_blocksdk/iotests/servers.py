@@ -44,14 +44,18 @@ def qemu_nbd_popen(*args: str) -> Generator[None]:
     log("Start NBD server")
     process = typed.Process.spawn(words, stdout=1, stderr=2)
     try:
-        while not pid_file.exists():
-            if process.exit_status is not None:
-                raise RuntimeError(
-                    f"qemu-nbd terminated with exit code {process.exit_status}: {' '.join(words)}"
-                )
-            time.sleep(0.01)  # nobody tells of a file; the pace of the looking
+        _wait_for(pid_file, process, words)
         yield
     finally:
         pid_file.unlink(missing_ok=True)
         log("Kill NBD server")
         process.kill()
+
+
+def _wait_for(pid_file: Path, process: typed.Process, argv: list[str]) -> None:
+    while not pid_file.exists():
+        if process.exit_status is not None:
+            raise RuntimeError(
+                f"qemu-nbd terminated with exit code {process.exit_status}: {' '.join(argv)}"
+            )
+        time.sleep(0.01)

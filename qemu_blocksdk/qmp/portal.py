@@ -119,12 +119,15 @@ class _Outcome(Generic[T]):
         unit = self._unit
         return unit is not None and unit.task.done() and not unit.has_result
 
+    def _wait_done(self) -> None:
+        # Ctrl-C just before Python blocks would be seen when it wakes, so it does now and then.
+        while not self._done.acquire(timeout=_NAP):
+            pass
+
     def wait(self) -> T:
         try:
             self._loop.call_soon_threadsafe(self._start)
-            # Ctrl-C just before Python blocks would be seen when it wakes, so it does now and then.
-            while not self._done.acquire(timeout=_NAP):
-                pass
+            self._wait_done()
             assert self._unit is not None
             return self._unit.task.result()
         except BaseException:

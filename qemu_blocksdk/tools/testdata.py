@@ -11,6 +11,7 @@ import bz2
 import errno
 import os
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
@@ -129,25 +130,29 @@ def unpack_sample(
 def _unpacked(archive: Path) -> Iterator[bytes]:
     """The content of an archive in pieces of ``_HOLE`` bytes at most."""
     # Not bz2.open(): it takes damage at the start of a second stream for the archive's end.
-    name = os.fspath(archive)
     with as_path(archive).open("rb") as file:
-        packed = b""
+        packed = file.read(_CHUNK)
         while True:
             stream = bz2.BZ2Decompressor()
-            while not stream.eof:
-                if stream.needs_input:
-                    packed = packed or file.read(_CHUNK)
-                    if not packed:
-                        raise UsageError(f"{name!r} is cut off or empty")
-                try:
-                    piece = stream.decompress(packed, _HOLE)
-                except OSError as error:
-                    raise UsageError(f"{name!r} is no bz2 archive, or damaged") from error
-                packed = b""
-                yield piece
+            yield from _pieces(stream, packed, file)
             packed = stream.unused_data or file.read(_CHUNK)
             if not packed:
                 return
+
+
+def _pieces(stream: bz2.BZ2Decompressor, packed: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of one stream, which begins with ``packed`` and goes on in the file."""
+    while not stream.eof:
+        if stream.needs_input:
+            packed = packed or file.read(_CHUNK)
+            if not packed:
+                raise UsageError(f"{os.fspath(file.name)!r} is cut off or empty")
+        try:
+            piece = stream.decompress(packed, _HOLE)
+        except OSError as error:
+            raise UsageError(f"{os.fspath(file.name)!r} is no bz2 archive, or damaged") from error
+        packed = b""
+        yield piece
 
 
 def allocated_size(path: Path) -> int:

@@ -156,21 +156,24 @@ class ReplayServer:
             return
         try:
             self._say([self._script.greeting], self._script.fault_of(GREETING))
-            data = b""
-            while received := client.recv(1 << 16):
-                data += received
-                while end := _end(data):
-                    line, data = data[:end], data[end:]
-                    if line.strip():  # a blank one goes with a descriptor
-                        # What a client says before it goes is in the session as well.
-                        with contextlib.suppress(BrokenPipeError):
-                            self._answer(line)
+            self._answer_all(client)
         except OSError:
             pass  # the client has gone, or was hung up on
         except Exception as error:  # noqa: BLE001 - raised at the end of the block
             self._failure = error
         finally:
             self._client = None
+
+    def _answer_all(self, client: socket.socket) -> None:
+        data = b""
+        while received := client.recv(1 << 16):
+            data += received
+            while end := _end(data):
+                line, data = data[:end], data[end:]
+                if line.strip():  # a blank one goes with a descriptor
+                    # What a client says before it goes is in the session as well.
+                    with contextlib.suppress(BrokenPipeError):
+                        self._answer(line)
 
     def _answer(self, line: bytes) -> None:
         reply_to: JsonObject = {}
