@@ -2909,12 +2909,13 @@ class VM(Qemu):
         program: Program = "qemu-system-x86_64",
         machine: str | None = None,
         defaults: bool = False,
-        accelerator: Accelerator | None = None,
+        accelerator: Accelerator | Literal['default'] | None = None,
         console: Console | None = None,
         fds: Sequence[InheritedFd] = (),
         drives: Sequence[Drive] = (),
         devices: Sequence[DeviceAdd] = (),
         incoming: str | None = None,
+        qtest_log: bool = False,
         **options: Unpack[QemuOptions],
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
@@ -2922,16 +2923,18 @@ class VM(Qemu):
         ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
         leaves the machine its default devices (no ``-nodefaults``). Without an
         ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
-        else ``tcg``. The rest as :class:`Qemu`.
+        else ``tcg``; ``default`` leaves the choice to QEMU and to ``args``. ``qtest_log`` has
+        QEMU log the qtest channel to its stderr, as it does by default. The rest as
+        :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, **options)))
+        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
-        where the VM is attached to.
+        where the VM is attached to, and where the choice is QEMU's (``default``).
         """
         return portal.run(self._aio.query_accelerator())
 

@@ -22,8 +22,8 @@ from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
 
-from . import ACCELERATOR_VARIABLE, RESULTS_VARIABLE
-from .outcome import Outcome, Setting, judged, read, results_are_last
+from . import ACCELERATOR_VARIABLE
+from .outcome import Outcome, Setting, judged, read
 from .script import run
 
 PATH: Path = Path(__file__).parent / "path"
@@ -152,8 +152,6 @@ async def _checked(
                 **vars(setting),
             )
             variables = {**_variables(env, script), ACCELERATOR_VARIABLE: accelerator}
-            if results_are_last(script, env.imgfmt):
-                variables[RESULTS_VARIABLE] = "last"
             status = await run(script, variables, output=output, timeout=timeout)
         verdict = judged(
             script,

@@ -1,18 +1,21 @@
-"""A QEMU by QMP names and dictionaries: the VM that scripts inherit from and drive.
+"""A QEMU by QMP names and dictionaries: the machine that scripts inherit from and drive.
 
-What a script describes with ``add_*`` is kept as words; a launch makes of them a typed VM, whose
-events are queued from then on. Jobs and logs are in ``vm``.
+What a script describes with ``add_*`` is kept as arguments; a launch makes a typed VM of them, and
+its events are queued from then on. Nothing here needs the environment of ``iotests``; jobs and
+logs are in ``vm``.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import socket
+import tempfile
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import qemu_blocksdk as typed
 from qemu_blocksdk.errors import (
@@ -20,30 +23,86 @@ from qemu_blocksdk.errors import (
     CommandError,
     ConnectionLost,
     LaunchError,
-    Unsupported,
     UsageError,
 )
 from qemu_blocksdk.testing.queued import QueuedQmp, event_match
 
-from .case import NotHere
-from .environ import accelerator, qemu_opts, qemu_prog
-
 Message = dict[str, Any]
 
 
-class AbnormalShutdown(BlockSdkError):
+class QEMUMachineError(BlockSdkError):
+    """A machine was used in a way that it does not allow."""
+
+
+class QEMUMachineAddDeviceError(QEMUMachineError):
+    """A device could not be added."""
+
+
+class AbnormalShutdown(QEMUMachineError):
     """QEMU did not end when it was asked to, and was killed."""
 
 
 class QMPResponseError(BlockSdkError):
-    """QEMU refused a command; what this says is QEMU's description, and no more."""
+    """QEMU refused a command; the text is QEMU's description, and ``reply`` its whole reply."""
+
+    def __init__(self, reply: Message) -> None:
+        super().__init__(_description(reply))
+        self.reply = reply
 
 
-class Machine:
-    """A QEMU: what it is to be told, its life, its QMP."""
+def _description(reply: Message) -> str:
+    match reply:
+        case {"error": {"desc": str(text)}}:
+            return text
+        case _:
+            return str(reply)
 
-    def __init__(self) -> None:
-        self._args: list[str] = []
+
+_Choice = Literal["qtest", "tcg", "kvm", "default"] | None
+
+
+class QEMUMachine:
+    """A QEMU: its command line, its life, its QMP."""
+
+    _accelerator: _Choice = "default"
+    """``default``: what the arguments or QEMU choose."""
+
+    def __init__(
+        self,
+        binary: str,
+        args: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
+        name: str | None = None,
+        base_temp_dir: str = "/var/tmp",
+        monitor_address: str | tuple[str, int] | None = None,
+        socket_scm_helper: str | None = None,
+        sock_dir: str | None = None,
+        drain_console: bool = False,
+        console_log: str | None = None,
+        log_dir: str | None = None,
+        qmp_timer: float | None = None,
+        *,
+        test_dir: str | None = None,
+    ) -> None:
+        """Describe a machine; nothing is started yet.
+
+        ``wrapper`` is a command to run the binary with. ``test_dir`` is the older revision's
+        name of ``base_temp_dir``. With ``drain_console`` or a ``console_log`` file the console is
+        read all the time. ``qmp_timer`` is the time limit of a command in seconds. The monitor is a
+        connection of our own: ``monitor_address``, ``socket_scm_helper`` and ``sock_dir`` are
+        accepted and not needed.
+        """
+        self._binary = binary
+        self._args: list[str] = list(args)
+        self._wrapper = wrapper
+        self._name = name or f"qemu-{os.getpid()}"
+        self._base_temp_dir = test_dir or base_temp_dir
+        self._log_dir = log_dir
+        self._temp_dir: tempfile.TemporaryDirectory[str] | None = None
+        self._qmp_timer = math.inf if qmp_timer is None else qmp_timer
+        self._console_log = console_log
+        self._drains_console = drain_console or console_log is not None
+        self._drained: socket.socket | None = None
         self._machine: str | None = None
         self._console: typed.Console | None = None
         self._has_qmp = True
@@ -53,6 +112,20 @@ class Machine:
         self._exit_status: int | None = None
         self._queue: QueuedQmp | None = None
         self._log: str | None = None
+
+    @property
+    def temp_dir(self) -> str:
+        """A directory of its own for temporary files, made when it is first used."""
+        if self._temp_dir is None:
+            self._temp_dir = tempfile.TemporaryDirectory(
+                prefix=f"{self._name}-", dir=self._base_temp_dir
+            )
+        return self._temp_dir.name
+
+    @property
+    def log_dir(self) -> str:
+        """The directory for logs; by default :attr:`temp_dir`."""
+        return self._log_dir or self.temp_dir
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +156,7 @@ class Machine:
         self.add_args("-monitor", "null")
 
     def add_fd(self, fd: int, fdset: int, opaque: str, opts: str = "") -> Self:
-        """Have QEMU inherit a descriptor, as one of a set."""
+        """Let QEMU inherit a descriptor, as one of a set."""
         os.set_inheritable(fd, True)
         options = [f"fd={fd}", f"set={fdset}", f"opaque={opaque}", *filter(None, [opts])]
         self.add_args("-add-fd", ",".join(options))
@@ -92,23 +165,22 @@ class Machine:
     # -- life ---------------------------------------------------------------------------
 
     def launch(self) -> None:
-        """Start it. Raises LaunchError, of which nothing but the log is left."""
+        """Start it. Raises LaunchError; nothing but the log is left of it then."""
         if self._launched:
             raise UsageError("VM already launched")
         self._log = self._vm = self._process = self._exit_status = None
         fds = _inheritable()
-        if accelerator is not None:
-            _tell(accelerator)
         if self._has_qmp:
             vm = self._vm = typed.VM(
-                program=qemu_prog,
+                program=[*self._wrapper, self._binary],
                 machine=self._machine,
                 defaults=True,
-                accelerator=accelerator,
+                accelerator=self._accelerator,
+                qtest_log=True,
                 console=self._console,
-                args=[*qemu_opts, *self._args],
+                args=self._args,
                 pass_fds=fds,
-                command_timeout=math.inf,
+                command_timeout=self._qmp_timer,
                 qmp_id="mon",
             )
             try:
@@ -118,15 +190,31 @@ class Machine:
                 raise
             self._process, self._queue = vm.process, QueuedQmp(vm.qmp)
         else:
-            self._process = typed.Process.spawn(self._words_without_qmp(), pass_fds=fds)
+            self._process = typed.Process.spawn(self._command_without_qmp(), pass_fds=fds)
         self._launched = True
+        if self._drains_console and self._console is not None:
+            self._drain_console()
 
-    def _words_without_qmp(self) -> list[str]:
+    def _command_without_qmp(self) -> list[str]:
         machine = [] if self._machine is None else ["-machine", self._machine]
+        accel = [] if self._accelerator == "default" else ["-accel", self._accelerator or "tcg"]
         return [
-            *(qemu_prog, "-display", "none", "-vga", "none"),
-            *(*machine, "-accel", accelerator or "tcg", *qemu_opts, *self._args),
+            *(*self._wrapper, self._binary, "-display", "none", "-vga", "none"),
+            *(*machine, *accel, *self._args),
         ]
+
+    def _drain_console(self) -> None:
+        """Read the console all the time, into the log; a copy of it is there to be read."""
+        console = self._running().console_socket
+        self._drained, copy = socket.socketpair()
+        copy.setblocking(False)
+        log = Path(self._console_log or os.devnull).open("ab")  # noqa: SIM115 - the thread closes it
+
+        def drain() -> None:
+            with copy, log, suppress(OSError):
+                _copy(console, copy, log)
+
+        threading.Thread(target=drain, daemon=True).start()
 
     def shutdown(
         self, has_quit: bool = False, hard: bool = False, timeout: float | None = 30
@@ -147,6 +235,12 @@ class Machine:
             self._launched = False
             (self._vm or self._process).kill()
             self._log = self._process.output()
+            if self._drained is not None:
+                self._drained.close()
+                self._drained = None
+            if self._temp_dir is not None:
+                self._temp_dir.cleanup()
+                self._temp_dir = None
 
     def _end_softly(self, process: typed.Process, has_quit: bool, timeout: float | None) -> None:
         if self._vm is not None and not has_quit:
@@ -181,7 +275,8 @@ class Machine:
     @property
     def console_socket(self) -> socket.socket:
         """Our end of the console."""
-        return self._running().console_socket
+        vm = self._running()
+        return vm.console_socket if self._drained is None else self._drained
 
     # -- QMP ----------------------------------------------------------------------------
 
@@ -194,7 +289,8 @@ class Machine:
         try:
             return self._events().command(cmd, conv_keys, **args)
         except CommandError as error:
-            raise QMPResponseError(error.desc) from error
+            reply = {"error": {"class": error.error_class, "desc": error.desc}}
+            raise QMPResponseError(reply) from error
 
     def send_fd_scm(self, fd: int | None = None, file_path: str | None = None) -> int:
         """Hand an open descriptor, or a file opened, to the monitor; return 0."""
@@ -206,19 +302,6 @@ class Machine:
         assert fd is not None
         self._running().qmp.send_fd(fd)
         return 0
-
-    def qtest(self, cmd: str) -> str:
-        """Send a line to the qtest channel; return the line that it answers.
-
-        Raises NotHere where QEMU has no such accelerator.
-        """
-        try:
-            words = ["OK", self._running().qtest(cmd)]
-        except Unsupported as error:
-            raise NotHere("qtest accelerator, whose channel and clock are needed") from error
-        except CommandError as error:
-            words = [error.error_class, error.desc]
-        return " ".join(filter(None, words)) + "\n"
 
     def get_qmp_event(self, wait: bool | float = False) -> Any:
         """Return the first event that is there, or comes in the time; None for none."""
@@ -252,12 +335,56 @@ class Machine:
         return self._queue
 
 
-@functools.cache
-def _tell(accelerator: str) -> None:
-    # Not for those who launch nothing: it is long to load.
-    from qemu_blocksdk.objects.emulator import accelerators
+class QEMUQtestMachine(QEMUMachine):
+    """A QEMU that runs no guest code, with the channel of qtest, where the binary has it."""
 
-    accelerators.tell(qemu_prog, frozenset({accelerator}))
+    _accelerator: _Choice = None
+
+    def __init__(
+        self,
+        binary: str,
+        args: Sequence[str] | None = None,
+        wrapper: Sequence[str] = (),
+        name: str | None = None,
+        base_temp_dir: str = "/var/tmp",
+        socket_scm_helper: str | None = None,
+        sock_dir: str | None = None,
+        qmp_timer: float | None = None,
+        *,
+        test_dir: str | None = None,
+    ) -> None:
+        """Describe a machine, as :class:`QEMUMachine`."""
+        super().__init__(
+            binary,
+            args or (),
+            wrapper,
+            name or f"qtest-{os.getpid()}",
+            base_temp_dir,
+            socket_scm_helper=socket_scm_helper,
+            sock_dir=sock_dir,
+            qmp_timer=qmp_timer,
+            test_dir=test_dir,
+        )
+
+    def qtest(self, cmd: str) -> str:
+        """Send a line to the qtest channel; return the line that it answers.
+
+        Raises Unsupported where QEMU has no such accelerator.
+        """
+        try:
+            reply = ["OK", self._running().qtest(cmd)]
+        except CommandError as error:
+            reply = [error.error_class, error.desc]
+        return " ".join(filter(None, reply)) + "\n"
+
+
+def _copy(console: socket.socket, copy: socket.socket, log: BinaryIO) -> None:
+    """Copy what a console says, to its end."""
+    while data := console.recv(1 << 16):
+        log.write(data)
+        log.flush()
+        with suppress(BlockingIOError):  # nobody reads it
+            copy.send(data)
 
 
 def _inheritable() -> list[int]:

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from qemu_blocksdk.testing import runner as typed
@@ -53,13 +54,22 @@ def execute_unittest(argv: Sequence[str] | bool = False, debug: bool = False) ->
     The newer writes to stdout what comes of each case; the older, all to stderr at the end.
     """
     words, debug = (sys.argv, argv) if isinstance(argv, bool) else (argv, debug)
-    are_last = os.environ.get(RESULTS_VARIABLE) == "last" and not debug
+    are_last = not debug and _results_are_last(Path(words[0]))
     results = io.StringIO() if are_last else None
     try:
         typed.execute_unittest(words, debug=debug, stream=results)
     finally:
         if results is not None:
             sys.stderr.write(results.getvalue())
+
+
+def _results_are_last(script: Path) -> bool:
+    """Decide by the variable, or else by the reference output beside the script."""
+    if chosen := os.environ.get(RESULTS_VARIABLE):
+        return chosen == "last"
+    from .outcome import results_are_last  # scripts without cases do not need it
+
+    return results_are_last(script, ENV.imgfmt)
 
 
 def script_initialize(*args: Sequence[str], **kwargs: Any) -> None:

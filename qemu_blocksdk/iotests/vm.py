@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from qemu_blocksdk.codec import flatten
+from qemu_blocksdk.errors import Unsupported
 
+from .case import NotHere
 from .environ import (
+    accelerator,
     aiomode,
     cachemode,
     imgfmt,
     luks_default_key_secret_opt,
     luks_default_secret_object,
     qemu_default_machine,
+    qemu_opts,
+    qemu_prog,
+    sock_dir,
+    test_dir,
 )
 from .filtering import filter_qmp_event, filter_qmp_testfiles, ordered_qmp
 from .logs import log
-from .machine import Machine, Message
+from .machine import Message, QEMUQtestMachine
 
 _JOB_EVENTS = ("COMPLETED", "CANCELLED", "ERROR", "READY")
 
 
-class VM(Machine):
+class VM(QEMUQtestMachine):
     """A QEMU VM."""
 
+    _accelerator = accelerator
+
     def __init__(self, path_suffix: str = "") -> None:
-        """Describe a VM; ``path_suffix`` told several of a script apart."""
-        super().__init__()
-        self._path_suffix = path_suffix
+        """Describe a VM; ``path_suffix`` distinguishes several of a script."""
+        name = f"qemu{path_suffix}-{os.getpid()}"
+        super().__init__(qemu_prog, qemu_opts, name=name, base_temp_dir=test_dir, sock_dir=sock_dir)
         self._num_drives = 0
+
+    def launch(self) -> None:
+        """Start it. Raises LaunchError; nothing but the log is left of it then."""
+        if accelerator is not None:
+            _keep_accelerator(accelerator)
+        super().launch()
+
+    def qtest(self, cmd: str) -> str:
+        """Send a line to the qtest channel; return the line that it answers.
+
+        Raises NotHere where QEMU has no such accelerator.
+        """
+        try:
+            return super().qtest(cmd)
+        except Unsupported as error:
+            raise NotHere("qtest accelerator, whose channel and clock are needed") from error
 
     # -- what it is to be told ----------------------------------------------------------
 
@@ -279,3 +306,11 @@ class VM(Machine):
 def get_virtio_scsi_device() -> str:
     """Return the name of the virtio-scsi device of the default machine."""
     return "virtio-scsi-ccw" if qemu_default_machine == "s390-ccw-virtio" else "virtio-scsi-pci"
+
+
+@functools.cache
+def _keep_accelerator(name: str) -> None:
+    # Not for scripts that launch nothing: the module takes long to load.
+    from qemu_blocksdk.objects.emulator import accelerators
+
+    accelerators.tell(qemu_prog, frozenset({name}))

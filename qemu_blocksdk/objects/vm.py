@@ -44,12 +44,13 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         program: Program = "qemu-system-x86_64",
         machine: str | None = None,
         defaults: bool = False,
-        accelerator: Accelerator | None = None,
+        accelerator: Accelerator | Literal["default"] | None = None,
         console: Console | None = None,
         fds: Sequence[InheritedFd] = (),
         drives: Sequence[Drive] = (),
         devices: Sequence[DeviceAdd] = (),
         incoming: str | None = None,
+        qtest_log: bool = False,
         **options: Unpack[QemuOptions],
     ) -> None:
         """Describe a virtual machine; nothing is started yet.
@@ -57,11 +58,14 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
         leaves the machine its default devices (no ``-nodefaults``). Without an
         ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
-        else ``tcg``. The rest as :class:`AsyncQemu`.
+        else ``tcg``; ``default`` leaves the choice to QEMU and to ``args``. ``qtest_log`` has
+        QEMU log the qtest channel to its stderr, as it does by default. The rest as
+        :class:`AsyncQemu`.
         """
         super().__init__(program=program, **options)
         self._machine, self._has_defaults = machine, defaults
-        self._accelerator: Accelerator | None = accelerator
+        self._accelerator: Accelerator | Literal["default"] | None = accelerator
+        self._has_qtest_log = qtest_log
         self._console = console
         self._fds, self._drives, self._devices = tuple(fds), tuple(drives), tuple(devices)
         self._incoming = incoming
@@ -75,7 +79,7 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
             *given.qmp_words(),
             *(() if self._machine is None else ("-machine", self._machine)),
             *self._console_words(given),
-            *self._accelerator_words(given, await self.query_accelerator()),
+            *await self._accelerator_words(given),
             *self._fd_words(given),
             *await self._common_words(given),
             *drive_words(self._drives),
@@ -90,15 +94,20 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         self._console_socket = given.ours.enter_context(ours)
         return self._console.words(fd)
 
-    def _accelerator_words(self, given: Handover, accelerator: Accelerator) -> list[str]:
-        words = ["-accel", accelerator]
+    async def _accelerator_words(self, given: Handover) -> list[str]:
         self._qtest = None
+        if self._accelerator == "default":
+            return []
+        accelerator = await self.query_accelerator()
+        words = ["-accel", accelerator]
         if accelerator == "qtest":
             ours, fd = given.channel()
             self._qtest = Qtest(given.ours.enter_context(ours))
             # QEMU 7.2: aborts where the character device has another id, so it is "qtest".
             words += ["-chardev", f"socket,id=qtest,fd={fd}"]
-            words += ["-qtest", "chardev:qtest", "-qtest-log", "none"]
+            words += ["-qtest", "chardev:qtest"]
+            if not self._has_qtest_log:
+                words += ["-qtest-log", "none"]
         return words
 
     def _fd_words(self, given: Handover) -> list[str]:
@@ -109,9 +118,11 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
 
         Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
-        where the VM is attached to.
+        where the VM is attached to, and where the choice is QEMU's (``default``).
         """
         self._assert_ours("tell its accelerator")
+        if self._accelerator == "default":
+            raise UsageError(f"{self._program} was described to choose its accelerator itself")
         available = await query_accelerators(self._program, timeout=self._launch_timeout)
         wanted = self._accelerator
         if wanted is None:

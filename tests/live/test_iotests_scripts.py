@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import VM
+from qemu_blocksdk.testing import TestEnv
 from tests.live.helpers import ROOT, wait_until, with_mark
 
 SCRIPTS = ROOT / "tests" / "iotests"
@@ -455,3 +456,45 @@ def test_who_handles_the_missing_clock_goes_on(folder: Path, scratch: Path) -> N
         "        print('accelerator' in str(error))\n"
     )
     assert run(write(folder, "001", source, output="True\n"), scratch=scratch).returncode == 0
+
+
+CASES = """\
+import iotests
+class Case(iotests.QMPTestCase):
+    def test_it(self):
+        print("printed")
+if __name__ == "__main__":
+    iotests.main(supported_fmts=["raw"])
+"""
+LAST = "printed\n.\n----------------------------------------------------------------------\n"
+
+
+@pytest.mark.parametrize(
+    ("reference", "chosen", "is_last"),
+    [
+        (None, None, False),
+        (f"{LAST}Ran 1 tests\n\nOK\n", None, True),
+        (f"{LAST.replace('.', '..', 1)}Ran 1 tests\n\nOK\n", None, False),
+        (None, "last", True),
+        (f"{LAST}Ran 1 tests\n\nOK\n", "first", False),
+    ],
+    ids=["alone", "older", "newer", "last", "first"],
+)
+def test_by_hand_the_reference_beside_a_script_decides_where_results_come(
+    reference: str | None, chosen: str | None, is_last: bool, folder: Path
+) -> None:
+    script = write(folder, "001", CASES, output=reference)
+    path = ROOT / "qemu_blocksdk" / "iotests" / "path"
+    with TestEnv.temporary(imgfmt="raw") as env:
+        variables = {**env.variables(), "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
+        if chosen is not None:
+            variables["QEMU_BLOCKSDK_RESULTS"] = chosen
+        done = subprocess.run(
+            [sys.executable, script],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **variables},
+            check=True,
+        )
+    assert ("." in done.stderr.splitlines()) is is_last
+    assert ("Ran 1 tests" in done.stdout) is not is_last

@@ -1,3 +1,6 @@
-"""The same, where the newer revision has it."""
+"""The same names, where the newer revision has them."""
 
-from qemu_blocksdk.iotests.machine import AbnormalShutdown as AbnormalShutdown
+from . import AbnormalShutdown as AbnormalShutdown
+from . import QEMUMachine as QEMUMachine
+from . import QEMUMachineAddDeviceError as QEMUMachineAddDeviceError
+from . import QEMUMachineError as QEMUMachineError
