@@ -13,6 +13,7 @@ from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.tools.drivers import DriverSupport, creatable, listed, supports
 from qemu_blocksdk.tools.version import Version
 
+from . import answer_cache
 from .answers import Answers
 from .launch import Handover
 from .qemu import AsyncQemu
@@ -63,11 +64,18 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
 
 
 async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
-    """Ask a binary for nothing but its accelerators, once. Raises LaunchError."""
+    """Return the accelerators of a binary; it is asked once a day. Raises LaunchError."""
 
     async def ask() -> frozenset[str]:
+        match answer_cache.load("accelerators", program):
+            case [*known] if known and all(isinstance(name, str) for name in known):
+                return frozenset(map(str, known))
+            case _:
+                pass
         async with BareVM(program=program, launch_timeout=timeout) as bare:
-            return await _list_accelerators(bare.qmp)
+            found = await _list_accelerators(bare.qmp)
+        answer_cache.store("accelerators", program, sorted(found))
+        return found
 
     return await accelerators.of(program, ask)
 
