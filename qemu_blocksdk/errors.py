@@ -7,10 +7,11 @@ never get here: whoever raises redacts first (``codec.redact``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-_COMPLAINT = re.compile(r"[^\s:]*qemu[^\s:]*: (?!(-.*: )?(warning|info): )")
+from .terminal import escaped
+
+_LONGEST = 2000
 
 __all__ = [
     "BlockSdkError",
@@ -46,7 +47,7 @@ class BlockSdkError(Exception):
 
     def __str__(self) -> str:
         sentence = super().__str__()
-        return f"{self.subject}: {sentence}" if self.subject else sentence
+        return escaped(f"{self.subject}: {sentence}" if self.subject else sentence)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own would call the class with the sentence alone.
@@ -138,7 +139,7 @@ class ConnectionLost(BlockSdkError):
         super().__init__(_with_process_end(what, exit_status, output))
         self.what = what
         self.exit_status = exit_status
-        self.output = output
+        self.output = escaped(output)
 
 
 class LaunchError(BlockSdkError):
@@ -156,7 +157,7 @@ class LaunchError(BlockSdkError):
         self.what = what
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
-        self.output = output
+        self.output = escaped(output)
 
 
 class ToolError(BlockSdkError):
@@ -177,7 +178,7 @@ class ToolError(BlockSdkError):
         super().__init__(_with_process_end(f"{name} {what}", exit_status, output))
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
-        self.output = output
+        self.output = escaped(output)
 
 
 class JobFailed(BlockSdkError):
@@ -284,10 +285,22 @@ def _with_process_end(what: str, exit_status: int | None, output: str) -> str:
     """One sentence of what happened, how the process ended, and what it said of that."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     # QEMU and its tools begin a complaint with their name; hints on usage may follow it.
-    complaints = [line for line in lines if _COMPLAINT.match(line)]
-    said = (complaints[:1] or lines[-1:] or [""])[0]
+    complaints = filter(_is_complaint, lines)
+    said = next(complaints, lines[-1] if lines else "")
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
     ended = "" if exit_status is None else f" ({_exit_words(exit_status)})"
     return f"{what}{ended}" + (f": {said}" if said else "")
+
+
+def _is_complaint(line: str) -> bool:
+    name, _, rest = line.partition(": ")
+    if "qemu" not in name or ":" in name or len(name.split(None, 1)) > 1:
+        return False
+    is_option = rest.startswith("-")
+    return not any(
+        rest.startswith(remark) or (is_option and f": {remark}" in rest)
+        for remark in ("warning: ", "info: ")
+    )
 
 
 def _exit_words(exit_status: int) -> str:

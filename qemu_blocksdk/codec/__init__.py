@@ -7,7 +7,7 @@ are three things. No knowledge of a single QEMU type belongs here.
 
 from .convert import decode, decode_event, decode_reply, encode
 from .dotted import dotted, doubled, flatten, keyval
-from .masks import masked, masked_words, redact
+from .redaction import masked, masked_args, redact, secrets_in, secrets_in_args
 from .secret import Secret
 from .struct import (
     NULL,
@@ -50,6 +50,8 @@ __all__ = [
     "flatten",
     "keyval",
     "masked",
-    "masked_words",
+    "masked_args",
     "redact",
+    "secrets_in",
+    "secrets_in_args",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from inspect import Parameter, Signature, get_annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
 
-from .masks import is_secret, masked, redact
+from .redaction import is_secret, redact
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -161,9 +161,15 @@ def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        value = redact(cast("Mapping[str, object]", value))
-    return masked(repr(value))
+    if type(value) in (list, tuple):
+        items = cast("Sequence[object]", value)
+        text = ", ".join(map(_shown, items))
+        if isinstance(value, list):
+            return f"[{text}]"
+        return f"({text},)" if len(items) == 1 else f"({text})"
+    if isinstance(value, str | Mapping):
+        value = redact(cast("str | Mapping[str, object]", value))
+    return repr(value)
 
 
 def _content(value: Value) -> dict[str, object]:

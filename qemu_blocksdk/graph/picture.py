@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qemu_blocksdk.codec import masked
+from qemu_blocksdk.terminal import escaped
 
 from .node import FILTERED, Edge, GraphNode
 
@@ -131,7 +132,7 @@ def granted(edge: Edge) -> str:
 
 def printable(text: str) -> str:
     """Return text in which no character moves the cursor or ends a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(text, keep="")
 
 
 def _kind(node: GraphNode) -> str:

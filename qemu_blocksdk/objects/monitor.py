@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator
 from typing import TypeVar, get_args
 
-from qemu_blocksdk.codec import Command
+from qemu_blocksdk.codec import Command, masked
 from qemu_blocksdk.errors import BlockSdkError, CommandError, GraphError, UsageError
 from qemu_blocksdk.graph import BlockGraph, GraphNode
 from qemu_blocksdk.wire import (
@@ -66,7 +66,7 @@ class Monitor(AsyncQemu):
                 "GenericError",
                 said.removeprefix("Error: "),
                 command="qemu-io",
-                arguments={"device": drive, "command": command},
+                arguments={"device": drive, "command": masked(command)},
             )
             error.subject = subject(self)
             raise error

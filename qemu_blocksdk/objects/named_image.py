@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from qemu_blocksdk.codec import Secret
+from qemu_blocksdk.codec import Secret, masked
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import ImageFormat, Programs
 from qemu_blocksdk.tools.chain import assert_openable
@@ -167,5 +167,5 @@ class NamedImage:
         )
 
     def __repr__(self) -> str:
-        name = self._path or self._target.filename
+        name = self._path or masked(self._target.filename)
         return f"<{self._format} image {name!r}>"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
+from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.terminal import escaped
 from qemu_blocksdk.tools import qemu_io_answers as answers
 from qemu_blocksdk.tools.qemu_io import IoFailure, IoInfo, IoResult, checked, line, request
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
@@ -222,4 +224,4 @@ class AsyncQemuIo(IoRequests, Resource):
 
     def __repr__(self) -> str:
         state = "not open" if self._dialog is None else "open"
-        return f"<AsyncQemuIo {self._target.filename}: {state}>"
+        return f"<AsyncQemuIo {escaped(masked(self._target.filename))}: {state}>"

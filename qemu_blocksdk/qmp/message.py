@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import cast
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, redact
+from qemu_blocksdk.codec import JsonObject, JsonValue, masked, redact, secrets_in
 from qemu_blocksdk.errors import CommandError, UsageError
 
 OnMessage = Callable[[JsonObject], object]
@@ -76,9 +76,10 @@ def result(reply: JsonObject, name: str, arguments: JsonObject) -> JsonValue:
         return reply["return"]
     error = reply.get("error")
     error = error if isinstance(error, dict) else {}
+    desc = str(error.get("desc", "a malformed reply"))
     raise CommandError(
         str(error.get("class", "GenericError")),
-        str(error.get("desc", "a malformed reply")),
+        masked(desc, known=secrets_in(arguments, of=name)),
         command=name,
         arguments=cast("JsonObject", redact(arguments, of=name)),
     )

@@ -22,8 +22,9 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from qemu_blocksdk.codec import masked, masked_words
+from qemu_blocksdk.codec import masked, masked_args, secrets_in_args
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
+from qemu_blocksdk.terminal import escaped
 
 from . import portal
 from .deadline import within
@@ -136,13 +137,13 @@ class AsyncProcess:
                 return process
         except OSError as error:
             located(argv)
-            shown = masked_words(argv)
+            shown = masked_args(argv)
             raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
 
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line, as it was asked for, less its secrets."""
-        return masked_words(self._argv)
+        return masked_args(self._argv)
 
     @property
     def pid(self) -> int:
@@ -163,7 +164,7 @@ class AsyncProcess:
         self._ended.set()
         number = -self._popen.returncode
         if number > 0 and not (self._ends_itself or self._was_signalled or is_program_over):
-            _log.warning("killed by signal %d: %s", number, shlex.join(self.argv))
+            _log.warning("killed by signal %d: %s", number, escaped(shlex.join(self.argv)))
 
     @property
     def is_stopped(self) -> bool:
@@ -212,7 +213,7 @@ class AsyncProcess:
         """Return what went to the log so far, from byte ``start`` on, less secrets."""
         # pread: the child writes at the offset that it shares with us.
         data = os.pread(self._log, max(0, self.output_size() - start), start)
-        return masked(data.decode(errors="replace"))
+        return masked(data.decode(errors="replace"), known=secrets_in_args(self._argv))
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
@@ -232,7 +233,7 @@ def located(argv: Sequence[str]) -> str:
         if "/" in program and os.access(program, os.F_OK):
             is_directory = pathlib.Path(program).is_dir()
             why = ": it is a directory" if is_directory else ": it is not executable"
-        raise LaunchError(f"no program {program!r}{why}", argv=masked_words(argv))
+        raise LaunchError(f"no program {program!r}{why}", argv=masked_args(argv))
     return path
 
 

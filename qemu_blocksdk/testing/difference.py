@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from qemu_blocksdk.terminal import escaped
+
 _CONTEXT = 3
 _WINDOW = 400
 _MOST_LINES = 120
@@ -61,5 +63,4 @@ def _cut(line: str, column: int) -> str:
         begin = max(0, column - _LONGEST // 4)
         part = line[begin : begin + _LONGEST]
         line = f"{'...' * (begin > 0)}{part}{'...' * (begin + _LONGEST < len(line))}"
-    shown = (one if one.isprintable() or one == "\t" else ascii(one)[1:-1] for one in line)
-    return "".join(shown) + end
+    return escaped(line, keep="\t") + end

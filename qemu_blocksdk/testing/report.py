@@ -20,6 +20,7 @@ from qemu_blocksdk.codec import JsonObject, JsonValue, Value
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.objects import AsyncQemu
 from qemu_blocksdk.qmp import OnMessage, portal
+from qemu_blocksdk.terminal import escaped
 
 from .text import to_text
 
@@ -128,7 +129,7 @@ async def describe_async(program: AsyncQemu | AsyncNbdServer, recorder: Recorder
         for name, part in parts.items()
         if part.strip()
     )
-    return Section(title=f"{process.argv[0]}: {_state(process)}", text=text)
+    return Section(title=escaped(f"{process.argv[0]}: {_state(process)}"), text=text)
 
 
 async def _query_jobs(qemu: AsyncQemu, before: Mapping[str, str]) -> dict[str, str]:
@@ -178,7 +179,7 @@ def _line(message: JsonObject) -> str:
 
 def _bounded(text: str) -> str:
     """Return the last lines of a text, each cut."""
-    lines = text.rstrip().splitlines()
+    lines = escaped(text.rstrip()).splitlines()
     kept = [_cut(line) for line in lines[-_LINES:]]
     return "\n".join([f"({len(lines) - _LINES} lines before)", *kept] if lines[:-_LINES] else kept)
 

@@ -11,7 +11,7 @@ import re
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from qemu_blocksdk.codec import Value
+from qemu_blocksdk.codec import Value, masked
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire import Nbd, SocketAddressInet, SocketAddressUnix
 
@@ -52,20 +52,23 @@ class NbdUri(Value):
 
         Raises UsageError for what is none, and for a parameter that is not known here.
         """
+        shown = masked(text)
         found = _URI.fullmatch(text)
         if found is None or not _LEGAL.fullmatch(text):
-            raise UsageError(f"{text!r} is no NBD URI")
-        parameters = _parameters(found["query"] or "", text)
+            raise UsageError(f"{shown!r} is no NBD URI")
+        if ":" in unquote(found["username"] or ""):
+            raise UsageError(f"{shown!r} has a password, which NBD does not know")
+        parameters = _parameters(found["query"] or "", shown)
         socket = parameters.pop("socket", None)
         unknown = parameters.keys() - set(_TLS)
         if unknown:
-            raise UsageError(f"{text!r} has a parameter {min(unknown)!r}, which is not known")
+            raise UsageError(f"{shown!r} has a parameter {min(unknown)!r}, which is not known")
         is_unix = found["scheme"].endswith("+unix")
         if is_unix != bool(socket) or (is_unix and (found["host"] or found["port"])):
-            raise UsageError(f"{text!r} needs either a host or, with +unix, a socket")
+            raise UsageError(f"{shown!r} needs either a host or, with +unix, a socket")
         port = int(found["port"] or DEFAULT_PORT)
         if not 0 < port < 1 << 16:
-            raise UsageError(f"{text!r} has a port {port}, which is none")
+            raise UsageError(f"{shown!r} has a port {port}, which is none")
         return cls(
             address=socket or (_plain(found["host"].strip("[]")) or "localhost", port),
             export=_plain(found["export"] or ""),

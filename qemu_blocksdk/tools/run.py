@@ -15,10 +15,11 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked_words
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked, masked_args
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.terminal import escaped
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -54,7 +55,7 @@ class Completed(Value):
     def failure(self, what: str = "failed") -> ToolError:
         """Return the error that tells of this end, in at most 64 Ki characters of the tool's."""
         words = self.stderr if self.stderr.strip() else self.stdout
-        words = words[:_CHUNK]
+        words = masked(words[:_CHUNK])
         return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
 
 
@@ -108,7 +109,7 @@ async def run(
     with contextlib.closing(stdout), handed_over(secrets or {}) as (objects, fds):
         words = [*command, *objects, *arguments]
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s", shlex.join(masked_words(words)))
+            _log.debug("%s", escaped(shlex.join(masked_args(words))))
         process = await AsyncProcess.spawn(
             words,
             pass_fds=(*fds, *pass_fds),
@@ -130,7 +131,7 @@ async def run(
             stdout=stdout.read().decode(errors="surrogateescape"),
             stderr=process.output(),
         )
-    _log.debug("%s: exit status %d", command[0], status)
+    _log.debug("%s: exit status %d", escaped(command[0]), status)
     if status not in accept:
         lacking = _LACKING.search(done.stderr)
         if lacking is not None:

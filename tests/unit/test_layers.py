@@ -17,7 +17,19 @@ import qemu_blocksdk
 
 PACKAGE = Path(qemu_blocksdk.__file__).parent
 LAYERS = (
-    *("lazy", "errors", "schema", "codec", "wire", "qmp", "blockdev", "graph", "jobs", "filters"),
+    *(
+        "lazy",
+        "terminal",
+        "errors",
+        "schema",
+        "codec",
+        "wire",
+        "qmp",
+        "blockdev",
+        "graph",
+        "jobs",
+        "filters",
+    ),
     *("tools", "objects", "recipes", "aio", "blocking", "__init__", "testing", "iotests", "cli"),
 )
 """docs/architecture.md draws them; ``__init__`` is what a user imports."""

@@ -285,5 +285,6 @@ def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
         "qemu_blocksdk.testing.switches",
+        "qemu_blocksdk.terminal",
         plugin,
     }
