@@ -18,16 +18,31 @@ from .struct import JsonObject, JsonValue, Struct
 Scalar: TypeAlias = bool | int | float | str | None
 Texts: TypeAlias = dict[str, JsonValue]
 """Members whose leaves are texts: JSON that has no types yet."""
+Place: TypeAlias = "tuple[Place, object] | None"
+"""Where something is in JSON: the place above it, and its key; None is the outermost."""
 
-_WORD = re.compile(r"(?:[^,]|,,)*")
+DEEPEST = 1024
+"""QEMU's parser of JSON takes no more objects and lists in each other."""
+
+_WORD = re.compile(r"(?:[^,]++|,,)*+")
 _NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*", re.ASCII)
 
 
 def leaves(json: JsonValue) -> Iterator[tuple[str, JsonValue]]:
     """Yield the leaves of JSON under dotted names, in order; an empty object or list is one."""
-    todo: list[tuple[str, JsonValue]] = [("", json)]
+    for place, value in places(json):
+        yield named(place), value
+
+
+def places(json: JsonValue) -> Iterator[tuple[Place, JsonValue]]:
+    """Yield the leaves of JSON with their places, in order.
+
+    Raises UsageError for what is nested more deeply than QEMU takes it.
+    """
+    # No names yet: those of a deep tree are longer than all that is in it.
+    todo: list[tuple[Place, int, JsonValue]] = [(None, 0, json)]
     while todo:
-        name, value = todo.pop()
+        place, depth, value = todo.pop()
         members: list[tuple[object, JsonValue]]
         if isinstance(value, Mapping):
             members = list(value.items())
@@ -35,10 +50,21 @@ def leaves(json: JsonValue) -> Iterator[tuple[str, JsonValue]]:
             members = list(enumerate(cast("Sequence[JsonValue]", value)))
         else:
             members = []
+        if members and depth == DEEPEST:
+            raise UsageError("options: nested too deeply")
         if members:
-            todo += [(f"{name}{key}.", item) for key, item in members[::-1]]
+            todo += [((place, key), depth + 1, item) for key, item in members[::-1]]
         else:
-            yield name[:-1], value
+            yield place, value
+
+
+def named(place: Place) -> str:
+    """Return the dotted name of a place."""
+    keys: list[str] = []
+    while place is not None:
+        place, key = place
+        keys.append(str(key))
+    return ".".join(reversed(keys))
 
 
 def flatten(json: JsonValue) -> dict[str, Scalar]:
@@ -114,35 +140,42 @@ def nested(pairs: Iterable[tuple[str, JsonValue]], *, root: str) -> Texts:
     for a list with a gap. Its place begins with ``root``.
     """
     tree: Texts = {}
-    objects: list[tuple[Texts, str, Texts, str]] = []
+    objects: list[tuple[Texts, str, Texts, str, int]] = []
     for name, value in pairs:
         *above, last = name.split(".")
-        at, path = tree, root
-        for part in above:
-            path = f"{path}.{part}"
+        if len(above) >= DEEPEST:
+            raise UsageError(f"{root}: nested too deeply")
+        at = tree
+        for depth, part in enumerate(above, 1):
             if part not in at:
                 empty: Texts = {}
                 at[part] = empty
-                objects.append((at, part, empty, path))
+                objects.append((at, part, empty, name, depth))
             inner = at[part]
             if not isinstance(inner, dict):
-                raise UsageError(f"{path}: has both a value and members")
+                raise UsageError(f"{_path(root, name, depth)}: has both a value and members")
             at = inner
         if last in at:
             twice = (
                 "is given twice" if isinstance(at[last], str) else "has both a value and members"
             )
-            raise UsageError(f"{path}.{last}: {twice}")
+            raise UsageError(f"{root}.{name}: {twice}")
         at[last] = value
-    for at, part, inner, path in reversed(objects):  # the innermost first
+    for at, part, inner, name, depth in reversed(objects):  # the innermost first
         if any(map(str.isdecimal, inner)):
-            at[part] = _listed(inner, path)
+            at[part] = _listed(inner, root, name, depth)
     return tree
 
 
-def _listed(members: JsonObject, path: str) -> list[JsonValue]:
+def _path(root: str, name: str, depth: int) -> str:
+    """Return how errors name a place, which is ``depth`` parts of a name deep."""
+    return ".".join((root, *name.split(".")[:depth]))
+
+
+def _listed(members: JsonObject, root: str, name: str, depth: int) -> list[JsonValue]:
     numbers = [str(number) for number in range(len(members))]
     for number in numbers:
         if number not in members:
-            raise UsageError(f"{path}.{number}: is missing, but the list has other items")
+            path = f"{_path(root, name, depth)}.{number}"
+            raise UsageError(f"{path}: is missing, but the list has other items")
     return [members[number] for number in numbers]

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, cast
 
 from qemu_blocksdk.errors import UsageError
 
-from .dotted import leaves
+from .dotted import named, places
 from .struct import JsonObject, JsonValue
 
-_STRING = re.compile(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
+# A string without an end is one up to the text's: it is not read again from its next quote.
+_STRING = re.compile(
+    r""""((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)|'((?:[^'\\]++|\\.)*+)(?:'|\\?\Z)""", re.DOTALL
+)
 _QUOTE = re.compile(r'''\\.|"''', re.DOTALL)
 
 
@@ -62,18 +66,18 @@ def assert_texts(json: JsonValue, *, errors: str = "strict") -> None:
 
     ``errors`` says what to do with what is not UTF-8, as for ``str.encode``.
     """
-    for name, leaf in leaves(json):
+    for above, leaf in places(json):
         if isinstance(leaf, _Twice):
-            raise UsageError(f"{place(json, name, leaf.name)}: is given twice")
+            raise UsageError(f"{place(json, named(above), leaf.name)}: is given twice")
         if isinstance(leaf, str):
             if "\0" in leaf:
-                raise UsageError(f"{place(json, name)}: QEMU has no text with a NUL")
+                raise UsageError(f"{place(json, named(above))}: QEMU has no text with a NUL")
             try:
                 leaf.encode(errors=errors)
             except UnicodeEncodeError:
                 # Without its cause, which holds the text.
                 wrong = "is not UTF-8; only dotted names or a plain path can say that"
-                raise UsageError(f"{place(json, name)}: {wrong}") from None
+                raise UsageError(f"{place(json, named(above))}: {wrong}") from None
 
 
 def root_of(json: JsonValue) -> str:
@@ -90,7 +94,8 @@ def place(json: JsonValue, *path: str) -> str:
 
 def _double_quoted(found: re.Match[str]) -> str:
     inner = found[1] or found[2] or ""
-    return f'"{_QUOTE.sub(_escaped, inner)}"' if "'" in found[0] else found[0]
+    is_whole = len(found[0]) == len(inner) + 2
+    return f'"{_QUOTE.sub(_escaped, inner)}"' if is_whole and "'" in found[0] else found[0]
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -101,8 +106,8 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> object:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
-    names = [name for name, _ in pairs]
-    return _Twice(next(name for name in names if names.count(name) > 1))
+    counts = Counter(name for name, _ in pairs)
+    return _Twice(next(name for name, count in counts.items() if count > 1))
 
 
 def _integer(text: str) -> float:

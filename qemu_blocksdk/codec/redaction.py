@@ -21,21 +21,21 @@ _SHORTEST: Final = 4
 """A shorter value is hidden where it stands, but not looked for elsewhere: it is in any word."""
 
 _ENDINGS = ("password", "passwd", "passphrase")
-_MEMBERS = ("cookie", "=keyvalue-pairs")
-_NAME = rf"[\w.=-]*(?:{'|'.join((*_ENDINGS, *_MEMBERS))})"
+_MEMBERS = ("cookie", "keyvalue-pairs")
+_NAME = rf"[\w.-]*(?:{'|'.join((*_ENDINGS, *_MEMBERS))})"
 
 # No pattern may start at each character of a run that it has to read to its end.
 _MEMBER = re.compile(
-    rf"""["'](?:{_NAME}|(?P<maybe>data|value))\\*["']\s*:\s*b?""",
+    rf"""["']=?(?:{_NAME}|(?P<maybe>data|value))\\*["']\s*:\s*b?""",
     re.IGNORECASE,
 )
 _QUOTE = re.compile(r"""(\\*)(["'])""")
 _AFTER_STRING = re.compile(r"""\s*(?:[,:}\])]|\\*["']|\Z)""")
 _SCALAR = re.compile(r"[^\s,}\]]*")
 _OPTION = re.compile(rf"(?<![\w.-])(?:{_NAME}|(?P<maybe>data))=", re.IGNORECASE)
-_OPTION_VALUE = re.compile(r"(?:[^,\n]+|,,)*")
+_OPTION_VALUE = re.compile(r"(?:[^,\n]++|,,)*+")
 _LONG_OPTION = re.compile(r"--?([\w.-]+)=")
-_PART = re.compile(r"(?:[^,]+|,,)*")
+_PART = re.compile(r"(?:[^,]++|,,)*+")
 _MONITOR_LINE = re.compile(
     r"\b(?:set_password[ \t]+(?:-d[ \t]*\S+[ \t]+)?(?:(?:vnc|spice)[ \t]+)?"
     r"|change[ \t]+\S+[ \t]+passw(?:or)?d[ \t]+"
@@ -64,7 +64,7 @@ def is_secret(member: str, *, of: str) -> bool:
 
     A member of a member has a dotted name (``file.cookie``).
     """
-    name = member.rpartition(".")[2].lower()
+    name = member.rpartition(".")[2].lower().lstrip("=")
     kind = of.lower().replace("-", "")
     return (
         name.endswith(_ENDINGS)
@@ -230,11 +230,11 @@ def _without_members(text: str, found: set[str]) -> str:
     """Replace what follows a name as in JSON or in Python, quoted any number of times."""
     done: list[str] = []
     begin = 0
+    # Names that are also common: only in a text about what has a secret under them.
+    due = {"data": "secret" in text, "value": "qom-set" in text}
     while (member := _MEMBER.search(text, begin)) is not None:
         end = member.end()
-        is_due = not member["maybe"] or (
-            "secret" in text if member["maybe"] == "data" else ("qom-set" in text)
-        )
+        is_due = due.get(member["maybe"] or "", True)
         quoted = _QUOTE.match(text, end)
         if not is_due or (member["maybe"] and quoted is None):
             done.append(text[begin:end])
@@ -271,19 +271,22 @@ def _without_options(text: str, found: set[str]) -> str:
     first = text.find("secret")
     while (option := _OPTION.search(text, begin)) is not None:
         end = option.end()
-        value = cast("re.Match[str]", _OPTION_VALUE.match(text, end))
         done.append(text[begin:end])
         begin = end
         is_due = not option["maybe"] or 0 <= first < option.start()
-        if is_due and value[0] and not value[0].startswith(_MASK):
-            found.add(value[0].replace(",,", ","))
-            done.append(_MASK)
+        if is_due and not text.startswith(_MASK, end):
+            value = cast("re.Match[str]", _OPTION_VALUE.match(text, end))
+            if value[0]:
+                found.add(value[0].replace(",,", ","))
+                done.append(_MASK)
             begin = value.end()
     return "".join((*done, text[begin:]))
 
 
 def _after_scheme(scheme: str, rest: str, found: set[str], is_whole: bool) -> str:
     """Redact what follows ``://``: the password, and what a query has of tokens."""
+    if "@" not in rest and "=" not in rest:
+        return rest
     begin = 0
     user = cast("re.Match[str]", _USER.match(rest)).end()
     separators = ":%" if scheme.rstrip(":/").lower().endswith(("iscsi", "iser")) else ":"

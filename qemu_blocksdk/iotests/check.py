@@ -29,7 +29,7 @@ from .script import run
 PATH: Path = Path(__file__).parent / "path"
 """The directory in which ``import iotests`` finds the drop-in."""
 
-_IMPORTS = re.compile(rb"^\s*(?:import|from)\s+iotests\b", re.MULTILINE)
+_IMPORTS = re.compile(rb"^[ \t]*(?:import|from)[ \t]+iotests\b", re.MULTILINE)
 _NOT_GENERIC = ("bochs", "cloop", "dmg")
 
 

@@ -11,13 +11,16 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 
 from qemu_blocksdk.codec import JsonValue, redact
 from qemu_blocksdk.errors import UsageError
 
 _PART = re.compile(r"([^\[\]/]+)(?:\[(-?\d+)\])?", re.ASCII)
 _LONGEST = 300
+_MOST_DIGITS = 18
 _MOST_NAMES = 20
+_MOST_COMPARED = 500
 
 
 def dictpath(message: JsonValue, path: str) -> JsonValue:
@@ -54,13 +57,16 @@ def _parsed(part: str, path: str) -> tuple[str, int | None]:
     if found is None:
         what = f"{part!r} is no name, nor name[index]" if part else "a part of it is empty"
         raise UsageError(f"path {path!r}: {what}")
-    return found[1], None if found[2] is None else int(found[2])
+    return found[1], None if found[2] is None else int(found[2][:_MOST_DIGITS])
 
 
 def _missing(path: str, way: str, wanted: str, here: JsonValue, message: JsonValue) -> str:
     if isinstance(here, Mapping):
         names = [*map(repr, here)]
-        near = difflib.get_close_matches(wanted[1:-1], here, n=1)  # without its quotes
+        # difflib takes time in the square of what it gets.
+        similar = [name for name in islice(here, _MOST_COMPARED) if len(name) <= _LONGEST]
+        name = wanted[1:-1][:_LONGEST]  # without its quotes
+        near = difflib.get_close_matches(name, similar, n=1)
         there = f"only {', '.join(names[:_MOST_NAMES])}" if names else "nothing at all"
         there += ", ..." if names[_MOST_NAMES:] else ""
         there += f"; did you mean {near[0]!r}?" if near else ""

@@ -56,7 +56,7 @@ class NbdUri(Value):
         found = _URI.fullmatch(text)
         if found is None or not _LEGAL.fullmatch(text):
             raise UsageError(f"{shown!r} is no NBD URI")
-        if ":" in unquote(found["username"] or ""):
+        if ":" in (found["username"] or ""):
             raise UsageError(f"{shown!r} has a password, which NBD does not know")
         parameters = _parameters(found["query"] or "", shown)
         socket = parameters.pop("socket", None)

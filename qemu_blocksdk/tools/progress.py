@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from qemu_blocksdk.codec import Value
 
+_LONGEST = 80
 _PERCENT = re.compile(rb"\((\d+\.\d+)/100%\)")
 
 
@@ -26,7 +27,8 @@ class ProgressReader:
 
     def __call__(self, data: bytes) -> None:
         """Take a piece of output."""
-        *lines, self._rest = (self._rest + data).split(b"\r")
+        *lines, rest = (self._rest + data).split(b"\r")
+        self._rest = rest[-_LONGEST:]
         for line in lines[-1:]:
             found = _PERCENT.search(line)
             if found is not None:

@@ -21,7 +21,8 @@ _REPORT = re.compile(
 _ASIDE = re.compile(
     rf"^(?P<mismatch>{_MISMATCH})?"
     r"(?P<verb>read|wrote) (?P<done>\d+)/(?P<asked>\d+) bytes at offset (?P<offset>\d+)\n"
-    r".*, (?P<operations>\d+) ops; (?P<time>[\d:.]+).* and (?P<rate>\S+) ops/sec\)\n"
+    r"[^,\n]*, (?P<operations>\d+) ops; (?P<time>[\d:.]+)[^(\n]*"
+    r"\([^()\n]* and (?P<rate>[^\s()]+) ops/sec\)\n"
     r"|^(?P<failed>readv|aio_write) failed: (?P<error>.*)\n"
     r"|^blkdebug: (?:Suspended|Resuming) request '.*'\n",
     re.MULTILINE,
@@ -32,7 +33,9 @@ _COMPLAINT = re.compile(
     r"|be specified)",
     re.MULTILINE,
 )
-_EXTENT = re.compile(r".*\(0x([0-9a-f]+)\) bytes +(not )?allocated at offset .*\(0x([0-9a-f]+)\)")
+_EXTENT = re.compile(
+    r"[^(]*\(0x([0-9a-f]+)\) bytes +(not )?allocated at offset [^(]*\(0x([0-9a-f]+)\)"
+)
 _UNITS = {"bytes": 1, **{f"{letter}iB": 1 << 10 * n for n, letter in enumerate("KMGTPE", 1)}}
 
 

@@ -152,10 +152,10 @@ async def list_exports(
 _EXPORT = re.compile(
     r"'(?P<name>.*?)'\n"
     r"(  description: (?P<description>.*?)\n)?"
-    r"(  size:  (?P<size>\d+)\n"
+    r"(  size:  (?P<size>\d{1,20})\n"
     r"  flags: 0x[0-9a-f]+ \((?P<flags>[^\n]*) \)\n"
     r"(?P<fields>(  [a-z ]+: [^\n]*\n)*))?"
-    r"(  available meta contexts: (?P<count>\d+)\n(?P<contexts>.*))?",
+    r"(  available meta contexts: (?P<count>\d{1,20})\n(?P<contexts>.*))?",
     re.DOTALL,
 )
 _FIELD = re.compile(r"^  ([a-z ]+): +(.*)$", re.MULTILINE)
@@ -175,8 +175,11 @@ def exports_in(done: Completed) -> Sequence[NbdExport]:
 
 def _export(block: str) -> NbdExport | None:
     names = [name for name, _ in _FIELD.findall(block)]
+    # Before the match: where each is there once, there are few ways to try.
+    if len(set(names)) != len(names):
+        return None
     found = _EXPORT.fullmatch(block)
-    if found is None or len(set(names)) != len(names):
+    if found is None:
         return None
     contexts = re.split(r"(?:^|\n)   ", (found["contexts"] or "").removesuffix("\n"))[1:]
     if len(contexts) != int(found["count"] or 0):
@@ -196,4 +199,4 @@ def _export(block: str) -> NbdExport | None:
 
 
 def _number(text: str | None) -> int | None:
-    return None if text is None else int(text)
+    return None if text is None else int(text[:20])

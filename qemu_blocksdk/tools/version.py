@@ -10,6 +10,7 @@ from qemu_blocksdk.codec import Value
 from .run import Completed
 
 # qemu-nbd prints its own path, and no "version".
+_LONGEST = 500
 _VERSION = re.compile(r".*qemu.* (\d+)\.(\d+)\.(\d+)(?: *\((.*)\))?", re.IGNORECASE)
 
 
@@ -25,7 +26,7 @@ class Version(Value):
     @classmethod
     def of(cls, done: Completed) -> Version:
         """Read it from the first line that a program printed. Raises ToolError."""
-        found = _VERSION.fullmatch(done.stdout.partition("\n")[0].strip())
+        found = _VERSION.fullmatch(done.stdout[:_LONGEST].partition("\n")[0].strip())
         if found is None:
             raise done.failure("told no version of QEMU")
         major, minor, micro, package = found.groups(default="")
