@@ -2178,9 +2178,9 @@ class Image(Face):
         """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
 
         The backing file is recorded by its absolute path; ``unsafe`` does not look whether
-        it is there. ``replace`` allows an image of that name to be replaced. An external
-        data file and a block device are written in place. Raises UsageError when there is a
-        file of that name, or for options of another format.
+        it is there. ``replace`` allows a file of that name (and an external data file) to be
+        replaced, and a block device to be overwritten. Raises UsageError, before anything is
+        written, when there is a file of that name, or for options of another format.
         """
         return portal.run(self._aio.create(size, options, backing=None if backing is None else backing._aio, unsafe=unsafe, replace=replace, timeout=timeout))
 
@@ -2243,15 +2243,17 @@ class Image(Face):
         path: str | os.PathLike[str],
         size: int | str,
         *,
+        replace: bool = False,
         programs: Programs | None = None,
     ) -> Self:
         """Create a raw image in which each sector of 512 bytes holds its own number.
 
         At its start and in its last four bytes, as a signed big-endian integer; all is
-        allocated, and what was there is replaced. :mod:`qemu_blocksdk.tools.testdata` reads
-        and verifies such images. Raises UsageError for more than 1 TiB; OSError.
+        allocated. ``replace`` allows a file that is there to be replaced.
+        :mod:`qemu_blocksdk.tools.testdata` reads and verifies such images. Raises UsageError
+        for more than 1 TiB; OSError.
         """
-        return cls._of(portal.run(AsyncImage.create_marked(path, size, programs=programs)))
+        return cls._of(portal.run(AsyncImage.create_marked(path, size, replace=replace, programs=programs)))
 
     @classmethod
     def unpack_sample(
@@ -2260,13 +2262,15 @@ class Image(Face):
         path: str | os.PathLike[str],
         *,
         format: ImageFormat | ReadOnlyFormat,
+        replace: bool = False,
         programs: Programs | None = None,
     ) -> Self:
-        """Unpack a sample image (``.bz2``), with holes for zeros; replace what was there.
+        """Unpack a sample image (``.bz2``), with holes for zeros.
 
+        ``replace`` allows a file that is there to be replaced.
         Raises UsageError for an archive that is damaged or cut off; OSError.
         """
-        return cls._of(portal.run(AsyncImage.unpack_sample(archive, path, format=format, programs=programs)))
+        return cls._of(portal.run(AsyncImage.unpack_sample(archive, path, format=format, replace=replace, programs=programs)))
 
 
 class Qemu(Face):
@@ -3537,15 +3541,23 @@ class Disk(Face):
         """The node that the users of the disk are on now."""
         return Node._of(self._aio.node)
 
-    def move(self, target: Image, options: CreationOptions | None = None) -> Operation[None]:
+    def move(
+        self,
+        target: Image,
+        options: CreationOptions | None = None,
+        *,
+        replace: bool = False,
+    ) -> Operation[None]:
         """Start to mirror the disk into a new image, and to switch its users over.
 
         The old node is removed; what backs it, if it was inside it, as well. The new image
         holds all content and has its name from the start, because QEMU keeps names; when
-        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
-        CommandError, UsageError for an image that is there, ConnectionLost.
+        this fails before the switch it is removed. ``replace`` allows a file of that name to be
+        replaced, which is given back on failure, and a block device to be overwritten. Raises,
+        when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
+        in use, ConnectionLost.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options))))
+        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options, replace=replace))))
 
     def commit(self, base: Node | None = None) -> Operation[None]:
         """Start to write the active layer into its backing file, and to switch over to that.

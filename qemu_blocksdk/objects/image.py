@@ -11,7 +11,12 @@ from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import ToolError, UsageError
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.tools import Programs
-from qemu_blocksdk.tools.beside import beside
+from qemu_blocksdk.tools.atomic_write import (
+    Published,
+    assert_device_can_be_written,
+    atomic_write,
+    undo_on_failure,
+)
 from qemu_blocksdk.tools.creation import (
     CreateQcow2,
     CreationOptions,
@@ -22,7 +27,8 @@ from qemu_blocksdk.tools.creation import (
 )
 from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.progress import ProgressReader
-from qemu_blocksdk.tools.run import renamed
+from qemu_blocksdk.tools.run import Path as StrPath
+from qemu_blocksdk.tools.run import as_file, as_path, renamed
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.words import CacheMode, flags
@@ -59,22 +65,24 @@ class AsyncImage(EditableImage):
         """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
 
         The backing file is recorded by its absolute path; ``unsafe`` does not look whether
-        it is there. ``replace`` allows an image of that name to be replaced. An external
-        data file and a block device are written in place. Raises UsageError when there is a
-        file of that name, or for options of another format.
+        it is there. ``replace`` allows a file of that name (and an external data file) to be
+        replaced, and a block device to be overwritten. Raises UsageError, before anything is
+        written, when there is a file of that name, or for options of another format.
         """
         async with within(timeout, f"the creation of {subject(self)}"):
             await self._create(size, options, backing=backing, unsafe=unsafe, replace=replace)
 
     async def _create(
         self,
-        size: int | str | None,
-        options: CreationOptions | None,
+        size: int | str | None = None,
+        options: CreationOptions | None = None,
         *,
-        backing: AsyncImage | None,
-        unsafe: bool,
-        replace: bool,
+        backing: AsyncImage | None = None,
+        unsafe: bool = False,
+        replace: bool = False,
+        published: Published | None = None,
     ) -> None:
+        """Do as :meth:`create`; ``published`` can take the files back afterwards."""
         words = self._creation_words(options)
         if backing is not None:
             if not unsafe:
@@ -86,7 +94,7 @@ class AsyncImage(EditableImage):
             words += ["-b", backing._name_for_others(), "-F", backing.format]
         words += [*(["-u"] if unsafe else []), "-q", "-f", self._format]
         length = [] if size is None else [str(to_bytes(size))]
-        with self._draft(replace=replace) as draft:
+        with self._draft(options, replace=replace, published=published) as draft:
             await luks_at_last(
                 lambda: self._run("create", [*words, draft, *length], secrets=self._new_secrets())
             )
@@ -177,7 +185,7 @@ class AsyncImage(EditableImage):
             if in_place:
                 await copy(there.filename)
             else:
-                with target._draft(replace=replace) as draft:
+                with target._draft(options, replace=replace) as draft:
                     await copy(draft)
 
         return AsyncOperation(f"the copy of {self!r} to {target!r}", work)
@@ -199,7 +207,7 @@ class AsyncImage(EditableImage):
         words += ["-O", target.format, f"bs={to_bytes(block_size)}", f"skip={skip}"]
         # QEMU 7.2 and 10.0: the blocks that are skipped count as well.
         words += [] if count is None else [f"count={skip + count}"]
-        with target._draft(replace=replace) as draft:
+        with target._draft(None, replace=replace) as draft:
             await self._run(
                 "dd", [*words, f"if={self._target.filename}", f"of={draft}"], timeout=timeout
             )
@@ -212,16 +220,20 @@ class AsyncImage(EditableImage):
         path: str | os.PathLike[str],
         size: int | str,
         *,
+        replace: bool = False,
         programs: Programs | None = None,
     ) -> Self:
         """Create a raw image in which each sector of 512 bytes holds its own number.
 
         At its start and in its last four bytes, as a signed big-endian integer; all is
-        allocated, and what was there is replaced. :mod:`qemu_blocksdk.tools.testdata` reads
-        and verifies such images. Raises UsageError for more than 1 TiB; OSError.
+        allocated. ``replace`` allows a file that is there to be replaced.
+        :mod:`qemu_blocksdk.tools.testdata` reads and verifies such images. Raises UsageError
+        for more than 1 TiB; OSError.
         """
         length = to_bytes(size)
-        await in_thread(lambda check: write_sector_markers(path, length, each_piece=check))
+        await in_thread(
+            lambda check: write_sector_markers(path, length, replace=replace, each_piece=check)
+        )
         return cls(path, format="raw", programs=programs)
 
     @classmethod
@@ -231,13 +243,17 @@ class AsyncImage(EditableImage):
         path: str | os.PathLike[str],
         *,
         format: ImageFormat | ReadOnlyFormat,
+        replace: bool = False,
         programs: Programs | None = None,
     ) -> Self:
-        """Unpack a sample image (``.bz2``), with holes for zeros; replace what was there.
+        """Unpack a sample image (``.bz2``), with holes for zeros.
 
+        ``replace`` allows a file that is there to be replaced.
         Raises UsageError for an archive that is damaged or cut off; OSError.
         """
-        await in_thread(lambda check: unpack_sample(archive, path, each_piece=check))
+        await in_thread(
+            lambda check: unpack_sample(archive, path, replace=replace, each_piece=check)
+        )
         return cls(path, format=format, programs=programs)
 
     # -- what the verbs share -----------------------------------------------------------
@@ -255,13 +271,38 @@ class AsyncImage(EditableImage):
         return {} if self._secret is None else {_NEW: self._secret}
 
     @contextlib.contextmanager
-    def _draft(self, *, replace: bool) -> Generator[str]:
-        """Give the name to write the image under until it is whole."""
-        if is_block_device(self.path):
-            yield str(self.path)
-            return
-        with beside(self.path, replace=replace) as draft:
+    def _draft(
+        self,
+        options: CreationOptions | None,
+        *,
+        replace: bool,
+        published: Published | None = None,
+    ) -> Generator[str]:
+        """Give the name to write the image under until it is complete."""
+        with contextlib.ExitStack() as stack:
+            if isinstance(options, CreateQcow2) and options.data_file is not None:
+                names = published or stack.enter_context(undo_on_failure())
+                self._make_data_file(options.data_file, replace=replace, published=names)
+            if is_block_device(self.path):
+                assert_device_can_be_written(self.path, replace=replace)
+                yield str(self.path)
+                return
+            draft = stack.enter_context(
+                atomic_write(self.path, replace=replace, published=published)
+            )
             try:
                 yield str(draft)
             except ToolError as error:
                 raise renamed(error, str(draft), to=str(self.path)) from error
+
+    def _make_data_file(self, path: StrPath, *, replace: bool, published: Published) -> None:
+        """Make the file that qemu-img is going to write an image's data into."""
+        # qemu-img truncates what it finds, and the image refers to it by its final name.
+        place = as_path(as_file(path))
+        if is_block_device(place):
+            assert_device_can_be_written(place, replace=replace)
+            return
+        if place.resolve() == self.path.resolve():
+            raise UsageError(f"{str(place)!r} cannot be the data file of itself")
+        with atomic_write(place, replace=replace, published=published) as draft:
+            draft.touch()

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from pathlib import Path
 
 from qemu_blocksdk.errors import BlockSdkError, ToolError, UsageError
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.tools.mounts import is_mount_point
 from qemu_blocksdk.tools.run import run
 
 from .listener import checked
 from .scratch import Scratch
 
 _PATIENCE = 1.0
-_MOUNTS = Path("/proc/self/mountinfo")
 _UNMOUNT = (("fusermount3", "-u", "-z"), ("umount", "--lazy", "--no-canonicalize"))
-_ESCAPE = re.compile(rb"\\(\d{3})")
 
 
 class Traces:
@@ -63,7 +61,7 @@ class Traces:
         inode = self._sockets.pop(path, None)
         if inode is not None and inode == _inode(path):
             _unlink(path)
-        if path in self._mounts and _is_mounted(path):
+        if path in self._mounts and is_mount_point(path):
             if await _may_be_alive(path):
                 return
             await _unmount(path)
@@ -92,14 +90,6 @@ def _inode(path: str) -> tuple[int, int] | None:
 def _unlink(path: str) -> None:
     with contextlib.suppress(OSError):
         Path(path).unlink()
-
-
-def _is_mounted(path: str) -> bool:
-    places = (line.split(b" ")[4] for line in _MOUNTS.read_bytes().splitlines())
-    return any(
-        _ESCAPE.sub(lambda code: bytes([int(code[1], 8)]), place) == os.fsencode(path)
-        for place in places
-    )
 
 
 async def _may_be_alive(path: str) -> bool:

@@ -28,7 +28,7 @@ from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.tools import ImageFormat
-from qemu_blocksdk.tools.beside import beside
+from qemu_blocksdk.tools.atomic_write import atomic_write
 from qemu_blocksdk.wire import BlockdevOptions, Qcow2
 
 from .jobs import Tell, drive_all
@@ -230,7 +230,7 @@ async def _remove(bitmaps: Sequence[AsyncBitmap]) -> None:
 @contextlib.contextmanager
 def _published(target: Path, published: list[Path]) -> Generator[Path]:
     """Give the name to write under; it is the target's, and noted, when the block ends well."""
-    with beside(target, replace=False) as draft:
+    with atomic_write(target) as draft:
         yield draft
     published.append(target)
 

@@ -17,6 +17,7 @@ from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.tools import CreationOptions
+from qemu_blocksdk.tools.atomic_write import undo_on_failure
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
 
 from .jobs import Tell, drive_all
@@ -38,17 +39,24 @@ class AsyncDisk:
         return self._node
 
     def move(
-        self, target: AsyncImage, options: CreationOptions | None = None
+        self,
+        target: AsyncImage,
+        options: CreationOptions | None = None,
+        *,
+        replace: bool = False,
     ) -> AsyncOperation[None]:
         """Start to mirror the disk into a new image, and to switch its users over.
 
         The old node is removed; what backs it, if it was inside it, as well. The new image
         holds all content and has its name from the start, because QEMU keeps names; when
-        this fails before the switch it is removed. Raises, when it is waited for, JobFailed,
-        CommandError, UsageError for an image that is there, ConnectionLost.
+        this fails before the switch it is removed. ``replace`` allows a file of that name to be
+        replaced, which is given back on failure, and a block device to be overwritten. Raises,
+        when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
+        in use, ConnectionLost.
         """
         return AsyncOperation(
-            f"the move of {subject(self)}", lambda tell: self._move(target, options, tell)
+            f"the move of {subject(self)}",
+            lambda tell: self._move(target, options, tell, replace=replace),
         )
 
     def commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
@@ -76,22 +84,26 @@ class AsyncDisk:
 
     # -- how ------------------------------------------------------------------------------
 
-    async def _move(self, target: AsyncImage, options: CreationOptions | None, tell: Tell) -> None:
+    async def _move(
+        self, target: AsyncImage, options: CreationOptions | None, tell: Tell, *, replace: bool
+    ) -> None:
         info = await self._node.query_info()
-        await target.create(info.image.virtual_size, options)
-        new: AsyncNode | None = None
-        job: AsyncJob | None = None
-        try:
-            new = await self._qemu.add_node(target.options(new_job_id("disk")))
-            job = await self._node.mirror(new, sync="full")
-            await self._switch(job, new, tell)
-        except BaseException:
-            # What the users may be on is not removed.
-            if job is None or not self._may_have_switched(job):
-                if new is not None:
+        with undo_on_failure() as published:
+            await target._create(
+                info.image.virtual_size, options, replace=replace, published=published
+            )
+            new: AsyncNode | None = None
+            job: AsyncJob | None = None
+            try:
+                new = await self._qemu.add_node(target.options(new_job_id("disk")))
+                job = await self._node.mirror(new, sync="full")
+                await self._switch(job, new, tell)
+            except BaseException:
+                if job is not None and self._may_have_switched(job):
+                    published.keep()  # the users may be on it
+                elif new is not None:
                     await finish(given_back(new))
-                target.path.unlink()
-            raise
+                raise
 
     async def _commit(self, base: AsyncNode | None, tell: Tell) -> None:
         below = base or await self._node.query_child("backing")

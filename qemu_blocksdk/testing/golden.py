@@ -146,12 +146,12 @@ def _text(data: bytes) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     # Not needed, and not loaded, where nothing is written.
-    from qemu_blocksdk.tools.beside import beside
+    from qemu_blocksdk.tools.atomic_write import atomic_write
 
     if path.is_symlink():
         raise UsageError(f"{path.name} is a link: what it points to is not written")
     try:
-        with beside(path) as draft:
+        with atomic_write(path, replace=True) as draft:
             draft.write_bytes(data)
     except OSError as error:
         raise UsageError(f"cannot write the golden file {path.name}: {error}") from error

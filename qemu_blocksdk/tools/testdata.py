@@ -1,8 +1,8 @@
 """Files to test with, and what is on the disk of them: no QEMU takes part.
 
-What is written appears under its name when it is whole (:mod:`.beside`). The functions block;
-those that take long call ``each_piece`` before each piece of some KiB, and end by what that
-raises.
+What is written appears under its name when it is complete (:mod:`.atomic_write`). The functions
+block; those that take long call ``each_piece`` before each piece of some KiB, and end by what
+that raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
 
-from .beside import beside
+from .atomic_write import atomic_write
 from .run import Path, as_path
 
 _SECTOR = 512
@@ -37,19 +37,23 @@ class AllocatedRange(Value):
 
 
 def write_sector_markers(
-    path: Path, size: int, *, each_piece: Callable[[], object] | None = None
+    path: Path,
+    size: int,
+    *,
+    replace: bool = False,
+    each_piece: Callable[[], object] | None = None,
 ) -> None:
     """Write a raw image, without holes, in which every sector of 512 bytes holds its number.
 
     The number is at offset 0 and at offset 508, as a signed big-endian integer of 32 bits;
-    the rest is zeros. A ``size`` that is no multiple of 512 is rounded up to one. An existing
-    file is replaced.
+    the rest is zeros. A ``size`` that is no multiple of 512 is rounded up to one. ``replace``
+    allows a file that is there to be replaced.
 
     Raises UsageError for a negative size, for more than 1 TiB (the numbers end there) and as
-    :func:`.beside`; OSError when the disk is full.
+    :func:`.atomic_write`; OSError when the disk is full.
     """
     blocks = _marked(size)
-    with beside(path) as draft, draft.open("wb") as file:
+    with atomic_write(path, replace=replace) as draft, draft.open("wb") as file:
         for block in blocks:
             if each_piece is not None:
                 each_piece()
@@ -109,14 +113,19 @@ def read_sectors(path: Path, first: int, *, count: int = 1) -> bytes:
 
 
 def unpack_sample(
-    archive: Path, path: Path, *, each_piece: Callable[[], object] | None = None
+    archive: Path,
+    path: Path,
+    *,
+    replace: bool = False,
+    each_piece: Callable[[], object] | None = None,
 ) -> None:
     """Unpack a ``.bz2`` archive into a file, with holes where there are only zeros.
 
-    An existing file is replaced. Raises UsageError for an archive that is damaged or cut off
-    and as :func:`.beside`; OSError when it cannot be read or the disk is full.
+    ``replace`` allows a file that is there to be replaced. Raises UsageError for an archive that
+    is damaged or cut off and as :func:`.atomic_write`; OSError when it cannot be read or the disk
+    is full.
     """
-    with beside(path) as draft, draft.open("wb") as file:
+    with atomic_write(path, replace=replace) as draft, draft.open("wb") as file:
         for piece in _unpacked(archive):
             if each_piece is not None:
                 each_piece()

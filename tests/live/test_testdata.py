@@ -13,7 +13,7 @@ from qemu_blocksdk import Image, StorageDaemon
 from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.blockdev import File, Raw
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.tools.beside import beside
+from qemu_blocksdk.tools.atomic_write import atomic_write
 from qemu_blocksdk.tools.testdata import (
     allocated_size,
     find_wrong_marker,
@@ -37,9 +37,9 @@ def test_image_that_a_daemon_exports_is_not_replaced(
     with daemon.start_nbd_server() as server:
         with server.export(node, writable=not read_only):
             with pytest.raises(UsageError, match="disk' is in use by a running QEMU"):
-                write_sector_markers(path, 2 * MIB)
+                write_sector_markers(path, 2 * MIB, replace=True)
             assert path.stat().st_size == MIB
-        write_sector_markers(path, 2 * MIB)
+        write_sector_markers(path, 2 * MIB, replace=True)
     assert path.stat().st_size == 2 * MIB
     assert [*tmp_path.iterdir()] == [path]
 
@@ -51,7 +51,7 @@ def test_image_that_a_daemon_opens_meanwhile_is_not_replaced(
     before = path.stat().st_ino
     with (  # noqa: PT012
         pytest.raises(UsageError, match="in use by a running QEMU"),
-        beside(path) as draft,
+        atomic_write(path, replace=True) as draft,
     ):
         run("qemu-img", "create", "-q", "-f", "qcow2", draft, "1M")
         daemon.add_node(Image(path, format="qcow2").options("disk"))
@@ -65,7 +65,7 @@ def test_image_of_several_files_finds_them_at_its_final_place(
 ) -> None:
     path = tmp_path / "disk.vmdk"
     split = ["-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse"]
-    with beside(path, replace=replace) as draft:
+    with atomic_write(path, replace=replace) as draft:
         run("qemu-img", "create", "-q", *split, draft, "5G")
     names = {"disk.vmdk", "disk-s001.vmdk", "disk-s002.vmdk", "disk-s003.vmdk"}
     assert {file.name for file in tmp_path.iterdir()} == names
@@ -94,9 +94,9 @@ def test_full_disk_leaves_nothing_and_the_old_image(full_disk: Path, tmp_path: P
     path = full_disk / "disk"
     write_sector_markers(path, 512)
     with pytest.raises(OSError, match="No space left") as first:
-        write_sector_markers(path, 4 * MIB)
+        write_sector_markers(path, 4 * MIB, replace=True)
     with pytest.raises(OSError, match="No space left") as second:
-        unpack_sample(sample, path)
+        unpack_sample(sample, path, replace=True)
     assert first.value.errno == second.value.errno == errno.ENOSPC
     assert [*full_disk.iterdir()] == [path]
     assert path.stat().st_size == 512

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.tools.beside import beside
+from qemu_blocksdk.tools.atomic_write import atomic_write, undo_on_failure
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
@@ -50,7 +50,7 @@ def lock(path: Path, start: int) -> int:
 
 @BOTH
 def test_draft_gets_its_final_name_at_the_end(path: Path, folder: Path, replace: bool) -> None:
-    with beside(path, replace=replace) as draft:
+    with atomic_write(path, replace=replace) as draft:
         draft.write_text("new")
         assert draft.name == path.name
         assert not path.exists()
@@ -61,7 +61,7 @@ def test_draft_gets_its_final_name_at_the_end(path: Path, folder: Path, replace:
 def test_existing_file_is_replaced_by_another_and_not_written_into(path: Path) -> None:
     path.write_text("old")
     with path.open() as old:
-        with beside(path) as draft:
+        with atomic_write(path, replace=True) as draft:
             draft.write_text("new")
             assert path.read_text() == "old"
         assert old.read() == "old"
@@ -73,7 +73,7 @@ def test_error_passes_and_leaves_everything_as_it_was(
     path: Path, folder: Path, error: BaseException
 ) -> None:
     path.write_text("old")
-    with pytest.raises(type(error)) as caught, beside(path) as draft:  # noqa: PT012
+    with pytest.raises(type(error)) as caught, atomic_write(path, replace=True) as draft:  # noqa: PT012
         draft.write_text("new")
         draft.with_name("extra").write_text("new")
         raise error
@@ -98,7 +98,7 @@ def test_files_that_belong_to_it_come_along_and_before_it(
 
     monkeypatch.setattr(Path, "replace", seen_rename)
     monkeypatch.setattr(Path, "hardlink_to", seen_link)
-    with beside(path, replace=replace) as draft:
+    with atomic_write(path, replace=replace) as draft:
         for name in ("disk.img", "disk-s001.img", "z"):
             draft.with_name(name).write_text(name)
     assert content(folder) == {name: name for name in ("disk.img", "disk-s001.img", "z")}
@@ -108,7 +108,10 @@ def test_files_that_belong_to_it_come_along_and_before_it(
 
 def test_existing_file_can_be_protected(path: Path, folder: Path) -> None:
     path.write_text("old")
-    with pytest.raises(UsageError, match=r"disk\.img' exists already"), beside(path, replace=False):
+    with (
+        pytest.raises(UsageError, match=r"disk\.img' exists already"),
+        atomic_write(path, replace=False),
+    ):
         pytest.fail("nothing is written in vain")
     assert content(folder) == {"disk.img": "old"}
 
@@ -119,7 +122,7 @@ def test_protected_file_may_come_while_the_draft_is_written(
 ) -> None:
     with (  # noqa: PT012
         pytest.raises(UsageError, match=rf"{name}' exists already"),
-        beside(path, replace=False) as draft,
+        atomic_write(path, replace=False) as draft,
     ):
         draft.write_text("new")
         draft.with_name("extra").write_text("new")
@@ -140,7 +143,7 @@ def test_protected_file_may_come_at_the_last_moment(
     monkeypatch.setattr(Path, "hardlink_to", race)
     with (  # noqa: PT012
         pytest.raises(UsageError, match="exists already"),
-        beside(path, replace=False) as draft,
+        atomic_write(path, replace=False) as draft,
     ):
         draft.write_text("new")
         draft.with_name("extra").write_text("new")
@@ -152,7 +155,10 @@ def test_file_that_a_qemu_has_locked_is_not_replaced(path: Path, folder: Path, b
     path.write_text("old")
     held = lock(path, byte)
     try:
-        with pytest.raises(UsageError, match="in use by a running QEMU"), beside(path):
+        with (
+            pytest.raises(UsageError, match="in use by a running QEMU"),
+            atomic_write(path, replace=True),
+        ):
             pytest.fail("nothing is written in vain")
     finally:
         os.close(held)
@@ -166,7 +172,10 @@ def test_file_that_a_qemu_locks_meanwhile_is_not_replaced(
     (folder / name).write_text("old")
     held = -1
     try:
-        with pytest.raises(UsageError, match=f"{name}' is in use"), beside(path) as draft:  # noqa: PT012
+        with (  # noqa: PT012
+            pytest.raises(UsageError, match=f"{name}' is in use"),
+            atomic_write(path, replace=True) as draft,
+        ):
             draft.write_text("new")
             draft.with_name("extra").write_text("new")
             held = lock(folder / name, 100)
@@ -179,7 +188,7 @@ def test_lock_of_another_kind_is_no_hindrance(path: Path) -> None:
     path.write_text("old")
     held = lock(path, 0)
     try:
-        with beside(path) as draft:
+        with atomic_write(path, replace=True) as draft:
             draft.write_text("new")
     finally:
         os.close(held)
@@ -195,7 +204,7 @@ def test_symbolic_link_stays_and_what_it_points_to_is_replaced(
     if is_there:
         target.write_text("old")
     path.symlink_to(target)
-    with beside(path) as draft:
+    with atomic_write(path, replace=True) as draft:
         assert draft.parent.parent == target.parent
         draft.write_text("new")
     assert path.readlink() == target
@@ -237,7 +246,7 @@ def test_place_where_no_file_can_be_is_refused(path: Path, where: str, replace: 
     make, complaint = PLACES[where]
     place = make(path)
     before = {*path.parent.iterdir()}
-    with pytest.raises(UsageError, match=complaint), beside(place, replace=replace):
+    with pytest.raises(UsageError, match=complaint), atomic_write(place, replace=replace):
         pytest.fail("nothing is written in vain")
     assert {*path.parent.iterdir()} == before
 
@@ -260,7 +269,7 @@ def test_folder_without_permission_is_named(locked_folder: Path) -> None:
     with (
         # Of the folder or, in a folder that may not even be entered, of the file.
         pytest.raises(UsageError, match=rf"cannot write (in )?'{locked_folder}.*Permission denied"),
-        beside(locked_folder / "disk"),
+        atomic_write(locked_folder / "disk"),
     ):
         pytest.fail("nothing is written in vain")
 
@@ -270,7 +279,7 @@ def test_folder_without_permission_is_named(locked_folder: Path) -> None:
 )
 @BOTH
 def test_any_name_will_do(folder: Path, name: bytes, replace: bool) -> None:
-    with beside(folder / os.fsdecode(name), replace=replace) as draft:
+    with atomic_write(folder / os.fsdecode(name), replace=replace) as draft:
         draft.write_text("new")
     assert os.listdir(os.fsencode(folder)) == [name]  # noqa: PTH208 - as bytes
 
@@ -279,7 +288,7 @@ def test_any_name_will_do(folder: Path, name: bytes, replace: bool) -> None:
 def test_permissions_are_those_of_any_new_file(path: Path, replace: bool) -> None:
     before = os.umask(0o027)
     try:
-        with beside(path, replace=replace) as draft:
+        with atomic_write(path, replace=replace) as draft:
             draft.write_text("new")
             assert draft.parent.stat().st_mode & 0o777 == 0o700
     finally:
@@ -287,11 +296,178 @@ def test_permissions_are_those_of_any_new_file(path: Path, replace: bool) -> Non
     assert path.stat().st_mode & 0o7777 == 0o640
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def _acl(user: int, permissions: int) -> bytes:
+    """An access control list that lets one more user in, as the kernel has it."""
+    anyone = 0xFFFFFFFF
+    entries = [(1, 6, anyone), (2, permissions, user), (4, 4, anyone), (16, 4, anyone)]
+    packed = (struct.pack("<HHI", *entry) for entry in (*entries, (32, 0, anyone)))
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+def _set(path: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError as error:
+        pytest.skip(f"this file system has no {name}: {error}")
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o4755, 0o666])
+def test_owner_and_mode_of_what_is_replaced_stay(path: Path, mode: int) -> None:
+    path.write_text("old")
+    os.chown(path, 65534, 65533)
+    path.chmod(mode)
+    with atomic_write(path, replace=True) as draft:
+        draft.write_text("new")
+    status = path.stat()
+    assert path.read_text() == "new"
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (65534, 65533, mode)
+
+
+def test_acl_and_attributes_of_what_is_replaced_stay(path: Path, folder: Path) -> None:
+    path.write_text("old")
+    acl = _acl(4711, 4)
+    _set(path, "system.posix_acl_access", acl)
+    _set(path, "user.note", b"keep me")
+    # What a new file in this folder would get.
+    _set(folder, "system.posix_acl_default", _acl(4712, 6))
+    with atomic_write(path, replace=True) as draft:
+        draft.write_text("new")
+    assert path.read_text() == "new"
+    assert os.getxattr(path, "system.posix_acl_access") == acl
+    assert os.getxattr(path, "user.note") == b"keep me"
+
+
+def test_default_acl_of_the_folder_is_not_given_to_what_had_none(path: Path, folder: Path) -> None:
+    path.write_text("old")
+    path.chmod(0o640)
+    _set(folder, "system.posix_acl_default", _acl(4712, 6))
+    with atomic_write(path, replace=True) as draft:
+        draft.write_text("new")
+    assert os.listxattr(path) == []
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@as_root
+def test_owner_that_cannot_be_kept_is_refused_before_the_start() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "disk.img")
+        path.write_text("old")
+        path.chmod(0o666)
+        Path(name).chmod(0o777)
+        os.seteuid(65534)
+        try:
+            with (
+                pytest.raises(UsageError, match=r"of the same owner \(0:0\).*not permitted"),
+                atomic_write(path, replace=True),
+            ):
+                pytest.fail("nothing is written in vain")
+        finally:
+            os.seteuid(0)
+        assert content(Path(name)) == {"disk.img": "old"}
+
+
+@as_root
+def test_mounted_file_is_refused(path: Path, folder: Path) -> None:
+    path.write_text("mount point")
+    other = folder / "other"
+    other.write_text("old")
+    done = subprocess.run(["mount", "--bind", other, path], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no right to mount: {done.stderr.decode()}")
+    try:
+        with (
+            pytest.raises(UsageError, match="is a mount point"),
+            atomic_write(path, replace=True),
+        ):
+            pytest.fail("nothing is written in vain")
+        assert content(folder) == {"disk.img": "old", "other": "old"}
+    finally:
+        subprocess.run(["umount", path], check=True)
+    assert content(folder) == {"disk.img": "mount point", "other": "old"}
+
+
+@as_root
+@pytest.mark.parametrize("flag", ["i", "a"])
+def test_immutable_file_is_refused_before_the_start(path: Path, folder: Path, flag: str) -> None:
+    path.write_text("old")
+    if subprocess.run(["chattr", f"+{flag}", path], capture_output=True, check=False).returncode:
+        pytest.skip("this file system has no chattr")
+    try:
+        with (
+            pytest.raises(UsageError, match="is immutable"),
+            atomic_write(path, replace=True),
+        ):
+            pytest.fail("nothing is written in vain")
+        assert content(folder) == {"disk.img": "old"}
+    finally:
+        subprocess.run(["chattr", f"-{flag}", path], check=True)
+
+
+def test_file_without_a_name_is_refused() -> None:
+    memory = os.memfd_create("nameless")
+    try:
+        with (
+            pytest.raises(UsageError, match="without a name"),
+            atomic_write(f"/proc/self/fd/{memory}", replace=True),
+        ):
+            pytest.fail("nothing is written in vain")
+    finally:
+        os.close(memory)
+
+
+@BOTH
+def test_published_files_stay_when_the_block_ends_well(
+    path: Path, folder: Path, replace: bool
+) -> None:
+    if replace:
+        path.write_text("old")
+    with undo_on_failure() as published:
+        with atomic_write(path, replace=replace, published=published) as draft:
+            draft.write_text("new")
+            draft.with_name("extra").write_text("new")
+        assert path.read_text() == "new"
+    assert content(folder) == {"disk.img": "new", "extra": "new"}
+
+
+@BOTH
+def test_published_files_are_taken_back_when_the_block_fails(
+    path: Path, folder: Path, replace: bool
+) -> None:
+    before: dict[str, str] = {}
+    if replace:
+        path.write_text("old")
+        path.chmod(0o640)
+        before = content(folder)
+    with pytest.raises(ZeroDivisionError), undo_on_failure() as published:  # noqa: PT012
+        with atomic_write(path, replace=replace, published=published) as draft:
+            draft.write_text("new")
+            draft.with_name("extra").write_text("new")
+        raise ZeroDivisionError
+    assert content(folder) == before
+    assert not replace or path.stat().st_mode & 0o777 == 0o640
+
+
+def test_published_file_that_somebody_replaced_since_is_theirs(path: Path, folder: Path) -> None:
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), undo_on_failure() as published:  # noqa: PT012
+        with atomic_write(path, replace=True, published=published) as draft:
+            draft.write_text("new")
+        theirs = folder / "theirs"
+        theirs.write_text("somebody else's")
+        theirs.replace(path)
+        raise ZeroDivisionError
+    assert content(folder) == {"disk.img": "somebody else's"}
+
+
 def test_child_of_a_fork_leaves_the_draft_to_its_parent(path: Path, folder: Path) -> None:
     script = (
         "import os, sys\n"
-        "from qemu_blocksdk.tools.beside import beside\n"
-        "with beside(sys.argv[1]) as draft:\n"
+        "from qemu_blocksdk.tools.atomic_write import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as draft:\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
         "        sys.exit(7)\n"
@@ -328,9 +504,12 @@ def _interrupted(at: int, action: Callable[[], None]) -> bool:
 
 
 # What Python was about to return is closed, if with a complaint.
-@pytest.mark.filterwarnings(
+complaints = pytest.mark.filterwarnings(
     "ignore:.*(FileIO|ScandirIterator):pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@complaints
 @BOTH
 def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
     path: Path, folder: Path, tmp_path: Path, replace: bool
@@ -339,7 +518,7 @@ def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
     new.write_text("new")
 
     def write() -> None:
-        with beside(path, replace=replace) as draft:
+        with atomic_write(path, replace=replace) as draft:
             draft.hardlink_to(new)
 
     old = {"disk.img": "old"} if replace else {}
@@ -355,3 +534,32 @@ def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
     assert old in outcomes
     assert {"disk.img": "new"} in outcomes
     assert [found for found in outcomes if found not in (old, {"disk.img": "new"})] == []
+
+
+@complaints
+@BOTH
+def test_ctrl_c_at_any_line_of_publishing_leaves_all_or_nothing(
+    path: Path, folder: Path, tmp_path: Path, replace: bool
+) -> None:
+    new = tmp_path / "new"
+    new.write_text("new")
+
+    def write() -> None:
+        with (
+            undo_on_failure() as published,
+            atomic_write(path, replace=replace, published=published) as draft,
+        ):
+            draft.hardlink_to(new)
+
+    old = {"disk.img": "old"} if replace else {}
+    outcomes: list[dict[str, str]] = []
+    while True:
+        path.unlink(missing_ok=True)
+        if replace:
+            path.write_text("old")
+        if not _interrupted(len(outcomes) + 1, write):
+            break
+        outcomes.append(content(folder))
+    assert content(folder) == {"disk.img": "new"}
+    assert [found for found in outcomes if found not in (old, {"disk.img": "new"})] == []
+    assert old in outcomes
