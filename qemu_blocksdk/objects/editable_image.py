@@ -135,7 +135,7 @@ class EditableImage(ChainedImage):
             force_share=("-U", force_share),
         )
         if backing is not None:
-            backing._assert_openable(may_guess=False)
+            self._assert_not_among(backing._assert_openable(may_guess=False))
         return self._long_change("rebase", words, follow=not unsafe)
 
     async def write_bench(

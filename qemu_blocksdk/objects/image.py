@@ -85,8 +85,7 @@ class AsyncImage(EditableImage):
         """Do as :meth:`create`; ``published`` can take the files back afterwards."""
         words = self._creation_words(options)
         if backing is not None:
-            if not unsafe:
-                backing._assert_openable(may_guess=False)
+            self._assert_not_among(backing._assert_openable(may_guess=unsafe))
             if backing._target.secrets and not unsafe:
                 # QEMU would open it for its size, and there is no option to tell its key.
                 size = (await backing.info()).virtual_size if size is None else size
@@ -140,7 +139,7 @@ class AsyncImage(EditableImage):
             raise UsageError(f"{target!r} is there, so it keeps the options that it has")
         sources = [self, *append]
         for opened in [*sources, *([] if backing is None else [backing])]:
-            opened._assert_openable(may_guess=False)
+            target._assert_not_among(opened._assert_openable(may_guess=False))
         formats = {source.format for source in sources}
         if len(formats) > 1:
             raise UsageError(f"images of several formats cannot be joined: {sorted(formats)}")
@@ -202,7 +201,7 @@ class AsyncImage(EditableImage):
         timeout: float | None = None,
     ) -> None:
         """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
-        self._assert_openable(may_guess=False)
+        target._assert_not_among(self._assert_openable(may_guess=False))
         words = [*(["-U"] if force_share else []), *self._target.format_words("-f")]
         words += ["-O", target.format, f"bs={to_bytes(block_size)}", f"skip={skip}"]
         # QEMU 7.2 and 10.0: the blocks that are skipped count as well.

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from qemu_blocksdk.codec import Secret, masked
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import ImageFormat, Programs
-from qemu_blocksdk.tools.chain import assert_openable
+from qemu_blocksdk.tools.chain import FileId, assert_openable, identity
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import Completed, as_file, ask, run
 from qemu_blocksdk.tools.target import Target
@@ -124,13 +124,22 @@ class NamedImage:
             return self._target
         return Target.of_file(self._path, self._format, self._secret, key=OTHER_KEY)
 
-    def _assert_openable(self, *, may_guess: bool = True) -> None:
-        """Raise UsageError for a backing chain that QEMU should not open.
+    def _assert_openable(self, *, may_guess: bool = True) -> Mapping[FileId, str]:
+        """Return the files of the backing chain; raise UsageError for one not to be opened.
 
         One that loops or, unless QEMU ``may_guess``, does not tell its formats.
         """
         if self._path:
-            assert_openable(self._path, self._format, may_guess=may_guess)
+            return assert_openable(self._path, self._format, may_guess=may_guess)
+        return assert_openable(self._target.filename, None, may_guess=may_guess)
+
+    def _assert_not_among(self, files: Mapping[FileId, str]) -> None:
+        """Raise UsageError where the image, to be written, is one of the files that are read."""
+        own = identity(self._path) if self._path else None
+        if own is not None and own in files:
+            raise UsageError(
+                f"{self!r} cannot be written: it is the file {files[own]!r}, which is read here"
+            )
 
     async def _ask(
         self,
