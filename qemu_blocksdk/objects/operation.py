@@ -14,6 +14,8 @@ from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.qmp.unwind import Unit
 from qemu_blocksdk.tools.progress import ToolProgress
 
+from . import unfinished
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -22,7 +24,8 @@ class AsyncOperation(Resource, Generic[T_co]):
 
     Got from the verb that starts it (``image.convert(...)``). As a context manager it is
     cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
-    a name that was to be made.
+    a name that was to be made. One that is not over when the program ends is cancelled then,
+    with a RuntimeWarning.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class AsyncOperation(Resource, Generic[T_co]):
         self._unit = Unit(work(self._tell))
         self._task = self._unit.task
         self._task.add_done_callback(self._on_end)
+        unfinished.watch(self._task, name)
 
     def _tell(self, fraction: float) -> None:
         self._last = ToolProgress(fraction=fraction, elapsed=time.monotonic() - self._begin)
@@ -132,6 +136,7 @@ class AsyncOperation(Resource, Generic[T_co]):
 
         What QEMU does not do in that time happens when it can.
         """
+        unfinished.forget(self._task)
         await self._unit.cancel()
 
     async def _leave(self, error: BaseException | None) -> None:

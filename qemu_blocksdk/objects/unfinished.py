@@ -1,0 +1,54 @@
+"""What becomes of work that nobody waits for: at the end of the program it is cancelled.
+
+It cleans up then, so that nothing is left of it, and a RuntimeWarning names it: a verb whose
+result was forgotten (``image.convert(copy)`` without ``run()``) does not go unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import warnings
+
+from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp.unwind import CLEANUP_TIMEOUT
+
+_names: dict[asyncio.Task[object], str] = {}
+_home: portal.Home | None = None
+
+
+def watch(task: asyncio.Task[object], name: str) -> None:
+    """Report the work as ``name`` when it is cancelled because its event loop ends."""
+    global _home
+    if _home is not portal.home:  # a child of a fork has a background loop of its own
+        _home = portal.home
+        _names.clear()
+        atexit.register(_cancel_all)
+    _names[task] = name
+    task.add_done_callback(_report)
+
+
+def forget(task: asyncio.Task[object]) -> None:
+    """Report nothing of work that is cancelled on purpose."""
+    _names.pop(task, None)
+
+
+def _report(task: asyncio.Task[object]) -> None:
+    name = _names.pop(task, None)
+    if name is not None and task.cancelled():
+        what = f"{name} was not over at the end of the program, so it has been cancelled"
+        warnings.warn(f"{what}: wait for it with run() or wait()", RuntimeWarning, stacklevel=2)
+
+
+def _cancel_all() -> None:
+    """Cancel what is in flight on the background loop, and wait until it has cleaned up."""
+    if _home is portal.home and any(task.get_loop().is_running() for task in _names):
+        portal.run(_cancel_here())
+
+
+async def _cancel_here() -> None:
+    here = [task for task in _names if task.get_loop() is asyncio.get_running_loop()]
+    for task in here:
+        task.cancel()
+    if here:
+        await asyncio.wait(here, timeout=CLEANUP_TIMEOUT)
