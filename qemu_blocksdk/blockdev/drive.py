@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Literal
 
 from qemu_blocksdk.codec import Struct, decode, encode, evolved
 from qemu_blocksdk.codec.dotted import keyval, nested, pairs
+from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.codec.typed import fits, hints_of, typed
 from qemu_blocksdk.errors import UsageError
@@ -24,9 +25,10 @@ from .reading import by_driver
 class Drive(Struct):
     """A ``-drive``: a disk of the guest by the older way, its device and its image in one.
 
-    The image is a ``file`` of a ``format``, with further ``options`` under dotted names
-    (``file.locking``); or the options of a block device say all of it. Without an
-    ``interface`` it is the machine's own.
+    The image is a ``file`` of a ``format``: a path object is taken as it is, a str is a name in
+    QEMU's syntax (``nbd://``, ``fat:``, ``json:``). With it come further
+    ``options`` under dotted names (``file.locking``); or the options of a block device say all
+    of it. Without an ``interface`` it is the machine's own.
     """
 
     _wire_names: ClassVar[Mapping[str, str]] = {
@@ -77,7 +79,7 @@ def to_drive(drive: Drive) -> str:
 def drive_texts(drive: Drive) -> dict[str, str]:
     """Return what :func:`to_drive` says, under dotted names. Raises UsageError as that."""
     options, file = drive.options, drive.file
-    own = encode(evolved(drive, options=None, file=None if file is None else os.fspath(file)))
+    own = encode(evolved(drive, options=None, file=None if file is None else qemu_name(file)))
     members = members_of(options) if isinstance(options, Struct) else dict(options or {})
     if isinstance(options, Struct) and own.keys() & {"file", "format"}:
         raise UsageError(f"{place(members)}: the file and the format are told in these options")

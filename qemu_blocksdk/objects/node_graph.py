@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk.blockdev.checking import sound_name
+from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import GraphError, UsageError
+from qemu_blocksdk.tools.atomic_write import assert_absent
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import (
     BlockdevOptions,
@@ -80,13 +82,14 @@ class NodeGraph(NodeInfo):
     ) -> None:
         """Write another name of the backing file into the image (``change-backing-file``).
 
-        What is open stays as it is. ``root`` is the node at the top of the chain, where that is
+        A str is a name in QEMU's syntax (``json:``, a URI), a path object is taken as it is. What
+        is open stays as it is. ``root`` is the node at the top of the chain, where that is
         not this one.
         """
         command = ChangeBackingFile(
             device=(root or self).name,
             image_node_name=self._name,
-            backing_file=os.fspath(backing_file),
+            backing_file=qemu_name(backing_file),
         )
         await self._execute(command)
 
@@ -106,12 +109,17 @@ class NodeGraph(NodeInfo):
         snapshot_node_name: str | None = None,
         format: str = "qcow2",
         mode: NewImageMode | None = None,
+        replace: bool = False,
     ) -> AsyncNode:
         """Put an overlay in a file that QEMU makes on the node (``blockdev-snapshot-sync``).
 
-        An image that is there is replaced, or used with ``mode="existing"``. Returns the
-        overlay, which goes with its last user. Raises GraphError when the node has no user.
+        ``snapshot_file`` is a str in QEMU's syntax (a URI), or a path object, which is taken as
+        it is. A file that is there is used with ``mode="existing"``; to overwrite it, in place,
+        takes ``replace``. Returns the overlay, which goes with its last user. Raises UsageError
+        for a file that is there, GraphError when the node has no user.
         """
+        if mode != "existing":
+            assert_absent(snapshot_file, replace=replace)
         # QEMU 7.2 and 10.0: the overlay belongs to the users of the node; without one it is
         # gone as soon as it is made, so we refuse that.
         if not await self.query_parents():
@@ -119,7 +127,7 @@ class NodeGraph(NodeInfo):
         name = snapshot_node_name or new_job_id("overlay")
         command = BlockdevSnapshotSync(
             node_name=self._name,
-            snapshot_file=os.fspath(snapshot_file),
+            snapshot_file=qemu_name(snapshot_file),
             snapshot_node_name=name,
             format=format,
             mode=mode,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.codec import Command
+from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import Unsupported
 
 from .bitmap import AsyncBitmap
@@ -145,14 +146,14 @@ class NodeJobs(NodeGraph):
         By default from this node, the active layer, to the lowest. Of the active layer the job
         becomes ready, and completed puts the base in the node's place. Of others the base goes
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
-        as its name.
+        as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
         on_wire = _on_wire("commit", **job)
         command = wire.BlockCommit(
             device=self._name,
             top_node=None if top is None else top.name,
             base_node=None if base is None else base.name,
-            backing_file=None if backing_file is None else os.fspath(backing_file),
+            backing_file=None if backing_file is None else qemu_name(backing_file),
             backing_mask_protocol=backing_mask_protocol,
             on_error=on_error,
             **on_wire,
@@ -172,14 +173,15 @@ class NodeJobs(NodeGraph):
         """Start to copy what the layers below hold into the node (``block-stream``).
 
         Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
-        default of all. ``backing_file`` is written into the image as the name of the base.
+        default of all. ``backing_file`` is written into the image as the name of the base: a str in
+        QEMU's syntax (``json:``, a URI), a path object as it is.
         """
         on_wire = _on_wire("stream", **job)
         command = wire.BlockStream(
             device=self._name,
             base_node=None if base is None else base.name,
             bottom=None if bottom is None else bottom.name,
-            backing_file=None if backing_file is None else os.fspath(backing_file),
+            backing_file=None if backing_file is None else qemu_name(backing_file),
             backing_mask_protocol=backing_mask_protocol,
             on_error=on_error,
             **on_wire,

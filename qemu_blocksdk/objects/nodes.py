@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.blockdev.checking import sound_name
+from qemu_blocksdk.tools.atomic_write import assert_absent
 
 from .chain import Chains
 from .job import AsyncJob, new_job_id
@@ -39,13 +41,20 @@ class Nodes(Live):
         await self._execute(wire.BlockdevReopen(options=options))
 
     async def create(
-        self, options: BlockdevCreateOptions, *, job_id: str | None = None
+        self,
+        options: BlockdevCreateOptions,
+        *,
+        replace: bool = False,
+        job_id: str | None = None,
     ) -> AsyncJob:
         """Start to create a file, or the format in a node (``blockdev-create``).
 
-        A format's ``file`` is the name of a node that is large enough or grows. What goes wrong
-        is the job's to tell.
+        A format's ``file`` is the name of a node that is large enough or grows. QEMU would
+        truncate a file that is there: that takes ``replace``, else it is a UsageError. What
+        else goes wrong is in the job's error.
         """
+        if isinstance(options, wire.BlockdevCreateOptionsFile):
+            assert_absent(Path(options.filename), replace=replace)
         job_id = job_id or new_job_id("create")
         command = wire.BlockdevCreate(job_id=job_id, options=options)
         return await AsyncJob._start(self, command, job_id=job_id, kind="create")

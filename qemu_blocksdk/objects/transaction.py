@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 from qemu_blocksdk.codec import encode, evolved
+from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed
 from qemu_blocksdk.qmp import AsyncQmp, as_unit
+from qemu_blocksdk.tools.atomic_write import assert_absent
 
 from .bitmap import AsyncBitmap
 from .job import AsyncJob, new_job_id, starting
@@ -147,16 +150,19 @@ class AsyncTransaction(Live):
     def snapshot_sync(
         self,
         node: AsyncNode,
-        snapshot_file: str,
+        snapshot_file: str | os.PathLike[str],
         *,
         snapshot_node_name: str | None = None,
         format: str | None = None,
         mode: NewImageMode | None = None,
+        replace: bool = False,
     ) -> None:
         """Put an overlay on a node that QEMU creates; see :meth:`AsyncNode.snapshot_sync`."""
+        if mode != "existing":
+            assert_absent(snapshot_file, replace=replace)
         data = wire.BlockdevSnapshotSync(
             node_name=node.name,
-            snapshot_file=snapshot_file,
+            snapshot_file=qemu_name(snapshot_file),
             snapshot_node_name=snapshot_node_name,
             format=format,
             mode=mode,

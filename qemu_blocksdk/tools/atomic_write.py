@@ -19,6 +19,7 @@ import struct
 from collections.abc import Generator
 from typing import NamedTuple
 
+from qemu_blocksdk.codec.filename import has_protocol, qemu_name
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
 
@@ -174,6 +175,16 @@ def assert_device_can_be_written(path: Path, *, replace: bool) -> None:
             raise UsageError(f"{name!r} is in use by a running QEMU")
     finally:
         os.close(device)
+
+
+def assert_absent(name: str | os.PathLike[str], *, replace: bool) -> None:
+    """Raise UsageError for a file that QEMU would truncate, unless ``replace`` allows that.
+
+    A str is a name in QEMU's syntax; what it has at a server is for QEMU to say.
+    """
+    path = qemu_name(name).removeprefix("file:")
+    if not replace and not has_protocol(path) and os.path.lexists(path):
+        raise UsageError(f"{path!r} exists already: replace=True overwrites it")
 
 
 def _resolved(path: Path) -> pathlib.Path:
