@@ -1250,7 +1250,8 @@ class Node(Face):
     ) -> None:
         """Write another name of the backing file into the image (``change-backing-file``).
 
-        What is open stays as it is. ``root`` is the node at the top of the chain, where that is
+        A str is a name in QEMU's syntax (``json:``, a URI), a path object is taken as it is. What
+        is open stays as it is. ``root`` is the node at the top of the chain, where that is
         not this one.
         """
         return portal.run(self._aio.change_backing_file(backing_file, root=None if root is None else root._aio))
@@ -1269,13 +1270,16 @@ class Node(Face):
         snapshot_node_name: str | None = None,
         format: str = "qcow2",
         mode: NewImageMode | None = None,
+        replace: bool = False,
     ) -> Node:
         """Put an overlay in a file that QEMU makes on the node (``blockdev-snapshot-sync``).
 
-        An image that is there is replaced, or used with ``mode="existing"``. Returns the
-        overlay, which goes with its last user. Raises GraphError when the node has no user.
+        ``snapshot_file`` is a str in QEMU's syntax (a URI), or a path object, which is taken as
+        it is. A file that is there is used with ``mode="existing"``; to overwrite it, in place,
+        takes ``replace``. Returns the overlay, which goes with its last user. Raises UsageError
+        for a file that is there, GraphError when the node has no user.
         """
-        return Node._of(portal.run(self._aio.snapshot_sync(snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode)))
+        return Node._of(portal.run(self._aio.snapshot_sync(snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace)))
 
     def snapshot_internal(self, name: str) -> None:
         """Make a snapshot inside the image (``blockdev-snapshot-internal-sync``).
@@ -1357,7 +1361,7 @@ class Node(Face):
         By default from this node, the active layer, to the lowest. Of the active layer the job
         becomes ready, and completed puts the base in the node's place. Of others the base goes
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
-        as its name.
+        as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
         return Job._of(portal.run(self._aio.commit(top=None if top is None else top._aio, base=None if base is None else base._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
 
@@ -1374,7 +1378,8 @@ class Node(Face):
         """Start to copy what the layers below hold into the node (``block-stream``).
 
         Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
-        default of all. ``backing_file`` is written into the image as the name of the base.
+        default of all. ``backing_file`` is written into the image as the name of the base: a str in
+        QEMU's syntax (``json:``, a URI), a path object as it is.
         """
         return Job._of(portal.run(self._aio.stream(base=None if base is None else base._aio, bottom=None if bottom is None else bottom._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
 
@@ -1515,14 +1520,15 @@ class Transaction(Face):
     def snapshot_sync(
         self,
         node: Node,
-        snapshot_file: str,
+        snapshot_file: str | os.PathLike[str],
         *,
         snapshot_node_name: str | None = None,
         format: str | None = None,
         mode: NewImageMode | None = None,
+        replace: bool = False,
     ) -> None:
         """Put an overlay on a node that QEMU creates; see :meth:`Node.snapshot_sync`."""
-        return portal.call(lambda: self._aio.snapshot_sync(node._aio, snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode))
+        return portal.call(lambda: self._aio.snapshot_sync(node._aio, snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace))
 
     def snapshot_internal(self, node: Node, name: str) -> None:
         """Make a snapshot inside a node's image; see :meth:`Node.snapshot_internal`."""
@@ -1717,7 +1723,8 @@ class Operation(Face, Generic[T_co]):
 
     Got from the verb that starts it (``image.convert(...)``). As a context manager it is
     cancelled on leaving, unless it is over. Cancelled or failed, it leaves nothing under
-    a name that was to be made.
+    a name that was to be made. One that is not over when the program ends is cancelled then,
+    with a RuntimeWarning.
     """
 
     @property
@@ -2521,13 +2528,20 @@ class Qemu(Face):
         """Open nodes with other options, all or none; see :meth:`Node.reopen`."""
         return portal.run(self._aio.reopen(options))
 
-    def create(self, options: BlockdevCreateOptions, *, job_id: str | None = None) -> Job:
+    def create(
+        self,
+        options: BlockdevCreateOptions,
+        *,
+        replace: bool = False,
+        job_id: str | None = None,
+    ) -> Job:
         """Start to create a file, or the format in a node (``blockdev-create``).
 
-        A format's ``file`` is the name of a node that is large enough or grows. What goes wrong
-        is the job's to tell.
+        A format's ``file`` is the name of a node that is large enough or grows. QEMU would
+        truncate a file that is there: that takes ``replace``, else it is a UsageError. What
+        else goes wrong is in the job's error.
         """
-        return Job._of(portal.run(self._aio.create(options, job_id=job_id)))
+        return Job._of(portal.run(self._aio.create(options, replace=replace, job_id=job_id)))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.

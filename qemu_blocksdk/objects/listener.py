@@ -32,7 +32,7 @@ class ListeningSocket:
     def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
         self.sock = sock
         self.address = address
-        self._last_resort = weakref.finalize(self, _remove, address, portal.home)
+        self._last_resort = weakref.finalize(self, _remove, address, inode(address), portal.home)
 
     @classmethod
     async def at(cls, address: str | tuple[str, int]) -> Self:
@@ -136,7 +136,19 @@ def checked(address: NbdAddress) -> str | tuple[str, int]:
     return path
 
 
-def _remove(address: str | tuple[str, int], home: portal.Home) -> None:
-    if isinstance(address, str) and home.is_here:
+def inode(address: str | tuple[str, int]) -> tuple[int, int] | None:
+    """Return what identifies the file at a path, of links the link itself; None for no file."""
+    if isinstance(address, str):
+        with contextlib.suppress(OSError):
+            status = Path(address).lstat()
+            return status.st_dev, status.st_ino
+    return None
+
+
+def _remove(
+    address: str | tuple[str, int], made: tuple[int, int] | None, home: portal.Home
+) -> None:
+    # What somebody else has put there since is not ours.
+    if isinstance(address, str) and home.is_here and made == inode(address):
         with contextlib.suppress(OSError):
             Path(address).unlink()

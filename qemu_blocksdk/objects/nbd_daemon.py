@@ -23,6 +23,7 @@ from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import run
 
+from .listener import inode
 from .scratch import Scratch
 
 
@@ -36,6 +37,7 @@ class AsyncNbdDaemon(Resource):
         self._pid = pid
         self._pidfd = pidfd
         self._uri = uri
+        self._socket = inode(uri.address)
         self._home = portal.home
         self._close = weakref.finalize(self, os.close, pidfd)
 
@@ -120,7 +122,8 @@ class AsyncNbdDaemon(Resource):
         except DeadlineExceeded:
             self._send_signal(signal.SIGKILL)
             await self.wait()
-            _remove(self._uri)
+            if self._socket == inode(self._uri.address):
+                _remove(self._uri)
 
     def _send_signal(self, number: signal.Signals) -> None:
         if self.is_running:

@@ -16,7 +16,7 @@ from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.tools.mounts import is_mount_point
 from qemu_blocksdk.tools.run import run
 
-from .listener import checked
+from .listener import checked, inode
 from .scratch import Scratch
 
 _PATIENCE = 1.0
@@ -48,7 +48,7 @@ class Traces:
 
     def note_socket(self, path: str) -> None:
         """Remember a socket that QEMU has made."""
-        self._sockets[path] = _inode(path)
+        self._sockets[path] = inode(path)
 
     def note_mount(self, path: str) -> None:
         """Remember that QEMU has mounted something."""
@@ -58,8 +58,8 @@ class Traces:
         """Remove what QEMU has made at a path, if it is left. May be repeated."""
         if not self._home.is_here:
             return
-        inode = self._sockets.pop(path, None)
-        if inode is not None and inode == _inode(path):
+        made = self._sockets.pop(path, None)
+        if made is not None and made == inode(path):
             _unlink(path)
         if path in self._mounts and is_mount_point(path):
             if await _may_be_alive(path):
@@ -78,13 +78,6 @@ class Traces:
         if self._scratch is not None:
             self._scratch.remove()
             self._scratch = None
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    with contextlib.suppress(OSError):
-        status = Path(path).lstat()
-        return status.st_dev, status.st_ino
-    return None
 
 
 def _unlink(path: str) -> None:

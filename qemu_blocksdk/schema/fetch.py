@@ -56,10 +56,18 @@ def fetch(program: str, out: Path, *, timeout: float = LIMIT) -> Fetched:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as one step; UsageError where that is not possible."""
+    """Replace a file as one step; UsageError where that is not possible.
+
+    A link stays, and the mode of the file; nothing but a regular file is replaced.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise UsageError(f"cannot write {path}: it is no regular file")
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         scratch.write_text(text, encoding="utf-8")
+        if path.exists():
+            scratch.chmod(path.stat().st_mode & 0o7777)
         scratch.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

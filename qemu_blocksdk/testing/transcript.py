@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from io import FileIO
@@ -16,6 +17,7 @@ from typing import Self
 
 from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.tools.mounts import is_mount_point
 
 from .text import filtered, to_text
 
@@ -33,8 +35,9 @@ class Transcript:
         with VM(on_message=transcript) as vm:
             with transcript:
 
-    ``to`` is a file, written anew by each block, or what is called with each line, without
-    its end, from the connection's event loop. The keys are sorted as by :func:`log`.
+    ``to`` is a file, or what is called with each line, without its end, from the connection's
+    event loop. A new file is private to this user (0600); ``replace`` lets each block overwrite
+    the one that is there, which keeps its owner and mode. The keys are sorted as by :func:`log`.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Transcript:
         to: str | os.PathLike[str] | Callable[[str], object],
         *,
         filters: Iterable[Callable[[JsonObject], JsonObject]] = (),
+        replace: bool = False,
     ) -> None:
         self._to = to
+        self._replace = replace
         self._filters = tuple(filters)
         # The block ends in a thread, the connections are in others.
         self._lock = threading.Lock()
@@ -62,7 +67,10 @@ class Transcript:
                 self._failure = error
 
     def __enter__(self) -> Self:
-        """Begin. Raises UsageError for a file that cannot be written, and while it runs."""
+        """Begin.
+
+        Raises UsageError for a file that is there already or cannot be written, and while it runs.
+        """
         if self._write is not None:
             raise UsageError("this transcript is being written already")
         self._failure = None
@@ -70,8 +78,13 @@ class Transcript:
             self._write = self._to
             return self
         try:
-            self._file = FileIO(os.fspath(self._to), "w")
-            self._begin()
+            self._file, is_new = _opened(os.fspath(self._to), replace=self._replace)
+            try:
+                self._begin()
+            except OSError:
+                if is_new:
+                    os.unlink(self._to)  # noqa: PTH108 - a str may hold any bytes
+                raise
         except (OSError, ValueError) as error:  # ValueError: a NUL character
             self._close()
             raise UsageError(f"cannot write the transcript: {error}") from error
@@ -107,3 +120,28 @@ class Transcript:
         if (written := self._file.write(data)) < len(data):
             self._file.truncate(self._file.tell() - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _opened(path: str, *, replace: bool) -> tuple[FileIO, bool]:
+    """Open a file to write; return whether it is a new one. Raises OSError, UsageError."""
+    # Not blocking: a FIFO would wait for its reader.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return FileIO(os.open(path, flags | os.O_EXCL, 0o600), "w"), True
+    except FileExistsError:
+        if not replace:
+            raise UsageError(f"{path!r} exists already: replace=True overwrites it") from None
+    file = FileIO(os.open(path, flags, 0o600), "w")
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+        if is_mount_point(os.path.realpath(path)):
+            raise UsageError(f"{path!r} is a mount point: it is not overwritten")
+        if stat.S_ISREG(mode):
+            file.truncate()
+        elif not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            raise UsageError(f"{path!r} is neither a regular file nor a device")
+        os.set_blocking(file.fileno(), True)
+    except BaseException:
+        file.close()
+        raise
+    return file, False

@@ -32,7 +32,10 @@ class Session(Value):
 
 
 def record(
-    path: str | os.PathLike[str], *, filters: Iterable[Callable[[JsonObject], JsonObject]] = ()
+    path: str | os.PathLike[str],
+    *,
+    filters: Iterable[Callable[[JsonObject], JsonObject]] = (),
+    replace: bool = False,
 ) -> Transcript:
     """Return what writes a QMP session to a file that a :class:`ReplayServer` can play::
 
@@ -40,9 +43,9 @@ def record(
 
     It is a :class:`Transcript`, thus without secrets, and without a reply that is nothing but a
     text (of ``human-monitor-command``, of ``qom-get``). The block has to be there when the
-    connection is made.
+    connection is made. ``replace`` as for a transcript.
     """
-    return _Recorder(path, filters=filters)
+    return _Recorder(path, filters=filters, replace=replace)
 
 
 class _Recorder(Transcript):

@@ -271,5 +271,5 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_at_the_start() -> None:
-    with pytest.raises(UsageError, match="No space left"), record("/dev/full"):
+    with pytest.raises(UsageError, match="No space left"), record("/dev/full", replace=True):
         pytest.fail("the block ran")

@@ -200,7 +200,7 @@ def test_a_filter_that_changes_its_message_changes_the_line_only() -> None:
 def test_a_file_has_each_line_as_it_happens(tmp_path: Path) -> None:
     path = tmp_path / "session.jsonl"
     path.write_text("of last time")
-    transcript = Transcript(path)
+    transcript = Transcript(path, replace=True)
     with Server() as server, Qmp.connect(server.client, on_message=transcript) as qmp:
         with transcript:
             assert path.read_text() == ""
@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_written_is_an_error_at_the_begin(name: str, tmp_p
 
 
 def test_a_full_disk_is_an_error_at_the_end_and_costs_no_command() -> None:
-    transcript = Transcript("/dev/full")
+    transcript = Transcript("/dev/full", replace=True)
     with Server() as server, Qmp.connect(server.client, on_message=transcript) as qmp:
         with pytest.raises(UsageError, match=r"ends early: .*No space left") as caught, transcript:
             assert qmp.execute_raw("x", {"a": 1}) == {"a": 1}
