@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -17,6 +18,7 @@ from typing import Self, cast
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp.threads import in_own_thread
 from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.tools.run import as_file
 
@@ -104,8 +106,8 @@ async def reserved(address: tuple[str, int]) -> socket.socket:
     Until it is closed the port is given to nobody who asks for a free one; who names it and
     sets SO_REUSEADDR, as QEMU does, may listen there. Raises OSError.
     """
-    loop = asyncio.get_running_loop()
-    family, *_, place = (await loop.getaddrinfo(*address, type=socket.SOCK_STREAM))[0]
+    look_up = functools.partial(socket.getaddrinfo, *address, type=socket.SOCK_STREAM)
+    family, *_, place = (await in_own_thread(look_up))[0]
     return _bound(place, family)
 
 

@@ -30,7 +30,7 @@ class AsyncNodeIo(IoRequests):
 
     @property
     def _running(self) -> IoDialog:
-        limit = self._node._qmp._limit(None)
+        limit = self._node._qmp._command_timeout
         return IoDialog(_Monitor(self._node), timeout=limit, subject=subject(self._node))
 
     async def _raw(self, command: str, timeout: float | None) -> str:

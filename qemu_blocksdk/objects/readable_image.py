@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.threads import in_own_thread
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.creation import (
     CreationOptions,
@@ -66,7 +66,7 @@ class ReadableImage(NamedImage):
         No QEMU is started and no other file looked at. Raises UsageError for what is no
         regular file or block device, cannot be read, is empty or contradicts itself.
         """
-        return await asyncio.to_thread(probe, path)
+        return await in_own_thread(lambda: probe(path))
 
     async def info(
         self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0

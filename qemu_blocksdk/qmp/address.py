@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from typing import cast
+
+from .threads import in_own_thread
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
@@ -18,9 +21,9 @@ async def connected(address: Address) -> socket.socket:
         return address
     if not isinstance(address, tuple):
         return await _connected_to(socket.AF_UNIX, os.fspath(address))
-    loop = asyncio.get_running_loop()
     # A name such as localhost has several addresses; a server may listen on any of them.
-    *others, last = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    look_up = functools.partial(socket.getaddrinfo, *address, type=socket.SOCK_STREAM)
+    *others, last = await in_own_thread(look_up)
     for family, *_, target in others:
         with contextlib.suppress(OSError):
             return await _connected_to(family, target)

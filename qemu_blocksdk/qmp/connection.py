@@ -33,7 +33,7 @@ from qemu_blocksdk.schema import Schema
 
 from . import portal
 from .address import Address, connected, words
-from .deadline import within
+from .deadline import Deadline, within
 from .events import AsyncEventStream, Register
 from .exchange import Exchange
 from .gate import Gate, ServerKind
@@ -137,8 +137,9 @@ class AsyncQmp(Resource):
                 )
                 await self._negotiate(kind, binary)
         except TimeoutError as error:
+            hint = self._exchange.hint if hasattr(self, "_exchange") else ""
             await self.close()
-            raise DeadlineExceeded(f"a QMP greeting from {where}", seconds=timeout) from error
+            raise DeadlineExceeded(f"a QMP greeting from {where}{hint}", seconds=timeout) from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a host of 64 letters
             await self.close()
             raise ConnectionLost(f"cannot connect to {where}: {error}") from error
@@ -158,7 +159,7 @@ class AsyncQmp(Resource):
             raise ConnectionLost(f"the peer's greeting is none of QMP: {greeting}") from error
         self._gate = Gate(self._version[:2], self._ask_schema, kind=kind, binary=binary)
         enable = {"enable": ["oob"]} if self._exchange.has_oob else {}
-        await self._exchange.execute("qmp_capabilities", enable, math.inf)
+        await self._exchange.execute("qmp_capabilities", enable, Deadline(None))
 
     async def close(self) -> None:
         """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
@@ -201,12 +202,32 @@ class AsyncQmp(Resource):
         ConnectionLost, DeadlineExceeded.
         """
         name, arguments = _encoded(command)
-        await self._gate.check(name, arguments)
+        deadline = self._deadline(timeout)
+        if not self._gate.passes(name, arguments):
+            await self._check(name, arguments, deadline)
         try:
-            reply = await self._exchange.execute(name, arguments, self._limit(timeout), oob=oob)
+            reply = await self._exchange.execute(name, arguments, deadline, oob=oob)
         except CommandError as error:
-            raise await self._gate.explain(error, name, arguments) from error
+            meaning = await self._explain(error, name, arguments, deadline)
+            if meaning is None:
+                raise
+            raise meaning from error
         return decode_reply(command, reply)
+
+    async def _check(self, name: str, arguments: JsonObject, deadline: Deadline) -> None:
+        # The time that the server takes for its schema is time of this command.
+        async with within(deadline, f"the reply to {name}"):
+            await self._gate.check(name, arguments)
+
+    async def _explain(
+        self, error: CommandError, name: str, arguments: JsonObject, deadline: Deadline
+    ) -> BlockSdkError | None:
+        """Return what a refusal means, if it means something else and there is time to ask."""
+        try:
+            async with within(deadline, f"the reply to {name}"):
+                return await self._gate.explain(error, name, arguments)
+        except (ConnectionLost, DeadlineExceeded):
+            return None  # the refusal itself is what the caller needs
 
     async def execute_with_fd(
         self, command: Command[R], fd: int, *, timeout: float | None = None
@@ -216,18 +237,24 @@ class AsyncQmp(Resource):
         Raises UsageError for what is none, and where the connection is not by a unix socket.
         """
         name, arguments = _encoded(command)
-        await self._gate.check(name, arguments)
-        limit = self._limit(timeout)
-        # QEMU keeps the descriptor that came last, so the next waits for this reply.
-        async with within(limit, f"the reply to {name}"), self._fd_turn:
-            await self.send_fd(fd)
-            return await self.execute(command, timeout=limit)
+        deadline = self._deadline(timeout)
+        async with within(deadline, f"the reply to {name}"):
+            await self._gate.check(name, arguments)
+            # QEMU keeps the descriptor that came last, so the next waits for this reply.
+            async with self._fd_turn:
+                await self._pass_fd(fd)
+                return await self.execute(command, timeout=math.inf)
 
     async def send_fd(self, fd: int) -> None:
         """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        Raises UsageError for what is none, and where the connection is not by a unix socket;
+        DeadlineExceeded where QEMU does not read within the ``command_timeout``.
         """
+        async with within(self._deadline(None), f"the passing of descriptor {fd}"):
+            await self._pass_fd(fd)
+
+    async def _pass_fd(self, fd: int) -> None:
         try:
             await self._exchange.pass_fd(fd)
         except (OSError, OverflowError) as error:
@@ -246,7 +273,7 @@ class AsyncQmp(Resource):
         Raises as :meth:`execute`, except that nothing is refused before it is sent.
         """
         return await self._exchange.execute(
-            name, cast("JsonObject", arguments or {}), self._limit(timeout), oob=oob
+            name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
     def execute_from_thread(
@@ -254,12 +281,16 @@ class AsyncQmp(Resource):
     ) -> R:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
         name, arguments = _encoded(command)
+        deadline = self._deadline(timeout)
         if not self._gate.passes(name, arguments):
-            portal.run(self._gate.check(name, arguments))
+            portal.run(self._check(name, arguments, deadline))
         try:
-            reply = self._exchange.ask(name, arguments, self._limit(timeout), oob=oob)
+            reply = self._exchange.ask(name, arguments, deadline, oob=oob)
         except CommandError as error:
-            raise portal.run(self._gate.explain(error, name, arguments)) from error
+            meaning = portal.run(self._explain(error, name, arguments, deadline))
+            if meaning is None:
+                raise
+            raise meaning from error
         return decode_reply(command, reply)
 
     def execute_raw_from_thread(
@@ -272,7 +303,7 @@ class AsyncQmp(Resource):
     ) -> JsonValue:
         """Do as :meth:`execute_raw`, from a thread that is not the loop's."""
         return self._exchange.ask(
-            name, cast("JsonObject", arguments or {}), self._limit(timeout), oob=oob
+            name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
     async def _execute_and_read(
@@ -284,29 +315,32 @@ class AsyncQmp(Resource):
         """
         if self._peer is None:
             raise Unsupported("output that we can read: somebody else started it")
-        async with self._output_turn:
+        deadline = self._deadline(timeout)
+        async with within(deadline, f"the reply to {command._name}"), self._output_turn:
             if self._is_output_late:
                 # What was given up prints before QEMU gets to this.
-                await self.execute_raw("query-version", timeout=timeout)
+                await self.execute_raw("query-version", timeout=math.inf)
                 self._is_output_late = False
             start = self._peer.output_size()
             try:
-                reply = await self.execute(command, timeout=timeout)
-            except (asyncio.CancelledError, DeadlineExceeded):
+                reply = await self.execute(command, timeout=math.inf)
+            except asyncio.CancelledError:
                 self._is_output_late = True
                 raise
             return reply, self._peer.output(start=start)
 
     async def schema(self) -> Schema:
         """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
-        return await self._gate.schema()
+        async with within(self._deadline(None), "the reply to query-qmp-schema"):
+            return await self._gate.schema()
 
     async def _ask_schema(self) -> Schema:
-        limit = self._limit(None)
-        return Schema.from_json(await self._exchange.execute("query-qmp-schema", {}, limit))
+        # Each who waits for it has a limit of his own.
+        reply = await self._exchange.execute("query-qmp-schema", {}, Deadline(None))
+        return Schema.from_json(reply)
 
-    def _limit(self, timeout: float | None) -> float:
-        return self._command_timeout if timeout is None else timeout
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._command_timeout if timeout is None else timeout)
 
     # -- events -------------------------------------------------------------------------
 
@@ -350,7 +384,7 @@ class AsyncQmp(Resource):
         self._lost.set()
 
 
-def _encoded(command: Command[object]) -> tuple[str, JsonObject]:
-    if not isinstance(cast("object", command), Command):
+def _encoded(command: object) -> tuple[str, JsonObject]:
+    if not isinstance(command, Command):
         raise UsageError(f"{command!r} is not a command: it takes an instance")
-    return command._name, encode(command)
+    return command._name, encode(command) if vars(command) else {}

@@ -1,34 +1,29 @@
 """The messages of one connection: commands in flight, their replies, what else comes.
 
-A command is identified by its id, so one that was given up (cancelled, timed out)
-confuses nothing: its reply is dropped when it comes. What a message means is no business
-of this module; ``connection`` makes a session of it.
+Every command carries an id. A reply without an id that somebody waits for is dropped: it answers
+a command that was given up (cancelled, timed out), here or by the client before us. What a
+message means is no business of this module; ``connection`` makes a session of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import logging
 import math
 import queue
 import socket
-import threading
-import time
 from collections.abc import Callable
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, redact
-from qemu_blocksdk.errors import (
-    BlockSdkError,
-    ConnectionLost,
-    DeadlineExceeded,
-    Unsupported,
-    UsageError,
-)
+from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, Unsupported, UsageError
 
-from .ids import Ids
+from . import portal
+from .deadline import Deadline
+from .ids import Ids, ShownIds
 from .link import Link
-from .message import OnMessage, dumps, parse, request_line, result, shown, with_id
+from .message import OnMessage, parse, request_line, result, shown
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +46,10 @@ class Exchange:
         self.has_oob = False
         self.greeting: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._on_event, self._on_lost, self._on_message = on_event, on_lost, on_message
-        self._ids = Ids()
-        self._pending: dict[str, Callable[[JsonObject | BlockSdkError], None]] = {}
+        self._ids, self._shown_ids = Ids(), ShownIds()
+        self._pending: dict[int, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._error: BlockSdkError | None = None
+        self._unclaimed_error = ""
         self._link = Link(sock, on_line=self._on_line, on_lost=on_lost)
 
     @property
@@ -79,47 +75,47 @@ class Exchange:
         """Pass a descriptor to the peer, for the command that is sent next. Raises OSError."""
         await self._link.pass_fd(fd)
 
-    def _request(self, name: str, arguments: JsonObject, oob: bool) -> tuple[str, bytes]:
-        """Return the id of a new command and the encoded request."""
+    def _request(self, name: str, arguments: JsonObject, ident: int, oob: bool) -> bytes:
+        """Return the encoded request of a command whose reply somebody waits for."""
         if self._error is not None:
             raise _again(self._error)
         if oob and not self.has_oob:
             raise Unsupported("out-of-band execution")
-        request = request_line(name, arguments, oob=oob)
+        request = request_line(name, arguments, ident, oob=oob)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("--> %s %s", name, redact(arguments, of=name))
-        # A reply out of band overtakes others, so it has to say whose it is.
-        ident, carries_it = self._ids.new(must_carry=oob)
-        return ident, with_id(request, ident) if carries_it else request
+        return request
 
     async def execute(
-        self, name: str, arguments: JsonObject, limit: float, *, oob: bool = False
+        self, name: str, arguments: JsonObject, deadline: Deadline, *, oob: bool = False
     ) -> JsonValue:
-        """Send a command; return what its reply returns, within ``limit`` seconds."""
+        """Send a command; return what its reply returns. Raises DeadlineExceeded."""
         loop = self._link.loop
         if asyncio.get_running_loop() is not loop:
             raise UsageError("this connection belongs to another event loop")
         reply: asyncio.Future[JsonObject] = loop.create_future()
         expiry = None
-        if limit != math.inf:
-            expiry = loop.call_later(limit, _expire, reply, name, limit)
-        ident = ""
+        if deadline.seconds != math.inf:
+            expiry = loop.call_later(deadline.left(), self._expire, reply, name, deadline)
+        ident, is_answered = self._ids.new(), True
         try:
-            ident, request = self._request(name, arguments, oob)
             self._pending[ident] = functools.partial(_resolve, reply)
+            request = self._request(name, arguments, ident, oob)
+            is_answered = False
             self._send(request, name)
-            return result(await reply, name, arguments)
+            message = await reply
+            is_answered = True
         finally:
             self._pending.pop(ident, None)
+            self._ids.settle(ident, is_answered=is_answered)
             if expiry is not None:
                 expiry.cancel()
+        return result(message, name, arguments)
 
-    def ask(self, name: str, arguments: JsonObject, limit: float, *, oob: bool) -> JsonValue:
+    def ask(self, name: str, arguments: JsonObject, deadline: Deadline, *, oob: bool) -> JsonValue:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
-        give_up = time.monotonic() + limit
-        ident, request = self._request(name, arguments, oob)
-        reply: JsonObject | None = None
-        mailbox: queue.SimpleQueue[JsonObject | BlockSdkError] | None = None
+        reply: JsonObject | BlockSdkError | None = None
+        ident, is_answered = self._ids.new(), True
 
         def is_reply(line: bytes) -> bool:
             nonlocal reply
@@ -127,48 +123,67 @@ class Exchange:
                 message = self._parse(line)
             except (ValueError, RecursionError):
                 return False  # the loop says what is wrong
-            if "event" in message or self._ids.of_reply(message) != ident:
+            if message.get("id") != ident or "event" in message:
                 return False
             reply = message
             return True
 
-        def hand_over() -> None:
-            nonlocal mailbox
-            mailbox = queue.SimpleQueue()
-            self._pending[ident] = mailbox.put
-            if self._error is not None:
-                mailbox.put(self._error)
-
+        mailbox: queue.SimpleQueue[JsonObject | BlockSdkError] = queue.SimpleQueue()
         try:
+            self._pending[ident] = mailbox.put
+            request = self._request(name, arguments, ident, oob)
+            is_answered = False
             self._link.ask(
                 request,
                 is_reply=is_reply,
-                timeout=limit,
-                hand_over=hand_over,
-                # Who listens is told of all messages by one thread, in their order.
+                deadline=deadline,
+                # One thread shows all messages to ``on_message``, in their order.
                 send_in_loop=None
                 if self._on_message is None
                 else functools.partial(self._send, request, name),
             )
-            if reply is not None:
-                # Not before the link is done with it: interrupted there, the loop does this.
-                self._ids.settle(reply)
-                return result(reply, name, arguments)
-            assert mailbox is not None
-            left = max(0.0, give_up - time.monotonic())
-            outcome = mailbox.get(timeout=min(left, threading.TIMEOUT_MAX))
-        except queue.Empty:
-            raise DeadlineExceeded(f"the reply to {name}", seconds=limit) from None
+            if reply is None:
+                reply = self._wait(mailbox, name, deadline)
+            is_answered = True
         finally:
             self._pending.pop(ident, None)
-        if isinstance(outcome, BlockSdkError):
-            raise _again(outcome)
-        return result(outcome, name, arguments)
+            self._ids.settle(ident, is_answered=is_answered)
+        if isinstance(reply, BlockSdkError):
+            raise _again(reply)
+        return result(reply, name, arguments)
+
+    def _wait(
+        self,
+        mailbox: queue.SimpleQueue[JsonObject | BlockSdkError],
+        name: str,
+        deadline: Deadline,
+    ) -> JsonObject | BlockSdkError:
+        while True:
+            left = deadline.left()
+            try:
+                return mailbox.get(timeout=min(left, portal.SIGNAL_POLL))
+            except queue.Empty:
+                if left <= portal.SIGNAL_POLL:
+                    raise self._late(name, deadline) from None
+
+    @property
+    def hint(self) -> str:
+        """What to add to the error of a wait that was given up; empty, or in parentheses."""
+        # The error of QEMU's parser has no id, so it may be about the command.
+        error = self._unclaimed_error
+        return f" (QEMU could not read a message: {error})" if error else ""
+
+    def _late(self, name: str, deadline: Deadline) -> DeadlineExceeded:
+        return deadline.exceeded(f"the reply to {name}{self.hint}")
+
+    def _expire(self, reply: asyncio.Future[JsonObject], name: str, deadline: Deadline) -> None:
+        if not reply.done():
+            reply.set_exception(self._late(name, deadline))
 
     def _send(self, request: bytes, name: str) -> None:
-        # Told at once: a reply may be read before the loop's next turn.
+        # Shown at once: a reply may be read before the loop's next turn.
         if self._on_message is not None:
-            self._tell(parse(request), name)
+            self._show(self._shown_ids.of_command(parse(request)), name)
         self._link.send(request)
 
     def _on_line(self, line: bytes) -> None:
@@ -179,22 +194,26 @@ class Exchange:
             self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
             return
         if self._on_message is not None:
-            self._tell(message)
+            self._show(self._shown_ids.of_reply(message))
         if "event" in message:
             self._on_event(message)
         elif not self.greeting.done():
             self.greeting.set_result(message)
         else:
-            ident = self._ids.of_reply(message)
-            if ident is None:
-                # QEMU answers so to what it cannot read, which is nothing that we sent.
-                self._link.close()
-                self._on_lost(f"an unexpected reply: {dumps(message)[:200]}")
-                return
+            self._on_reply(message)
+
+    def _on_reply(self, message: JsonObject) -> None:
+        ident = message.get("id")
+        if type(ident) is int:
             deliver = self._pending.get(ident)
-            self._ids.settle(message)
             if deliver is not None:
                 deliver(message)
+                return
+            self._ids.settle_late(ident)
+        _log.debug("dropped: a reply that nobody waits for (id %r)", ident)
+        error = message.get("error")
+        if ident is None and isinstance(error, dict):
+            self._unclaimed_error = str(error.get("desc"))[:200]
 
     def _parse(self, line: bytes) -> JsonObject:
         message = parse(line)
@@ -202,7 +221,7 @@ class Exchange:
             _log.debug("<-- %s", shown(message))
         return message
 
-    def _tell(self, message: JsonObject, name: str = "") -> None:
+    def _show(self, message: JsonObject, name: str = "") -> None:
         assert self._on_message is not None
         try:
             self._on_message(shown(message, of=name))
@@ -220,13 +239,6 @@ def _resolve(reply: asyncio.Future[JsonObject], message: JsonObject | BlockSdkEr
         reply.set_result(message)
 
 
-def _expire(reply: asyncio.Future[JsonObject], name: str, limit: float) -> None:
-    if not reply.done():
-        reply.set_exception(DeadlineExceeded(f"the reply to {name}", seconds=limit))
-
-
 def _again(error: BlockSdkError) -> BlockSdkError:
-    """Return an exception of one's own to raise: a raised one collects tracebacks."""
-    if isinstance(error, ConnectionLost):
-        return ConnectionLost(error.what, exit_status=error.exit_status, output=error.output)
-    return error
+    """Return an exception of one's own to raise: a raised one collects tracebacks and causes."""
+    return copy.copy(error)

@@ -7,6 +7,7 @@ which decides. So the snapshots save time and limit nothing.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
@@ -45,6 +46,7 @@ class Gate:
             if name.endswith(suffix) and (kind is None or name.startswith(kind))
         )
         self._without_arguments: set[str] = set()
+        self._question: asyncio.Future[Schema] | None = None
 
     def passes(self, command: str, arguments: JsonObject) -> bool:
         """Tell, without asking the server, whether the command is known to be right for it."""
@@ -66,8 +68,11 @@ class Gate:
 
     async def explain(
         self, error: CommandError, command: str, arguments: JsonObject
-    ) -> BlockSdkError:
-        """Return what a refusal means: Unsupported where this build lacks what was asked for."""
+    ) -> BlockSdkError | None:
+        """Return what a refusal means, if it means something else than it says.
+
+        That is Unsupported where this build lacks what was asked for.
+        """
         if driver := _DRIVER.fullmatch(error.desc):
             # QEMU 7.2 and 10.0: the storage daemon's schema has blkreplay, which it lacks.
             return Unsupported(f"driver {driver[1]}")
@@ -75,16 +80,30 @@ class Gate:
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
                 return refusal(problem, arguments)
-        return error
+        return None
 
     async def schema(self) -> Schema:
-        """Return the server's own schema; it is asked for once."""
+        """Return the server's own schema.
+
+        It is asked for once: the question goes on when the caller has no more time for it, and
+        the next command finds the answer.
+        """
         schema = _asked.get(self._binary)
         if schema is None:
-            schema = _asked[self._binary] = await self._ask()
-            self._without_arguments.clear()
+            if self._question is None:
+                self._question = asyncio.ensure_future(self._ask())
+                self._question.add_done_callback(self._on_answer)
+            schema = await asyncio.shield(self._question)
         return schema
+
+    def _on_answer(self, question: asyncio.Future[Schema]) -> None:
+        self._question = None
+        if not question.cancelled() and question.exception() is None:
+            _asked[self._binary] = question.result()
+            self._without_arguments.clear()
 
     def forget(self) -> None:
         """Drop what was kept for this connection alone."""
+        if self._question is not None:
+            self._question.cancel()
         _asked.pop(self, None)

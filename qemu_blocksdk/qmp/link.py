@@ -1,10 +1,14 @@
-"""One socket, lines of bytes, and who may read it.
+"""Line-based socket transport with a reader lock.
 
 A socket has one reader at a time. Normally that is the event loop. A thread that makes
-a blocking call may take the *seat* instead and read its reply itself, which saves two
+a blocking call may take the reader lock instead and read its reply itself, which saves two
 thread switches (most of the cost of a command). Whatever else it then finds on the
-socket it leaves in the inbox and hands the seat back: only the loop interprets what
+socket it leaves in the inbox and gives the lock back: only the loop interprets what
 belongs to others.
+
+A signal handler may make a blocking call while this thread reads. That call first takes
+everything away from the reading one (:class:`_Turn`), which goes on with its mailbox. So all that
+a turn does to the socket is one step in C on a list that the other call can empty.
 
 The loop watches the socket through an epoll set of its own, because that can be
 disarmed from any thread and a selector's registration cannot. No JSON here.
@@ -15,6 +19,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -25,13 +30,32 @@ from collections.abc import Callable, Iterator
 from qemu_blocksdk.errors import UsageError
 
 from . import portal
+from .deadline import Deadline
 
-_READ_SIZES = (1 << 18,)
+_READ_SIZE = 1 << 18
 _AT_ONCE = (socket.MSG_DONTWAIT,)
-_SEAT_LIMIT = 1.0
+_TURN_LIMIT = 1.0
 """Seconds that a thread reads for itself: Ctrl-C just before it blocks is seen after that."""
 MAX_MESSAGE = 1 << 28
 """Longest line accepted, in bytes: a peer that never ends its line must not fill the memory."""
+
+
+class _Turn:
+    """What a thread does to the socket: one request to send, one piece to receive."""
+
+    __slots__ = ("inbox", "request", "revoke", "sent", "sizes", "to_send")
+
+    def __init__(self, request: bytes, revoke: Callable[[_Turn], None]) -> None:
+        self.request = request
+        self.revoke = revoke
+        self.to_send = [request]
+        self.sent: list[int] = []
+        self.sizes = [_READ_SIZE]
+        self.inbox: list[bytes] = []
+
+    def set_aside(self) -> None:
+        """Let go of the socket: another call of this thread needs it."""
+        self.revoke(self)
 
 
 class Link:
@@ -54,59 +78,69 @@ class Link:
         self._on_line = on_line
         self._on_lost = on_lost
         self._sock = sock
-        # Only the thread in the seat may block on it: for SO_RCVTIMEO, without a call to poll.
-        sock.setblocking(True)
-        self._seat: dict[str, object] = {}
+        # The first of a list holds the lock. Lists, because to leave one is a single step that
+        # may be repeated, and never puts out somebody else.
+        self._readers: list[object] = []
+        self._senders: list[object] = []
         self._inbox: deque[bytes] = deque()
         self._partial = bytearray()
         self._scanned = 0
         self._outbox = bytearray()
-        self._outbox_lock = threading.Lock()
         self._drained = asyncio.Event()
         self._closed = False
-        self._seat_timeout: float | None = None
+        self._turn_timeout: float | None = None
+        self._turn_sock: socket.socket | None = None
+        # Only a thread with the reader lock may block on it: for SO_RCVTIMEO, which saves a
+        # call to poll.
+        sock.setblocking(True)
         self._poll = select.epoll()
-        self._poll.register(sock, select.EPOLLIN)
-        self._loop.add_reader(self._poll.fileno(), self._on_readable)
+        try:
+            self._poll.register(sock, select.EPOLLIN)
+            self._loop.add_reader(self._poll.fileno(), self._on_readable)
+        except BaseException:
+            self._poll.close()
+            raise
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that reads this link."""
         return self._loop
 
+    # -- sending by the loop --------------------------------------------------------------
+
     def send(self, data: bytes) -> None:
-        """Send from any thread; what the socket does not take at once, the loop sends later."""
+        """Send, from the loop's thread, what the socket does not take at once later."""
         self._home.assert_here("this connection")
-        with self._outbox_lock:
-            if self._closed:
-                return
-            sent: list[int] = []
-            try:
-                if not self._outbox:
-                    # One call in C: Ctrl-C cannot come between the sending and the count.
-                    sent.extend(map(self._sock.send, (data,), _AT_ONCE))
-            except OSError:
-                pass  # full; anything worse shows up on the reading side as well
-            finally:
-                if not sent or sent[0] < len(data):
-                    self._outbox += memoryview(data)[sum(sent) :]
-                    self._loop.call_soon_threadsafe(self._flush)
+        if not self._closed:
+            self._outbox += data
+            self._flush()
 
     def _flush(self) -> None:
-        with self._outbox_lock:
-            if self._closed:
-                return
-            try:
-                del self._outbox[: self._sock.send(self._outbox, socket.MSG_DONTWAIT)]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._outbox.clear()
+        if self._closed or not self._take(self._senders, self):
+            return  # the thread that sends calls this again
+        try:
             if self._outbox:
-                self._loop.add_writer(self._sock, self._flush)
+                del self._outbox[: self._sock.send(self._outbox, *_AT_ONCE)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._outbox.clear()  # the reading side notices it as well
+        self._senders.remove(self)
+        if self._outbox:
+            self._loop.add_writer(self._sock, self._flush)
+        else:
+            self._loop.remove_writer(self._sock)
+            self._drained.set()
+
+    def _take_over(self, turn: _Turn) -> None:
+        """Send what a thread has not sent of its request. May be repeated."""
+        if turn in self._senders:
+            if sent := sum(turn.sent):
+                self._outbox[:0] = turn.request[sent:]
             else:
-                self._loop.remove_writer(self._sock)
-                self._drained.set()
+                self._outbox += turn.request
+            self._senders.remove(turn)
+        self._flush()
 
     async def pass_fd(self, fd: int) -> None:
         """Send a descriptor, on a blank line of its own, behind what waits to be sent.
@@ -121,65 +155,73 @@ class Link:
             await self._drained.wait()
 
     def _pass_fd(self, fd: int) -> bool:
-        with self._outbox_lock:
-            if self._closed:
-                return True  # the command that goes with it says so
-            if not self._outbox:
-                try:
-                    # socket.send_fds of Python 3.11 drops its flags.
-                    rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
-                    self._sock.sendmsg([b"\n"], [rights], socket.MSG_DONTWAIT)
-                    return True
-                except BlockingIOError:
-                    self._outbox += b"\n"  # something to tell when there is room again
-                    self._loop.call_soon_threadsafe(self._flush)
-                except ConnectionError:
-                    return True
-            self._drained.clear()
+        if self._closed:
+            return True  # the command that goes with it says so
+        self._drained.clear()
+        if self._outbox:
             return False
+        if not self._take(self._senders, self):
+            self._outbox += b"\n"  # something to wait for until the thread has sent
+            self._loop.call_soon(self._flush)
+            return False
+        try:
+            # socket.send_fds of Python 3.11 drops its flags.
+            rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
+            self._sock.sendmsg([b"\n"], [rights], *_AT_ONCE)
+        except BlockingIOError:
+            self._outbox += b"\n"  # something to wait for until there is room again
+            self._loop.add_writer(self._sock, self._flush)
+            return False
+        except ConnectionError:
+            pass
+        finally:
+            self._senders.remove(self)
+        return True
 
-    # -- the seat -----------------------------------------------------------------------
+    # -- the locks ------------------------------------------------------------------------
 
-    def _take_seat(self, who: object) -> bool:
-        # A dict, not a lock: setdefault is one step, and who holds the seat can be told.
-        return self._seat.setdefault("reader", who) is who
+    @staticmethod
+    def _take(holders: list[object], who: object) -> bool:
+        """Take a lock if nobody has it."""
+        holders.append(who)
+        if holders[0] is who:
+            return True
+        holders.remove(who)
+        return False
 
-    def _leave_seat(self, who: object) -> None:
-        """Give the seat up if ``who`` holds it. May be repeated, as after a Ctrl-C in here."""
-        if self._seat.get("reader") is who:
-            try:  # noqa: SIM105 - a context manager costs as much as a small command's JSON
-                self._poll.modify(self._sock, select.EPOLLIN)
-            except (ValueError, OSError):
-                pass  # closed meanwhile
-            self._seat.pop("reader", None)
-        if self._closed or self._inbox:
-            self._loop.call_soon_threadsafe(self._drain)
+    @staticmethod
+    def _leave(holders: list[object], who: object) -> None:
+        """Give a lock up, if ``who`` has it. May be repeated."""
+        try:  # noqa: SIM105 - a context manager costs as much as a small command's JSON
+            holders.remove(who)
+        except ValueError:
+            pass
 
     # -- reading by the loop ------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        if not self._take_seat(self):
+        if not self._take(self._readers, self):
             return
         try:
-            self._inbox.append(self._sock.recv(*_READ_SIZES, socket.MSG_DONTWAIT))
+            self._inbox.append(self._sock.recv(_READ_SIZE, *_AT_ONCE))
         except BlockingIOError:
             pass
         except OSError:
             self._inbox.append(b"")
-        self._seat.clear()
+        self._readers.remove(self)
         self._drain()
 
     def _drain(self) -> None:
         """Cut the inbox into lines and pass each on."""
-        if not self._take_seat(self):
-            return  # whoever holds it asks for this again
-        # Cut while seated: who sits down next must not take the rest of a line for a whole one.
+        if not self._take(self._readers, self):
+            return  # the thread that has the lock calls this again
+        # Cut under the lock: the next reader must not take the rest of a line for a whole one.
         lines = list(self._cut())
         end, too_long = b"" in self._inbox, self._scanned > MAX_MESSAGE
         self._inbox.clear()
-        self._seat.clear()
         if self._closed:
             self._close_files()
+        self._readers.remove(self)
         for line in lines:
             if self._closed:
                 return
@@ -212,79 +254,142 @@ class Link:
         request: bytes,
         *,
         is_reply: Callable[[bytes], bool],
-        timeout: float,
-        hand_over: Callable[[], None],
+        deadline: Deadline,
         send_in_loop: Callable[[], None] | None = None,
     ) -> None:
         """Send a request and read its reply, from a thread that is not the loop's.
 
-        Ends in one of two ways: ``is_reply`` took the reply's line; or ``hand_over`` was
-        called, before the loop can have seen the reply, and the loop will deliver it.
-        That is so when somebody else reads, when something else came along, and when the
-        time ran out, and where there is a ``send_in_loop``, which sends the request instead.
+        Where ``is_reply`` has not taken the reply's line, the loop delivers it: when somebody else
+        reads, when something else came along, when the time ran out, when a signal handler made
+        a call, and where there is a ``send_in_loop``, which sends the request instead.
         Raises UsageError in the loop's thread, which would wait for itself.
         """
         self._home.assert_here("this connection")
         portal.assert_outside(self._loop_thread)
-        timeout = max(0.0, min(timeout, _SEAT_LIMIT))
-        who = object()
+        portal.assert_running()
+        if send_in_loop is not None:
+            self._loop.call_soon_threadsafe(send_in_loop)
+            return
+        turn = _Turn(request, self._revoke)
+        thread = threading.get_ident()
+        interrupted = portal.reading.get(thread)
+        if interrupted is not None:
+            interrupted.set_aside()
         try:
-            try:
-                if send_in_loop is not None:
-                    hand_over()
-                    self._loop.call_soon_threadsafe(send_in_loop)
-                elif not self._take_seat(who):
-                    hand_over()
-                    self.send(request)
-                elif not self._ask_seated(request, is_reply, timeout):
-                    hand_over()
-            finally:
-                self._leave_seat(who)
-        except BaseException:
-            self._leave_seat(who)  # Ctrl-C may have cut the line above short
-            raise
+            portal.reading[thread] = turn
+            if self._take(self._readers, turn):
+                self._ask_as_reader(turn, is_reply, deadline)
+            else:
+                self._loop.call_soon_threadsafe(self.send, request)
+        finally:
+            self._end(turn, thread, interrupted)
 
-    def _ask_seated(
-        self, request: bytes, is_reply: Callable[[bytes], bool], timeout: float
-    ) -> bool:
+    def _ask_as_reader(
+        self, turn: _Turn, is_reply: Callable[[bytes], bool], deadline: Deadline
+    ) -> None:
         try:
+            self._send_in_turn(turn)
+            # All that can wait is done after the sending, while QEMU works.
             self._poll.modify(self._sock, 0)
-            self.send(request)
+            sock = self._turn_sock
+            if sock is None:
+                sock = self._turn_sock = self._sock.dup()
+                self._turn_timeout = None
             # What the loop has begun to read, it finishes.
             if self._inbox or self._partial:
-                return False
-            if timeout != self._seat_timeout:
+                return
+            timeout = min(deadline.left(), _TURN_LIMIT)
+            if timeout != self._turn_timeout:
                 # Seconds and microseconds; the kernel takes 0 for no limit.
                 limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000) or 1)
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-                self._seat_timeout = timeout
-            # One call in C from socket to inbox: Ctrl-C cannot come between and lose it.
-            self._inbox.extend(map(self._sock.recv, _READ_SIZES))
-        except (ValueError, OSError):  # the time ran out, or closed meanwhile
-            return False
-        line = self._inbox[0]
-        if line.find(b"\n") != len(line) - 1 or not line or not is_reply(line):
-            return False
-        self._inbox.clear()
-        return True
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                self._turn_timeout = timeout
+            turn.inbox.extend(map(sock.recv, turn.sizes))
+            line = turn.inbox[0]
+        except (ValueError, OSError, IndexError):
+            return  # the time ran out, closed meanwhile, or set aside
+        if line.find(b"\n") == len(line) - 1 and line and is_reply(line):
+            turn.inbox.clear()
+
+    def _send_in_turn(self, turn: _Turn) -> None:
+        if not self._take(self._senders, turn):
+            self._loop.call_soon_threadsafe(self.send, turn.request)
+            return
+        if self._outbox:
+            turn.to_send.clear()
+        try:  # noqa: SIM105 - as in _leave
+            turn.sent.extend(map(self._sock.send, turn.to_send, _AT_ONCE))
+        except OSError:
+            pass  # full; anything worse shows up on the reading side as well
+        self._leave_senders(turn)
+
+    def _leave_senders(self, turn: _Turn) -> None:
+        """Let others send. May be repeated."""
+        turn.to_send.clear()
+        if turn not in self._senders:
+            return
+        if sum(turn.sent) < len(turn.request):
+            # The turn stays there until then: nothing may come between.
+            self._loop.call_soon_threadsafe(self._take_over, turn)
+            return
+        self._leave(self._senders, turn)
+        if self._outbox:
+            self._loop.call_soon_threadsafe(self._flush)
+
+    def _leave_readers(self, turn: _Turn) -> None:
+        """Let others read. May be repeated."""
+        turn.sizes.clear()
+        if turn.inbox:
+            with contextlib.suppress(IndexError):
+                self._inbox.extend(iter(turn.inbox.pop, None))
+        try:  # noqa: SIM105 - as in _leave
+            self._poll.modify(self._sock, select.EPOLLIN)
+        except (ValueError, OSError):
+            pass  # closed meanwhile
+        self._leave(self._readers, turn)
+        if self._closed or self._inbox:
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _end(self, turn: _Turn, thread: int, interrupted: portal.Reading | None) -> None:
+        try:
+            self._leave_senders(turn)
+            self._leave_readers(turn)
+            if interrupted is None:
+                portal.reading.pop(thread, None)
+            else:
+                portal.reading[thread] = interrupted
+        except BaseException:
+            self._end(turn, thread, interrupted)  # Ctrl-C in here; not before it is done
+            raise
+
+    def _revoke(self, turn: _Turn) -> None:
+        """Take everything from a turn of this thread, which a signal handler interrupts."""
+        if turn in self._readers and self._turn_sock is not None:
+            # Where it blocks, it calls the kernel again afterwards. It must not get what the loop
+            # reads now, so it finds something that is no socket under that number.
+            sock, self._turn_sock = self._turn_sock, None
+            with contextlib.suppress(ValueError, OSError):
+                os.dup2(self._poll.fileno(), sock.fileno(), inheritable=False)
+        self._leave_senders(turn)
+        self._leave_readers(turn)
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
         if not self._home.is_here:
             return  # the connection, and the loop's epoll set with it, are the parent's
-        with self._outbox_lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._outbox.clear()
-            self._drained.set()
+        if self._closed:
+            return
+        self._closed = True
+        self._outbox.clear()
+        self._drained.set()
         self._loop.remove_reader(self._poll.fileno())
         self._loop.remove_writer(self._sock)
-        # Wakes a thread that sits in the seat.
+        # Wakes a thread that reads.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._drain()
 
     def _close_files(self) -> None:
-        self._poll.close()
-        self._sock.close()
+        for file in (self._poll, self._sock, self._turn_sock):
+            if file is not None:
+                file.close()

@@ -1,7 +1,7 @@
 """QMP's messages as text: requests written, lines read, replies told apart. No I/O.
 
-What QEMU's parser would reject is refused here: its complaint carries no id, so it could
-not be told whose it is.
+What QEMU's parser would reject is refused here: its error carries no id, so nobody knows which
+command it is about.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ dumps: Callable[[object], str] = json.JSONEncoder(
 ).encode
 _decode: Callable[[str], tuple[object, int]] = json.JSONDecoder().raw_decode
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_BRACKET = re.compile(r"[][{}]")
+# Of QEMU's parser (7.2 to 11.1).
+_MAX_SIZE = 64 << 20
+_MAX_TOKENS = 2 << 20
+_MAX_NESTING = 1024
 
 
 @functools.lru_cache
@@ -29,7 +35,7 @@ def _quoted(name: str) -> str:
     return dumps(name)
 
 
-def request_line(name: str, arguments: JsonObject, *, oob: bool) -> bytes:
+def request_line(name: str, arguments: JsonObject, ident: int, *, oob: bool) -> bytes:
     """Return the line that asks for a command.
 
     Raises UsageError for arguments that have no JSON form or that QEMU cannot read.
@@ -40,14 +46,30 @@ def request_line(name: str, arguments: JsonObject, *, oob: bool) -> bytes:
             text += f',"arguments":{dumps(arguments)}'
         if "\\u0000" in text and _NUL.search(text):
             raise ValueError("a string has a NUL character")
-        return f"{text}}}\n".encode()
+        if len(text) > _MAX_NESTING:
+            _assert_in_bounds(text)
+        # QEMU needs no newline; stubs and proxies that read lines do.
+        return f'{text},"id":{ident}}}\n'.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
 
 
-def with_id(request: bytes, ident: str) -> bytes:
-    """Return the request with an id."""
-    return b'%b,"id":"%b"}\n' % (request[:-2], ident.encode())
+def _assert_in_bounds(text: str) -> None:
+    """Raise ValueError for a message that exceeds the bounds of QEMU's parser."""
+    if len(text) > _MAX_SIZE:
+        raise ValueError("QEMU reads messages of 64 MiB at most")
+    # Characters inside strings count as well, so most messages need no second look.
+    if sum(map(text.count, "{[")) < _MAX_NESTING and sum(map(text.count, ",:")) < _MAX_TOKENS // 4:
+        return
+    outline = _STRING.sub("0", text)
+    depth = deepest = 0
+    for bracket in _BRACKET.finditer(outline):
+        depth += 1 if bracket[0] in "{[" else -1
+        deepest = max(deepest, depth)
+    if deepest >= _MAX_NESTING:
+        raise ValueError(f"QEMU reads objects and lists up to {_MAX_NESTING} deep")
+    if 2 * sum(map(outline.count, ",:")) + 2 * sum(map(outline.count, "{[")) >= _MAX_TOKENS:
+        raise ValueError(f"QEMU reads {_MAX_TOKENS} tokens at most")
 
 
 def parse(line: bytes) -> JsonObject:

@@ -2,6 +2,10 @@
 
 The loop starts with the first use and lives in a daemon thread. Ctrl-C in a waiting
 thread cancels the work, waits until it has unwound, and only then shows.
+
+An ``atexit`` handler stops the loop at the end of the program; a call from a handler that comes
+later starts it again. When the interpreter takes itself apart, threads do not run any more, so a
+blocking call (of a ``__del__``, of a generator) is a UsageError then.
 """
 
 from __future__ import annotations
@@ -9,20 +13,37 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import BlockSdkError, UsageError
 
 from .unwind import Unit
 
 T = TypeVar("T")
 
-_NAP = 0.2
+SIGNAL_POLL = 0.2
+"""Seconds that a thread blocks at most: a signal just before that is seen when it wakes."""
 
-_start_lock = threading.Lock()
+
+class Reading(Protocol):
+    """A blocking call that reads a socket in its own thread."""
+
+    def set_aside(self) -> None:
+        """Let go of the socket: another call of this thread needs it."""
+        ...
+
+
+reading: dict[int, Reading] = {}
+"""What a thread reads, by its id. A call that finds its own thread here comes from a signal
+handler (or a ``__del__``) and sets that aside first."""
+
 _background: _Background | None = None
+_start_lock = threading.Lock()
+_starting: set[int] = set()
 
 
 class _Background:
@@ -30,12 +51,15 @@ class _Background:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread, also once more after :meth:`end`."""
         self.thread = threading.Thread(target=self.loop.run_forever, name="blocksdk", daemon=True)
         self.thread.start()
-        atexit.register(self._cancel_all)
 
-    def _cancel_all(self) -> None:
-        """Cancel what still runs when the program ends, or Python complains of it."""
+    def end(self) -> None:
+        """Cancel what still runs, or Python complains of it, and stop the loop."""
 
         def cancel() -> None:
             for task in asyncio.all_tasks(self.loop):
@@ -74,18 +98,57 @@ def _forget_after_fork() -> None:
     # The thread exists in the parent only. A child that uses new objects gets its own.
     global _background, _start_lock, home
     _background, _start_lock, home = None, threading.Lock(), Home()
+    _starting.clear()
+    reading.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
+def _end() -> None:
+    if _background is not None:
+        _background.end()
+
+
+# What is registered first is called last: handlers of users come before it, nearly all of them.
+atexit.register(_end)
+weakref.finalize(Home, _end).detach()  # its own handler, which ends programs, comes before _end
+
+
 def _running() -> _Background:
+    if _background is not None and _background.thread.is_alive():
+        return _background
+    return _started()
+
+
+def _started() -> _Background:
+    """Start the loop, for the first time or again."""
     global _background
-    if _background is None:
+    assert_running()
+    thread = threading.get_ident()
+    if thread in _starting:
+        raise UsageError("a signal handler cannot make a blocking call while the SDK starts")
+    try:
+        _starting.add(thread)
         with _start_lock:
             if _background is None:
                 _background = _Background()
-    return _background
+            elif not _background.thread.is_alive():
+                _background.start()
+            return _background
+    except (OSError, RuntimeError) as error:
+        raise BlockSdkError(f"cannot start the background loop: {error}") from error
+    finally:
+        _starting.discard(thread)
+
+
+def assert_running() -> None:
+    """Raise UsageError where the interpreter is shutting down and threads do not run any more."""
+    if sys.is_finalizing():
+        raise UsageError(
+            "the interpreter is shutting down: blocking calls are possible in atexit handlers,"
+            " not in what runs after them"
+        )
 
 
 def assert_outside(loop_thread: int | None) -> None:
@@ -120,8 +183,7 @@ class _Outcome(Generic[T]):
         return unit is not None and unit.task.done() and not unit.has_result
 
     def _wait_done(self) -> None:
-        # Ctrl-C just before Python blocks would be seen when it wakes, so it does now and then.
-        while not self._done.acquire(timeout=_NAP):
+        while not self._done.acquire(timeout=SIGNAL_POLL):
             pass
 
     def wait(self) -> T:
@@ -146,6 +208,9 @@ def run(work: Coroutine[object, None, T]) -> T:
     try:
         background = _running()
         assert_outside(background.thread.ident)
+        interrupted = reading.get(threading.get_ident())
+        if interrupted is not None:
+            interrupted.set_aside()
     except BaseException:
         work.close()
         raise

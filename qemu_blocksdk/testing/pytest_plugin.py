@@ -201,7 +201,9 @@ def pytest_runtest_makereport(
 
 def _leave_out_ours(error: BaseException | None) -> None:
     """Take the frames of this package out of what it raised on purpose: the sentence says it."""
-    while isinstance(error, BlockSdkError | AssertionError):
+    seen = set[int]()
+    while isinstance(error, BlockSdkError | AssertionError) and id(error) not in seen:
+        seen.add(id(error))
         frames = [frame for frame in _frames(error) if not _is_ours(frame)]
         following = None
         for frame in reversed(frames):

@@ -96,7 +96,8 @@ class Server:
         while data := self._sock.recv(1 << 20):
             *lines, partial = (partial + data).split(b"\n")
             for one in lines:
-                yield cast("dict[str, object]", json.loads(one))
+                if one:  # a blank one goes with a descriptor
+                    yield cast("dict[str, object]", json.loads(one))
 
     @property
     def commands(self) -> list[str]:

@@ -20,13 +20,13 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
     nobody, closed = _listening()
     nobody.close()
 
-    async def main() -> None:
-        async def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
-            kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
-            return [(*kind, ("127.0.0.1", number)) for number in (closed, port)]
+    def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+        return [(*kind, ("127.0.0.1", number)) for number in (closed, port)]
 
+    async def main() -> None:
         # As localhost, which may be ::1 first, where nobody listens.
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
         with await connected(("somewhere", port)) as found:
             assert found.getpeername() == ("127.0.0.1", port)
 

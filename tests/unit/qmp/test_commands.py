@@ -227,12 +227,23 @@ def test_garbage_in_place_of_a_reply_is_a_lost_connection(data: bytes) -> None:
             assert "\n" not in str(caught.value)
 
 
-def test_a_reply_that_nobody_asked_for_is_a_lost_connection() -> None:
-    with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
-        server.send({"error": {"class": "GenericError", "desc": "JSON parse error"}})
-        qmp.wait_lost(timeout=5)
-        with pytest.raises(ConnectionLost, match="JSON parse error"):
-            qmp.execute_raw("x")
+@pytest.mark.parametrize("ident", [{}, {"id": 0}, {"id": 10**9}, {"id": "1"}, {"id": [1]}])
+@pytest.mark.parametrize("outcome", ["return", "error"])
+def test_a_reply_that_nobody_asked_for_is_dropped(ident: Message, outcome: str) -> None:
+    stray = {outcome: {"class": "GenericError", "desc": "JSON parse error"}, **ident}
+
+    def answer(server: Server, request: dict[str, object]) -> object:
+        server.send(stray)
+        return None if request["execute"] == "never" else request["execute"]
+
+    with Server(answer) as server, Qmp.connect(server.client, command_timeout=5) as qmp:
+        assert [qmp.execute_raw(f"x{n}") for n in range(5)] == [f"x{n}" for n in range(5)]
+        with pytest.raises(DeadlineExceeded) as caught:
+            qmp.execute_raw("never", timeout=0.05)
+    hint = outcome == "error" and not ident
+    assert ("could not read a message: JSON parse error" in str(caught.value)) is hint
+    ids = [request["id"] for request in server.requests]
+    assert len(set(map(str, ids))) == len(ids)
 
 
 @pytest.mark.parametrize("error", [None, {}, "words", {"class": 7}, {"desc": None}])

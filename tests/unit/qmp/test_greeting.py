@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
 from qemu_blocksdk.errors import CommandError, ConnectionLost, DeadlineExceeded
 from qemu_blocksdk.testing import ReplayServer
-from tests.unit.qmp.fake_server import greeting, line
+from tests.unit.qmp.fake_server import Message, greeting, line
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -121,9 +122,23 @@ def test_a_peer_that_refuses_the_negotiation_says_why(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = ends
-    theirs.sendall(GREETING + line({"error": {"class": "GenericError", "desc": "not you"}}))
-    with pytest.raises((CommandError, ConnectionLost), match="not you"):
-        Qmp.connect(ours, timeout=5)
+    error: Message = {"class": "GenericError", "desc": "not you"}
+    theirs.sendall(GREETING)
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(Qmp.connect, ours, timeout=5)
+        request = json.loads(theirs.recv(1000))
+        theirs.sendall(line({"error": error, "id": request["id"]}))
+        with pytest.raises(CommandError, match="not you"):
+            connecting.result(timeout=5)
+
+
+def test_an_error_without_an_id_is_in_the_message_of_a_negotiation_that_was_given_up(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ends
+    theirs.sendall(GREETING + line({"error": {"class": "GenericError", "desc": "not JSON"}}))
+    with pytest.raises(DeadlineExceeded, match="not JSON"):
+        Qmp.connect(ours, timeout=0.1)
 
 
 def test_a_cancelled_connect_closes_the_socket(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -153,7 +168,8 @@ def test_events_before_the_greeting_do_no_harm(ends: tuple[socket.socket, socket
     theirs.sendall(line({"event": "RESUME"}) + GREETING)
     with ThreadPoolExecutor(1) as pool:
         connecting = pool.submit(Qmp.connect, ours, timeout=5)
-        assert b"qmp_capabilities" in theirs.recv(1000)
-        theirs.sendall(line({"event": "RESUME"}, {"return": {}}))
+        request = json.loads(theirs.recv(1000))
+        assert request["execute"] == "qmp_capabilities"
+        theirs.sendall(line({"event": "RESUME"}, {"return": {}, "id": request["id"]}))
         with connecting.result(timeout=5) as qmp:
             assert qmp.version == (7, 2, 0)

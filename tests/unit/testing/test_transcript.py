@@ -163,7 +163,7 @@ def test_a_text_that_a_command_returns_may_be_a_secret() -> None:
 
 def test_a_refusal_is_written() -> None:
     def refuse(server: Server, request: Mapping[str, object]) -> None:
-        server.send({"error": {"class": "GenericError", "desc": "no"}})
+        server.send({"error": {"class": "GenericError", "desc": "no"}, "id": request["id"]})
 
     lines: list[str] = []
     transcript = Transcript(lines.append)
