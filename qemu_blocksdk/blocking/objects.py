@@ -351,7 +351,8 @@ class Qmp(Face):
     def send_fd(self, fd: int) -> None:
         """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        Raises UsageError for what is none, and where the connection is not by a unix socket;
+        DeadlineExceeded where QEMU does not read within the ``command_timeout``.
         """
         return portal.run(self._aio.send_fd(fd))
 

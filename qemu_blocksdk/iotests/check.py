@@ -18,6 +18,7 @@ from pathlib import Path
 from qemu_blocksdk.aio import AsyncToolchain
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.qmp import together
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
@@ -76,16 +77,7 @@ async def check(
         tell(outcome)
         return outcome
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(one(script, setting))
-                for setting in settings
-                for script in scripts
-            ]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await together(one(script, setting) for setting in settings for script in scripts)
 
 
 def _is_script(path: Path) -> bool:

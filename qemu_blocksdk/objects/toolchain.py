@@ -6,10 +6,10 @@ asked for when somebody wants to know, and once a binary, whichever object asks.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Literal, TypeVar
 
+from qemu_blocksdk.qmp import together
 from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.drivers import (
@@ -159,10 +159,4 @@ class AsyncToolchain:
 
 
 async def _together(work: Mapping[K, Coroutine[object, None, T]]) -> dict[K, T]:
-    """Do all at once; where one fails the others are cancelled, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {key: group.create_task(each) for key, each in work.items()}
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return {key: task.result() for key, task in tasks.items()}
+    return dict(zip(work, await together(work.values()), strict=True))

@@ -10,7 +10,7 @@ from .gate import ServerKind
 from .message import OnMessage
 from .process import AsyncProcess, located
 from .sandbox import Sandbox
-from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, finish
+from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, finish, together
 
 __all__ = [
     "CLEANUP_TIMEOUT",
@@ -25,4 +25,5 @@ __all__ = [
     "clean_up",
     "finish",
     "located",
+    "together",
 ]

@@ -43,7 +43,7 @@ MAX_MESSAGE = 1 << 28
 class _Turn:
     """What a thread does to the socket: one request to send, one piece to receive."""
 
-    __slots__ = ("inbox", "request", "revoke", "sent", "sizes", "to_send")
+    __slots__ = ("inbox", "request", "revoke", "sent", "sizes", "stale", "to_send")
 
     def __init__(self, request: bytes, revoke: Callable[[_Turn], None]) -> None:
         self.request = request
@@ -52,6 +52,7 @@ class _Turn:
         self.sent: list[int] = []
         self.sizes = [_READ_SIZE]
         self.inbox: list[bytes] = []
+        self.stale: socket.socket | None = None
 
     def set_aside(self) -> None:
         """Let go of the socket: another call of this thread needs it."""
@@ -354,6 +355,8 @@ class Link:
         try:
             self._leave_senders(turn)
             self._leave_readers(turn)
+            if turn.stale is not None:
+                turn.stale.close()
             if interrupted is None:
                 portal.reading.pop(thread, None)
             else:
@@ -367,9 +370,9 @@ class Link:
         if turn in self._readers and self._turn_sock is not None:
             # Where it blocks, it calls the kernel again afterwards. It must not get what the loop
             # reads now, so it finds something that is no socket under that number.
-            sock, self._turn_sock = self._turn_sock, None
+            turn.stale, self._turn_sock = self._turn_sock, None
             with contextlib.suppress(ValueError, OSError):
-                os.dup2(self._poll.fileno(), sock.fileno(), inheritable=False)
+                os.dup2(self._poll.fileno(), turn.stale.fileno(), inheritable=False)
         self._leave_senders(turn)
         self._leave_readers(turn)
 

@@ -13,7 +13,7 @@ import contextlib
 import contextvars
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Generic, TypeVar
 
@@ -232,3 +232,16 @@ async def _undo(result: object) -> None:
             await result.__aexit__(None, None, None)
     elif isinstance(result, list):
         await asyncio.gather(*map(_undo, result))
+
+
+async def together(work: Iterable[Coroutine[object, None, T]]) -> list[T]:
+    """Do all at once; where one fails, the others are cancelled, and its error is raised."""
+    failure: Exception | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        failure = errors.exceptions[0]
+    if failure is not None:
+        raise failure  # here, so that the group is not the context of its own member
+    return [task.result() for task in tasks]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.objects import AsyncJob
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import finish, together
 
 Tell = Callable[[float], None]
 Drive = Callable[[AsyncJob], Coroutine[object, None, object]]
@@ -30,14 +30,9 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
 
     reports = [asyncio.create_task(report(job)) for job in jobs]
     try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(drive(job))
-    except BaseException as error:
+        await together(drive(job) for job in jobs)
+    except BaseException:
         await finish(_unwind(jobs))
-        first: BaseException | None = getattr(error, "exceptions", (None,))[0]
-        if first is not None:
-            raise first from error
         raise
     finally:
         for task in reports:

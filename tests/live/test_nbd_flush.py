@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,61 @@ def test_an_export_that_is_not_there_is_told(daemon: StorageDaemon) -> None:
             asyncio.run(nbd_flush(NbdUri(address=str(address), export="nowhere")))
     with pytest.raises(ConnectionLost, match="No such file"):
         asyncio.run(nbd_flush(NbdUri(address=str(address))))
+
+
+_HELLO = b"NBDMAGICIHAVEOPT\0\3"
+_EXPORT = struct.pack(">QH", 1 << 20, 0b101)
+
+
+def _reply(*, magic: int = 0x67446698, handle: int | None = None) -> Callable[[bytes], bytes]:
+    """What a server answers to a request."""
+
+    def reply(request: bytes) -> bytes:
+        (asked,) = struct.unpack(">8xQ12x", request[-28:])
+        return struct.pack(">IIQ", magic, 0, asked if handle is None else handle)
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("hello", "export", "reply", "problem"),
+    [
+        (b"QEMUMAGICIHAVEOPT\0\3", _EXPORT, _reply(), "no NBD server"),
+        (b"NBDMAGIC" + bytes(10), _EXPORT, _reply(), "no NBD server"),
+        (b"NBDMAGICIHAVEOPT\0\1", _EXPORT, _reply(), "too old"),
+        (_HELLO, struct.pack(">QH", 1, 1), _reply(), "does not offer to flush"),
+        (_HELLO, _EXPORT, _reply(magic=0), "none to this request"),
+        (_HELLO, _EXPORT, _reply(magic=0x668E33EF), "none to this request"),
+        (_HELLO, _EXPORT, _reply(handle=0), "none to this request"),
+        (_HELLO, _EXPORT, _reply(), None),
+    ],
+)
+def test_only_the_reply_to_the_flush_counts(
+    tmp_path: Path,
+    hello: bytes,
+    export: bytes,
+    reply: Callable[[bytes], bytes],
+    problem: str | None,
+) -> None:
+    path = tmp_path / "nbd.sock"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(EOFError, ConnectionError):
+            writer.write(hello)
+            await reader.readexactly(20)
+            writer.write(export)
+            writer.write(reply(await reader.readexactly(28)))
+
+    async def flush() -> None:
+        async with await asyncio.start_unix_server(serve, path):
+            await nbd_flush(NbdUri(address=str(path)), timeout=5)
+
+    if problem is None:
+        asyncio.run(flush())
+    else:
+        with pytest.raises(ConnectionLost, match=problem):
+            asyncio.run(flush())
+    path.unlink()
 
 
 def test_tls_is_refused_and_a_silent_server_not_waited_for_ever(tmp_path: Path) -> None:
