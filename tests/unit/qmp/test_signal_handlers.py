@@ -130,7 +130,7 @@ def test_a_limit_holds_in_a_handler_and_around_it() -> None:
 
 def test_handlers_at_any_moment_leave_every_call_its_own_reply() -> None:
     """Signals one after the other, into everything that a command consists of."""
-    commands, handled = 1500, 0
+    commands, handled = 300, 0
     nested: list[object] = []
 
     def answer(server: Server, request: dict[str, object]) -> None:
@@ -150,7 +150,7 @@ def test_handlers_at_any_moment_leave_every_call_its_own_reply() -> None:
     stop = threading.Event()
 
     def pester() -> None:
-        while not stop.wait(0.0007):
+        while not stop.wait(0.002):
             raise_signal()
 
     with (
