@@ -144,7 +144,7 @@ FUNCTIONS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "refusal": (lambda text: result({"error": {"desc": text}}, "x", {"password": "a"}), SECRETS),
     "message": (message, JSON),
     "survey": (surveyed, ("iotests.log('a')\n", "\n", "(", "a.", "-")),
-    "request": (lambda text: request_line("x", {"a": text}, oob=False), ("\\", "\\u0000", '"')),
+    "request": (lambda text: request_line("x", {"a": text}, 1, oob=False), ("\\", "\\u0000", '"')),
     "from_text": (from_text, JSON),
     "from_text in {": (after("{", from_text), JSON),
     "from_json": (after('{"driver":"raw",', from_json), JSON),
