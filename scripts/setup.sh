@@ -11,7 +11,8 @@ PATH=$PATH:/usr/sbin:/sbin
 say() { printf 'set-up: %s\n' "$*" >&2; }
 die() { status=$1; shift; say "$@"; exit "$status"; }
 
-case ${1-} in
+extra=${1-}
+case $extra in
     bare) target=.         covers=bare ;;
     test) target='.[test]' covers='bare test' ;;
     dev)  target='.[dev]'  covers='bare test dev' ;;
@@ -33,8 +34,10 @@ qemu-storage-daemon qemu-system-common
 qemu-system-x86_64 qemu-system-x86
 mke2fs e2fsprogs
 setpriv util-linux'
-[ "$1" = bare ] || programs="$programs
-dot graphviz"
+[ "$extra" = bare ] || programs="$programs
+dot graphviz
+openssl openssl
+losetup mount"
 
 find_python() {
     for python in "${PYTHON:-python3}" python3.11 python3.12 python3.13 python3.14; do
@@ -62,16 +65,26 @@ missing() {  # one line each: program, package
     fi
 }
 
+# Block drivers in modules of their own, which only some tests need: these skip without. All are in
+# one package, so one stands for all.
+missing_drivers() {
+    qemu-img info 'json:{"driver":"ssh"}' 2>&1 | grep -q "'server'" || echo 'ssh qemu-block-extra'
+}
+
+lacking() {
+    missing
+    [ "$extra" = bare ] || missing_drivers
+}
+
 apt_install() {
+    packages=$(lacking | cut -d' ' -f2 | sort -u | tr '\n' ' ')
     as_root=
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || {
-            lacking=$(missing | cut -d' ' -f2 | sort -u | tr '\n' ' ')
-            die 2 "you are not root and there is no sudo; ask root for: apt-get install $lacking"
+            die 2 "you are not root and there is no sudo; ask root for: apt-get install $packages"
         }
         as_root=sudo
     fi
-    packages=$(missing | cut -d' ' -f2 | sort -u)
     say installing $packages
     apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120"
     install="$apt install -y --no-install-recommends $packages"
@@ -84,14 +97,12 @@ apt_install() {
     }
 }
 
-lacking=$(missing)
-if [ -n "$lacking" ] && command -v apt-get >/dev/null; then
-    apt_install
-    lacking=$(missing)
+if [ -n "$(lacking)" ] && command -v apt-get >/dev/null; then
+    (apt_install) || { status=$?; [ -z "$(missing)" ] || exit "$status"; }
 fi
-if [ -n "$lacking" ]; then
+if [ -n "$(missing)" ]; then
     say 'these programs are missing (program: the package that usually has it):'
-    echo "$lacking" | while read -r program package; do echo "$program: $package" >&2; done
+    missing | while read -r program package; do echo "$program: $package" >&2; done
     exit 2
 fi
 
@@ -106,7 +117,7 @@ fi
 
 # A stamp is good for this pyproject.toml in this place: an editable install knows its path.
 wanted="$(cksum <pyproject.toml) $PWD"
-[ "$(cat ".venv/stamp-$1" 2>/dev/null)" = "$wanted" ] && exit
+[ "$(cat ".venv/stamp-$extra" 2>/dev/null)" = "$wanted" ] && exit
 say "installing $target into .venv"
 : >.venv/changing
 rm -f .venv/stamp-*

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +52,20 @@ def run(*argv: str | Path) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+@functools.cache
+def lacks(driver: str) -> bool:
+    """Whether the QEMU in PATH has no such block driver, or not the module with it."""
+    argv = ["qemu-img", "info", f'json:{{"driver":"{driver}"}}']
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    return "Unknown driver" in done.stderr
+
+
+def needs_driver(driver: str) -> None:
+    """Skip a test where QEMU lacks a block driver."""
+    if lacks(driver):
+        pytest.skip(f"this QEMU has no driver {driver!r} (Debian has some in qemu-block-extra)")
 
 
 def write_with_qemu_io(target: str | Path, *commands: str, fmt: str = "qcow2") -> None:

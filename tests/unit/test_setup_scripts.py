@@ -124,10 +124,12 @@ def test_a_moved_program_is_the_started_process_and_has_its_libraries(
         assert said == f"{child.pid} {libraries} {place}/bin/qemu-fake -S\n"
 
 
-def system_without_apt(tmp_path: Path, *programs: str) -> subprocess.CompletedProcess[str]:
+def set_up_in(
+    tmp_path: Path, *programs: str, extra: str = "bare"
+) -> subprocess.CompletedProcess[str]:
     """Run the set-up, in a folder of its own, where only `programs` are installed."""
-    (tmp_path / "bin").mkdir()
-    basics = ("sh", "cat", "cksum", "cut", "dirname", "mkdir", "sort", "tr")
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    basics = ("sh", "cat", "cksum", "cut", "dirname", "grep", "mkdir", "sort", "tr")
     for name in basics:
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
     for name in programs:
@@ -135,7 +137,7 @@ def system_without_apt(tmp_path: Path, *programs: str) -> subprocess.CompletedPr
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/setup.sh", tmp_path / "scripts")
     return subprocess.run(
-        ["sh", "scripts/setup.sh", "bare"],
+        ["sh", "scripts/setup.sh", extra],
         cwd=tmp_path,
         env={"PATH": str(tmp_path / "bin")},
         capture_output=True,
@@ -146,13 +148,27 @@ def system_without_apt(tmp_path: Path, *programs: str) -> subprocess.CompletedPr
 
 def test_without_apt_each_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
     # Not the programs that may be in /usr/sbin, where the set-up looks as well.
-    done = system_without_apt(tmp_path, "qemu-img", "qemu-system-x86_64", "setpriv")
+    done = set_up_in(tmp_path, "qemu-img", "qemu-system-x86_64", "setpriv")
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert {"qemu-io: qemu-utils", "qemu-nbd: qemu-utils"} < set(lines)
     assert {"qemu-storage-daemon: qemu-system-common", "python3.11: python3-venv"} < set(lines)
     assert not any(line.startswith(("qemu-img:", "setpriv:")) for line in lines)
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("extra", "more"), [("bare", ""), ("test", "qemu-block-extra ")])
+def test_who_is_not_root_learns_which_packages_to_ask_for(
+    tmp_path: Path, extra: str, more: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "bin/id").chmod(0o755)
+    there = ("qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64")
+    others = ("setpriv", "mke2fs", "dot", "openssl", "losetup")
+    done = set_up_in(tmp_path, *there, *others, "apt-get", extra=extra)
+    assert done.returncode == 2, done.stderr
+    assert f"ask root for: apt-get install python3-venv {more}\n" in done.stderr
 
 
 @pytest.mark.parametrize("value", ["9.9", "", "10.0 system"])

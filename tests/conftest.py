@@ -1,0 +1,40 @@
+"""What every test stands on: an end by Ctrl-C, and skips that say what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Generator
+
+import pytest
+
+# Each line is a reason to skip that does not hang on what set-up installs.
+MAY_SKIP = (r"this QEMU has the qtest accelerator",)
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C end the programs that tests start, also where it does not end the tests.
+
+    A background job of a shell and what ``nohup`` starts ignore SIGINT, and so do their children.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI says that nothing may be missing, fail a test that skips because something is."""
+    report = yield
+    if (
+        report.skipped
+        and "BLOCKSDK_NOTHING_MISSING" in os.environ
+        and not hasattr(report, "wasxfail")
+    ):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not re.search("|".join(MAY_SKIP), reason):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} may not be skipped here: {reason}"
+    return report
