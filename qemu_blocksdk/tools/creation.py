@@ -6,7 +6,7 @@ the call and the secret is the image's, so none of them is here. What does not g
 for QEMU to refuse.
 
 Left out are ``preallocation`` where QEMU ignores it (all but qcow2, raw and luks),
-``encryption`` (``encrypt`` replaces it) and ``detached-header`` (listed, but refused).
+``encryption`` (``encrypt`` replaces it) and ``detached-header`` (QEMU 10.0.2 lists and refuses it).
 """
 
 from __future__ import annotations
