@@ -126,7 +126,7 @@ def test_a_detached_header_is_refused_or_stands_alone(tmp_path: Path) -> None:
     options = "key-secret=old,iter-time=10,hash-alg=sha512,detached-header=on"
     argv = ["qemu-img", "create", "-q", "-f", "luks", *objects(tmp_path), "-o", options]
     done = subprocess.run(
-        [*argv, str(image), str(SIZE)], capture_output=True, text=True, timeout=10, check=False
+        [*argv, str(image), str(SIZE)], capture_output=True, text=True, timeout=30, check=False
     )
     if done.returncode:
         assert "'detached-header'" in done.stderr

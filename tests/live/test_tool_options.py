@@ -140,8 +140,10 @@ def options_of_io() -> frozenset[str]:
 
 def test_the_page_has_every_command_of_qemu_io(qemu_version: tuple[int, int]) -> None:
     assert len(commands_of_io()) > 20
-    known = {s.text for s in spellings(COMMANDS_OF_IO) if qemu_version >= s.since}
-    assert known == commands_of_io()
+    listed = spellings(COMMANDS_OF_IO)
+    # Debian's 10.0 has what QEMU's later versions began with: the binary has at least its own.
+    assert {s.text for s in listed if qemu_version >= s.since} <= commands_of_io()
+    assert commands_of_io() <= {s.text for s in listed}
 
 
 def test_the_page_has_every_option_of_the_commands_of_qemu_io(

@@ -451,7 +451,7 @@ def test_memory_stays_flat_over_many_commands_and_events() -> None:
         assert resident() - before < 4 << 20
 
 
-def test_memory_stays_flat_over_a_hundred_thousand_commands() -> None:
+def test_memory_stays_flat_over_twenty_thousand_commands() -> None:
     def answer(server: Server, request: dict[str, object]) -> object:
         server.requests.clear()
         return {}
@@ -459,7 +459,7 @@ def test_memory_stays_flat_over_a_hundred_thousand_commands() -> None:
     async def main(server: Server) -> tuple[int, int]:
         async with await AsyncQmp.connect(server.client) as qmp:
             before = 0, 0
-            for turn in range(100_000 // 50):
+            for turn in range(20_000 // 50):
                 if turn == 100:
                     before = len(qmp._exchange._pending), sys.getallocatedblocks()
                 await asyncio.gather(*(qmp.execute_raw("x") for _ in range(50)))
