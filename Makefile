@@ -2,6 +2,7 @@
 #
 #   QEMU=10.0|11.1    use the QEMU of Debian's backports, fetched once into .cache/
 #   PYTEST_ARGS=...   more arguments for pytest     BENCH_ARGS=...   for the benchmarks
+#   LEAST=90          have `make coverage` fail where a folder has less, in percent
 #   IMAGE=path        the disk image of the demo, instead of one built on the spot
 
 QEMU ?= system
@@ -27,8 +28,8 @@ export BLOCKSDK_QEMU := $(QEMU)
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .NOTPARALLEL:
-.PHONY: help demo test bench lint style types generate check-generated \
-        setup setup-test setup-dev
+.PHONY: help demo test coverage bench lint style types generate check-generated \
+        setup setup-test setup-coverage setup-dev
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -38,8 +39,16 @@ demo: setup  ## Full and incremental backup of a live image, restored and verifi
 	@$(PY) examples/incremental_backup.py $(IMAGE)
 
 test: setup-test  ## All tests, and the example of a suite; with QEMU= the live ones only
-	@$(PY) -m pytest -n auto --maxprocesses=4 $(TESTS) $(PYTEST_ARGS)
+	@$(PY) -m pytest -n auto $(TESTS) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,@$(PY) -m pytest -n 2 examples/testsuite)
+
+# Each Python that a test starts is measured, so it takes half as long again.
+coverage: setup-coverage  ## All tests, and how much of each folder of the package they run
+	@rm -rf .cache/coverage && mkdir .cache/coverage
+	@$(PY) -m coverage run -m pytest -n auto $(TESTS) $(PYTEST_ARGS)
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage json -q -o .cache/coverage/report
+	@$(PY) -m scripts.coverage_rooms .cache/coverage/report $(LEAST)
 
 bench: setup  ## Benchmarks against the peers, as ratios
 	@$(PY) -m benchmarks $(BENCH_ARGS)
@@ -71,5 +80,7 @@ setup:  ## Programs, .venv and the package (setup-test, setup-dev: their extras 
 setup-test:
 	@$(SETUP) test
 	@$(FETCH)
+setup-coverage:
+	@$(SETUP) coverage
 setup-dev:
 	@$(SETUP) dev

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Set-up for the Makefile: setup.sh bare|test|dev
+# Set-up for the Makefile: setup.sh bare|test|dev|coverage
 #
 # Installs the programs that are missing, makes .venv, installs the package into it with
 # the extra asked for. Run again it only looks, in a fraction of a second. Exit status 2:
@@ -16,7 +16,8 @@ case $extra in
     bare) target=.         covers=bare ;;
     test) target='.[test]' covers='bare test' ;;
     dev)  target='.[dev]'  covers='bare test dev' ;;
-    *) die 2 'usage: setup.sh bare|test|dev' ;;
+    coverage) target='.[coverage]' covers='bare test coverage' ;;
+    *) die 2 'usage: setup.sh bare|test|dev|coverage' ;;
 esac
 
 # One at a time: two makes started together must not build the same .venv.
