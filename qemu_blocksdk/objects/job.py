@@ -352,7 +352,7 @@ class AsyncJob(WatchedJob, Resource):
 
     async def _unwind(self) -> None:
         """Leave no job behind."""
-        if not self.is_over or self._status == "concluded":
+        if self._result is None or self._status == "concluded":
             with contextlib.suppress(BlockSdkError):
                 await clean_up(self._remove(), owner=self._qmp)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import TypeVar
 
 from qemu_blocksdk.codec import Command
@@ -51,10 +51,28 @@ def subject(of: object) -> str:
     return repr(of).removeprefix("<").removeprefix("Async").removesuffix(">")
 
 
-def follow(work: Coroutine[object, None, None]) -> asyncio.Task[None]:
-    """Start a task that goes on to its end even when nobody holds the object that it follows."""
+def follow(
+    of: object,
+    work: Coroutine[object, None, None],
+    on_end: Callable[[BlockSdkError], None],
+) -> asyncio.Task[None]:
+    """Start a task that goes on to its end even when nobody holds the object that it follows.
+
+    However it ends, by an error of any kind or cancelled, ``on_end`` is called with the error to
+    raise in those who wait, if they still do.
+    """
+
+    def ended(task: asyncio.Task[None]) -> None:
+        _following.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if not isinstance(error, BlockSdkError):
+            why = "" if error is None else f" by {error!r}"
+            cause, error = error, BlockSdkError(f"nothing more is known of it: its end{why}")
+            error.__cause__, error.subject = cause, subject(of)
+        on_end(error)
+
     # An event loop holds its tasks weakly.
     task = asyncio.create_task(work)
     _following.add(task)
-    task.add_done_callback(_following.discard)
+    task.add_done_callback(ended)
     return task

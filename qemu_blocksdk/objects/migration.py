@@ -72,7 +72,7 @@ class AsyncMigration(Live, Resource):
 
     async def _start(self, starting: Coroutine[object, None, None]) -> None:
         await starting
-        self._task = follow(self._follow())
+        self._task = follow(self, self._follow(), self._on_follower_end)
 
     async def _catch_up(self) -> None:
         """Take in what has happened before anybody listened."""
@@ -81,14 +81,14 @@ class AsyncMigration(Live, Resource):
     # -- the task that watches ------------------------------------------------------------
 
     async def _follow(self) -> None:
-        try:
-            async with self._events:
-                while not self.is_over:
-                    await self._take_in((await self._events.get()).status)
-        except BlockSdkError as error:
+        async with self._events:
+            while not self.is_over:
+                await self._take_in((await self._events.get()).status)
+
+    def _on_follower_end(self, error: BlockSdkError) -> None:
+        if not self.is_over:
             self._failure = error
-        finally:
-            self._wake()
+        self._wake()
 
     async def _take_in(self, status: MigrationStatus) -> None:
         if status == "failed":

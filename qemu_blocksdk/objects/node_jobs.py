@@ -177,6 +177,11 @@ class NodeJobs(NodeGraph):
         QEMU's syntax (``json:``, a URI), a path object as it is.
         """
         on_wire = _on_wire("stream", **job)
+        # QEMU 7.2 and 10.0: while a stream takes effect by itself, and from then until it is
+        # dismissed, they die of a question about the graph. When the monitor finalizes it and it
+        # goes at once, no question comes in between.
+        on_wire["auto_finalize"] = False
+        on_wire["auto_dismiss"] = job.get("auto_dismiss", True)
         command = wire.BlockStream(
             device=self._name,
             base_node=None if base is None else base.name,
@@ -219,7 +224,7 @@ class NodeJobs(NodeGraph):
             command,
             job_id=on_wire["job_id"],
             kind=kind,
-            auto_finalize=on_wire["auto_finalize"],
+            auto_finalize=job.get("auto_finalize", True),
             auto_dismiss=job.get("auto_dismiss", True),
         )
 

@@ -21,6 +21,7 @@ from qemu_blocksdk.wire import (
     BlockJobInfoMirror,
     BlockJobInfoStream,
     JobDismiss,
+    JobFinalize,
     JobInfo,
     JobStatus,
     JobStatusChange,
@@ -133,38 +134,47 @@ class WatchedJob(Live):
     # -- the task that watches ------------------------------------------------------------
 
     def _watch(self) -> None:
-        self._task = follow(self._follow())
+        self._task = follow(self, self._follow(), self._on_follower_end)
 
     async def _follow(self) -> None:
-        try:
-            async with self._events:
-                if self._status == "concluded":  # before anybody listened
-                    await self._conclude()
-                while self._status != "null":
-                    self._wake()
-                    event: WatchedEvent | None = await self._events.get()
-                    while event is not None:
-                        await self._take_in(event)
-                        event = self._events.get_nowait()
-        except BlockSdkError as error:
-            self._lost = error
-        finally:
-            self._wake()
+        async with self._events:
+            if self._status == "concluded":  # before anybody listened
+                await self._conclude()
+            while self._status != "null":
+                self._wake()
+                event: WatchedEvent | None = await self._events.get()
+                while event is not None:
+                    await self._take_in(event)
+                    event = self._events.get_nowait()
+        self._wake()
         if self._dismissal is not None:
             with contextlib.suppress(BlockSdkError):
                 await self._dismissal
+
+    def _on_follower_end(self, error: BlockSdkError) -> None:
+        if self._result is None:
+            self._lost = error
+        self._wake()
 
     async def _take_in(self, event: WatchedEvent) -> None:
         if isinstance(event, JobStatusChange):
             if not self._visits and event.status != "created":
                 return  # the end of one before, that had the same id
             self._on_status(event.status)
+            if event.status == "pending" and self._auto_finalize and self._kind == "stream":
+                await self._finalize()
             if event.status in OVER and self._result is None:
                 await self._conclude()
         elif isinstance(event, BlockJobCompleted):
             self._told = event.error
         else:
             self._on_io_error(event)
+
+    async def _finalize(self) -> None:
+        """Let a stream take effect, which then goes at once (``NodeJobs.stream``)."""
+        await self._query(timeout=math.inf)  # the last that is known of its progress
+        with contextlib.suppress(CommandError):  # it has been cancelled
+            await self._execute(JobFinalize(id=self._id), timeout=math.inf)
 
     def _on_status(self, status: JobStatus) -> None:
         self._status = status

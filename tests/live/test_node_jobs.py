@@ -17,6 +17,7 @@ from qemu_blocksdk.wire import (
     BlockdevAmendOptionsQcow2,
     BlockdevCreateOptionsFile,
     BlockdevCreateOptionsQcow2,
+    JobStatusChange,
     QCryptoBlockAmendOptionsLuks,
     QueryJobs,
 )
@@ -212,6 +213,26 @@ def test_a_stream_takes_over_what_is_below(daemon: StorageDaemon, make_image: Ma
     paths[0].unlink()
     paths[1].unlink()
     assert are_equal(paths[2], content)
+
+
+def test_qemu_survives_questions_about_the_graph_while_a_stream_ends(
+    daemon: StorageDaemon, make_image: MakeImage
+) -> None:
+    for number in range(3):
+        base = make_image(f"base{number}.qcow2", write="0 8M")
+        top = Image(make_image(f"top{number}.qcow2", backing=base), format="qcow2")
+        node = daemon.add_chain(top.chain_options(f"n{number}"))
+        with daemon.qmp.events(JobStatusChange) as events:
+            job = node.stream()
+            while events.get(timeout=10).status != "null":
+                daemon.graph()
+                daemon.query_bitmaps()
+                daemon.qmp.execute_raw("query-named-block-nodes")
+                daemon.qmp.execute_raw("query-blockstats", {"query-nodes": True})
+        reading = list(job.progress())[-1]
+        assert reading.current == reading.total == 16 << 20
+        assert job.result is not None
+        assert job.result.outcome == "completed"
 
 
 def test_a_stream_goes_down_to_the_bottom_that_is_named(
