@@ -23,13 +23,12 @@ PACKAGE = Path(qemu_blocksdk.__file__).parent
 _STARTS = {"create_task", "ensure_future"}
 
 STARTED = {
-    "iotests/check.py": "a task group, which is awaited",
     "objects/live.py": "follow()",
     "objects/thread.py": "awaited at once",
-    "objects/toolchain.py": "a task group, which is awaited",
     "objects/watched_job.py": "the dismissal, which the follower awaits",
     "qmp/connection.py": "tells the end of the connection",
-    "qmp/unwind.py": "units",
+    "qmp/gate.py": "the question for the schema, which callers await",
+    "qmp/unwind.py": "units, and groups that are awaited",
     "recipes/jobs.py": "awaited where they are started",
     "tools/qemu_io_session.py": "wakes by its own done callback",
 }
