@@ -1890,10 +1890,10 @@ class Image(Face):
     ) -> BlockGraphInfo:
         """Return what the image says of itself (``qemu-img info``); no backing file is opened.
 
-        With ``untrusted`` nothing beyond the file itself is opened, an external data file
-        neither, and limits hold on memory, processor time and threads; an image that has its
-        data in other files is refused (UsageError). ``force_share`` reads one that a running
-        QEMU has locked.
+        Of an ``untrusted`` image, a backing file is named and an external data file left out, and
+        ten seconds of processor time are the limit. It takes no more than the header, so where the
+        kernel cannot enforce that no other file is opened, this verb relies on what it told QEMU.
+        ``force_share`` reads one that a running QEMU has locked.
         """
         return portal.run(self._aio.info(untrusted=untrusted, force_share=force_share, timeout=timeout))
 
@@ -1909,16 +1909,18 @@ class Image(Face):
     def snapshots(
         self,
         *,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float = 60.0,
     ) -> Sequence[SnapshotInfo]:
         """Return the internal snapshots."""
-        return portal.run(self._aio.snapshots(force_share=force_share, timeout=timeout))
+        return portal.run(self._aio.snapshots(untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def check(
         self,
         *,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> ImageCheck:
@@ -1927,13 +1929,14 @@ class Image(Face):
         What is found is in the result and raises nothing. Raises ToolError for a format
         that has no checks (raw).
         """
-        return portal.run(self._aio.check(cache=cache, force_share=force_share, timeout=timeout))
+        return portal.run(self._aio.check(cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def map(
         self,
         *,
         start: int | str = 0,
         length: int | str | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> Sequence[MapEntry]:
@@ -1941,13 +1944,14 @@ class Image(Face):
 
         ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
         """
-        return portal.run(self._aio.map(start=start, length=length, force_share=force_share, timeout=timeout))
+        return portal.run(self._aio.map(start=start, length=length, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def measure(
         self,
         options: ImageFormat | CreationOptions,
         *,
         snapshot: str | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> BlockMeasureInfo:
@@ -1955,7 +1959,7 @@ class Image(Face):
 
         A copy of the image, or of its internal ``snapshot``.
         """
-        return portal.run(self._aio.measure(options, snapshot=snapshot, force_share=force_share, timeout=timeout))
+        return portal.run(self._aio.measure(options, snapshot=snapshot, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     @classmethod
     def measure_size(
@@ -1996,13 +2000,15 @@ class Image(Face):
         *,
         strict: bool = False,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
     ) -> Operation[Comparison]:
         """Start to compare the content with another image's (``qemu-img compare``).
 
-        ``strict`` counts a different size or allocation as a difference.
+        ``strict`` counts a different size or allocation as a difference. With ``untrusted``
+        neither image is trusted.
         """
-        return cast("Operation[Comparison]", Operation._of(portal.run(self._aio.compare(other._aio, strict=strict, cache=cache, force_share=force_share))))
+        return cast("Operation[Comparison]", Operation._of(portal.run(self._aio.compare(other._aio, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share))))
 
     def chain_options(
         self,
@@ -2211,6 +2217,7 @@ class Image(Face):
         salvage: bool = False,
         source_cache: CacheMode | None = None,
         target_cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         replace: bool = False,
         in_place: bool = False,
@@ -2225,11 +2232,14 @@ class Image(Face):
         ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
         zeros. ``replace`` allows an image of the target's name to be replaced.
 
+        ``untrusted`` sources are read one by one, and nothing but the target is written: it has to
+        be a file or a block device without a ``backing`` file (UsageError).
+
         ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
         saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
         ``options`` of it.
         """
-        return cast("Operation[None]", Operation._of(portal.run(self._aio.convert(target._aio, options, append=[item._aio for item in append], backing=None if backing is None else backing._aio, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
+        return cast("Operation[None]", Operation._of(portal.run(self._aio.convert(target._aio, options, append=[item._aio for item in append], backing=None if backing is None else backing._aio, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, untrusted=untrusted, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
 
     def dd(
         self,

@@ -17,6 +17,7 @@ from qemu_blocksdk.tools.atomic_write import (
     atomic_write,
     undo_on_failure,
 )
+from qemu_blocksdk.tools.chain import identity
 from qemu_blocksdk.tools.creation import (
     CreateQcow2,
     CreationOptions,
@@ -31,6 +32,7 @@ from qemu_blocksdk.tools.run import Path as StrPath
 from qemu_blocksdk.tools.run import as_file, as_path, renamed
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
+from qemu_blocksdk.tools.untrusted import TO_COPY, joined
 from qemu_blocksdk.tools.words import CacheMode, flags
 
 from .editable_image import EditableImage
@@ -117,6 +119,7 @@ class AsyncImage(EditableImage):
         salvage: bool = False,
         source_cache: CacheMode | None = None,
         target_cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         replace: bool = False,
         in_place: bool = False,
@@ -131,6 +134,9 @@ class AsyncImage(EditableImage):
         ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
         zeros. ``replace`` allows an image of the target's name to be replaced.
 
+        ``untrusted`` sources are read one by one, and nothing but the target is written: it has to
+        be a file or a block device without a ``backing`` file (UsageError).
+
         ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
         saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
         ``options`` of it.
@@ -138,8 +144,17 @@ class AsyncImage(EditableImage):
         if in_place and options is not None:
             raise UsageError(f"{target!r} is there, so it keeps the options that it has")
         sources = [self, *append]
-        for opened in [*sources, *([] if backing is None else [backing])]:
-            target._assert_not_among(opened._assert_openable(may_guess=False))
+        if untrusted:
+            if backing is not None:
+                raise UsageError(f"an untrusted image is not compared with {backing!r}")
+            for image in (*sources, target):
+                image._assert_is_a_file()
+            target._assert_not_among(
+                {file: image._path for image in sources if (file := identity(image._path))}
+            )
+        else:
+            for image in (*sources, *([] if backing is None else [backing])):
+                target._assert_not_among(image._assert_openable(may_guess=False))
         formats = {source.format for source in sources}
         if len(formats) > 1:
             raise UsageError(f"images of several formats cannot be joined: {sorted(formats)}")
@@ -164,28 +179,44 @@ class AsyncImage(EditableImage):
         words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
         words += [word for image in [*sources, target] for word in image._target.objects]
         words += [] if in_place else target._creation_words(options)
-        names = [source._target.filename for source in sources]
         there = target._as_second()
         secrets = dict(there.secrets if in_place else target._new_secrets())
         for source in sources:
             secrets |= source._target.secrets
 
         async def work(tell: Callable[[float], None]) -> None:
-            async def copy(name: str) -> None:
-                await luks_at_last(
-                    lambda: self._run(
-                        "convert",
-                        ["-p", *words, *names, name],
-                        secrets=secrets,
-                        on_output=ProgressReader(tell),
+            async def copy(name: str, *written: StrPath) -> None:
+                with contextlib.ExitStack() as stack:
+                    opened = [
+                        stack.enter_context(
+                            source._opened(untrusted=untrusted, limits=TO_COPY, may_guess=False)
+                        )
+                        for source in sources
+                    ]
+                    names = [found.filename for found, _ in opened]
+                    confinement = joined(*(part for _, part in opened), written=written)
+                    await luks_at_last(
+                        lambda: self._run(
+                            "convert",
+                            ["-p", *words, *names, name],
+                            secrets=secrets,
+                            on_output=ProgressReader(tell),
+                            confinement=confinement,
+                        )
                     )
-                )
 
             if in_place:
-                await copy(there.filename)
+                await copy(there.filename, target._path)
             else:
                 with target._draft(options, replace=replace) as draft:
-                    await copy(draft)
+                    # The draft of a file has a directory of its own.
+                    place = as_path(draft)
+                    data_file = options.data_file if isinstance(options, CreateQcow2) else None
+                    await copy(
+                        draft,
+                        place if is_block_device(place) else place.parent,
+                        *([] if data_file is None else [as_file(data_file)]),
+                    )
 
         return AsyncOperation(f"the copy of {self!r} to {target!r}", work)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,9 +13,10 @@ from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import ImageFormat, Programs
 from qemu_blocksdk.tools.chain import FileId, assert_openable, identity
 from qemu_blocksdk.tools.nbd import NbdUri
-from qemu_blocksdk.tools.run import Completed, as_file, ask, run
-from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.run import Completed, Confinement, Limits, as_file, ask, run
+from qemu_blocksdk.tools.target import KEY, Target
 from qemu_blocksdk.tools.tls import TlsCredentials
+from qemu_blocksdk.tools.untrusted import TO_READ, alone
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .image_options import file_options, image_options
@@ -141,12 +143,51 @@ class NamedImage:
                 f"{self!r} cannot be written: it is the file {files[own]!r}, which is read here"
             )
 
+    @contextlib.contextmanager
+    def _opened(
+        self,
+        *,
+        untrusted: bool,
+        limits: Limits = TO_READ,
+        is_metadata: bool = False,
+        may_guess: bool = True,
+        as_second: bool = False,
+    ) -> Generator[tuple[Target, Confinement | None]]:
+        """Give how a tool is told of the image, and what it is confined to for an untrusted one.
+
+        Raises UsageError for a backing chain that QEMU should not open, and for an untrusted
+        image that is not one file.
+        """
+        if untrusted:
+            key = OTHER_KEY if as_second else KEY
+            with self._opened_alone(limits=limits, is_metadata=is_metadata, key=key) as found:
+                yield found
+        else:
+            self._assert_openable(may_guess=may_guess)
+            yield self._as_second() if as_second else self._target, None
+
+    def _opened_alone(
+        self, *, limits: Limits, is_metadata: bool = False, key: str = KEY
+    ) -> contextlib.AbstractContextManager[tuple[Target, Confinement]]:
+        self._assert_is_a_file()
+        return alone(
+            *(self._path, self._format, self._secret),
+            key=key,
+            limits=limits,
+            is_metadata=is_metadata,
+        )
+
+    def _assert_is_a_file(self) -> None:
+        if not self._path:
+            raise UsageError(f"{self!r} has no path; an untrusted image is one file")
+
     async def _ask(
         self,
         command: str,
         *words: Sequence[str],
         accept: Sequence[int] = (0,),
         timeout: float | None,
+        confinement: Confinement | None = None,
     ) -> Completed:
         return await ask(
             [*self._programs.qemu_img, command],
@@ -154,6 +195,7 @@ class NamedImage:
             timeout=timeout,
             accept=accept,
             secrets=self._target.secrets,
+            confinement=confinement,
         )
 
     async def _run(
@@ -165,6 +207,7 @@ class NamedImage:
         accept: Sequence[int] = (0,),
         secrets: Mapping[str, Secret] | None = None,
         on_output: Callable[[bytes], None] | None = None,
+        confinement: Confinement | None = None,
     ) -> Completed:
         return await run(
             [*self._programs.qemu_img, command],
@@ -173,6 +216,7 @@ class NamedImage:
             accept=accept,
             secrets=self._target.secrets if secrets is None else secrets,
             on_output=on_output,
+            confinement=confinement,
         )
 
     def __repr__(self) -> str:

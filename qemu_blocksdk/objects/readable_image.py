@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled
+from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, evolved
+from qemu_blocksdk.errors import SandboxUnavailable
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.threads import in_own_thread
 from qemu_blocksdk.tools import Programs
@@ -29,9 +31,10 @@ from qemu_blocksdk.tools.results import (
     ImageCheck,
     MapEntry,
 )
-from qemu_blocksdk.tools.run import Completed, ask
+from qemu_blocksdk.tools.run import Completed, Confinement, ask
 from qemu_blocksdk.tools.size import to_bytes
-from qemu_blocksdk.tools.untrusted import info as untrusted_info
+from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.untrusted import TO_ASK, joined, with_shown_names
 from qemu_blocksdk.tools.words import AioMode, CacheMode, flags
 from qemu_blocksdk.wire import (
     SnapshotInfo,
@@ -55,6 +58,12 @@ class ReadableImage(NamedImage):
     All raise ToolError with the tool's words (no such file, no permission, locked by a
     running QEMU, not that format), LaunchError without the tool, DeadlineExceeded, and
     UsageError for a backing chain that loops.
+
+    An ``untrusted`` image comes from a stranger. It is read as the format that was given, and
+    what reads it can open no other file, connect to nothing, and has limits on memory, threads and
+    output; the kernel enforces that (Landlock and seccomp). An image with its data in other
+    files, or behind a URI, is refused (UsageError). Where the kernel cannot enforce it,
+    SandboxUnavailable is raised and nothing is read. How long it may take is up to ``timeout``.
     """
 
     # -- questions ----------------------------------------------------------------------
@@ -73,19 +82,22 @@ class ReadableImage(NamedImage):
     ) -> BlockGraphInfo:
         """Return what the image says of itself (``qemu-img info``); no backing file is opened.
 
-        With ``untrusted`` nothing beyond the file itself is opened, an external data file
-        neither, and limits hold on memory, processor time and threads; an image that has its
-        data in other files is refused (UsageError). ``force_share`` reads one that a running
-        QEMU has locked.
+        Of an ``untrusted`` image, a backing file is named and an external data file left out, and
+        ten seconds of processor time are the limit. It takes no more than the header, so where the
+        kernel cannot enforce that no other file is opened, this verb relies on what it told QEMU.
+        ``force_share`` reads one that a running QEMU has locked.
         """
-        if untrusted:
-            path, tool = str(self.path), self._programs.qemu_img
-            found = await untrusted_info(
-                *(tool, path, self._format), force_share=force_share, timeout=timeout
-            )
-            return decode(BlockGraphInfo, found)
-        done = await self._ask("info", _json(force_share), self._target.words(), timeout=timeout)
-        return decode(BlockGraphInfo, done.json_object())
+        words = _json(force_share)
+        if not untrusted:
+            done = await self._ask("info", words, self._target.words(), timeout=timeout)
+            return decode(BlockGraphInfo, done.json_object())
+        with self._opened_alone(limits=TO_ASK, is_metadata=True) as (target, confinement):
+            ask = functools.partial(self._ask, "info", words, target.words(), timeout=timeout)
+            try:
+                done = await ask(confinement=confinement)
+            except SandboxUnavailable:
+                done = await ask(confinement=evolved(confinement, is_unenforced=True))
+            return decode(BlockGraphInfo, with_shown_names(done.json_object(), confinement))
 
     async def backing_chain(
         self, *, force_share: bool = False, timeout: float = 60.0
@@ -96,15 +108,17 @@ class ReadableImage(NamedImage):
         return [decode(BlockGraphInfo, link) for link in _objects(done)]
 
     async def snapshots(
-        self, *, force_share: bool = False, timeout: float = 60.0
+        self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0
     ) -> Sequence[SnapshotInfo]:
         """Return the internal snapshots."""
-        return (await self.info(force_share=force_share, timeout=timeout)).snapshots or ()
+        info = await self.info(untrusted=untrusted, force_share=force_share, timeout=timeout)
+        return info.snapshots or ()
 
     async def check(
         self,
         *,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> ImageCheck:
@@ -113,13 +127,16 @@ class ReadableImage(NamedImage):
         What is found is in the result and raises nothing. Raises ToolError for a format
         that has no checks (raw).
         """
-        return await self._check(cache=cache, force_share=force_share, timeout=timeout)
+        return await self._check(
+            cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout
+        )
 
     async def map(
         self,
         *,
         start: int | str = 0,
         length: int | str | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> Sequence[MapEntry]:
@@ -127,12 +144,14 @@ class ReadableImage(NamedImage):
 
         ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
         """
-        self._assert_openable()
         words = _json(force_share) + flags(
             start=("--start-offset", to_bytes(start)),
             length=("--max-length", None if length is None else to_bytes(length)),
         )
-        done = await self._ask("map", words, self._target.words(), timeout=timeout)
+        with self._opened(untrusted=untrusted) as (target, confinement):
+            done = await self._ask(
+                *("map", words, target.words()), timeout=timeout, confinement=confinement
+            )
         return [decode(MapEntry, entry) for entry in _objects(done)]
 
     async def measure(
@@ -140,6 +159,7 @@ class ReadableImage(NamedImage):
         options: ImageFormat | CreationOptions,
         *,
         snapshot: str | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> BlockMeasureInfo:
@@ -147,9 +167,9 @@ class ReadableImage(NamedImage):
 
         A copy of the image, or of its internal ``snapshot``.
         """
-        self._assert_openable()
-        words = [*_json(force_share), *snapshot_words(snapshot), *self._target.words()]
-        return await _measure(self._programs, options, words, self._target.secrets, timeout)
+        words = [*_json(force_share), *snapshot_words(snapshot)]
+        with self._opened(untrusted=untrusted) as (target, confinement):
+            return await _measure(self._programs, options, words, target, timeout, confinement)
 
     @classmethod
     async def measure_size(
@@ -162,7 +182,7 @@ class ReadableImage(NamedImage):
     ) -> BlockMeasureInfo:
         """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
         words = ["--output=json", "--size", str(to_bytes(size))]
-        return await _measure(programs or Programs(), options, words, {}, timeout)
+        return await _measure(programs or Programs(), options, words, None, timeout)
 
     async def bench(
         self,
@@ -193,21 +213,18 @@ class ReadableImage(NamedImage):
         *,
         strict: bool = False,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
     ) -> AsyncOperation[Comparison]:
         """Start to compare the content with another image's (``qemu-img compare``).
 
-        ``strict`` counts a different size or allocation as a difference.
+        ``strict`` counts a different size or allocation as a difference. With ``untrusted``
+        neither image is trusted.
         """
-        other_target = other._as_second()
-        self._assert_openable()
-        other._assert_openable()
-        arguments = [
-            *flags(strict=("-s", strict), cache=("-T", cache), force_share=("-U", force_share)),
-            *self._target.format_words("-f"),
-            *other_target.format_words("-F"),
-            *(self._target.filename, other_target.filename),
-        ]
+        if not untrusted:
+            self._assert_openable()
+            other._assert_openable()
+        options = flags(strict=("-s", strict), cache=("-T", cache), force_share=("-U", force_share))
 
         async def work(tell: Callable[[float], None]) -> Comparison:
             printed = bytearray()
@@ -217,13 +234,19 @@ class ReadableImage(NamedImage):
                 printed.extend(data)
                 read(data)
 
-            done = await self._run(
-                "compare",
-                ["-p", *arguments],
-                accept=(0, 1),
-                secrets={**self._target.secrets, **other_target.secrets},
-                on_output=receive,
-            )
+            with (
+                self._opened(untrusted=untrusted) as (one, confinement),
+                other._opened(untrusted=untrusted, as_second=True) as (two, second),
+            ):
+                arguments = [*one.format_words("-f"), *two.format_words("-F")]
+                done = await self._run(
+                    "compare",
+                    ["-p", *options, *arguments, one.filename, two.filename],
+                    accept=(0, 1),
+                    secrets={**one.secrets, **two.secrets},
+                    on_output=receive,
+                    confinement=joined(confinement, second),
+                )
             return Comparison.parse(
                 done.exit_status, printed.decode(errors="replace") + done.stderr
             )
@@ -237,15 +260,22 @@ class ReadableImage(NamedImage):
         *,
         repair: Literal["leaks", "all"] | None = None,
         cache: CacheMode | None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None,
     ) -> ImageCheck:
-        self._assert_openable(may_guess=repair is None)
         words = _json(force_share) + flags(repair=("-r", repair), cache=("-T", cache))
-        # 1: the check could not finish, if it says how far it came; 2: corrupt; 3: leaks.
-        done = await self._ask(
-            "check", words, self._target.words(), accept=(0, 1, 2, 3), timeout=timeout
-        )
+        with self._opened(untrusted=untrusted, is_metadata=True, may_guess=repair is None) as (
+            target,
+            confinement,
+        ):
+            # 1: the check could not finish, if it says how far it came; 2: corrupt; 3: leaks.
+            done = await self._ask(
+                *("check", words, target.words()),
+                accept=(0, 1, 2, 3),
+                timeout=timeout,
+                confinement=confinement,
+            )
         if done.exit_status == 1 and not done.stdout.strip():
             raise done.failure()
         return decode(ImageCheck, done.json_object())
@@ -304,18 +334,21 @@ async def _measure(
     programs: Programs,
     format_or_options: ImageFormat | CreationOptions,
     words: Sequence[str],
-    secrets: Mapping[str, Secret],
+    target: Target | None,
     timeout: float | None,
+    confinement: Confinement | None = None,
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
     created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
+    secrets = {} if target is None else target.secrets
     async with within(timeout, f"the measure of an image of format {wanted.format}"):
         done = await luks_at_last(
             lambda: ask(
                 [*programs.qemu_img, "measure"],
-                ["-O", wanted.format, *created, *words],
+                ["-O", wanted.format, *created, *words, *(target.words() if target else [])],
                 timeout=None,
                 secrets={**secrets, OTHER_KEY: _MEASURED},
+                confinement=confinement,
             )
         )
     return decode(BlockMeasureInfo, done.json_object())

@@ -2,7 +2,10 @@
 
 For images from strangers. Nothing but a bounded number of bytes of the file itself is
 read, nothing is followed, and what cannot be right is an error, not a guess. The formats
-are those that QEMU recognises by what a file begins with; all else is ``raw``.
+are those that QEMU reads. It recognises most by what a file begins with; DMG and fixed VHD have
+their marks at the end. All else is ``raw``, and ``content`` names what that is where it shows.
+
+Every expression here is possessive or bounded: the time is linear in what is read.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from qemu_blocksdk.errors import UsageError
 ProbedFormat = Literal[
     "bochs",
     "cloop",
+    "dmg",
     "luks",
     "parallels",
     "qcow",
@@ -31,6 +35,7 @@ ProbedFormat = Literal[
     "vmdk",
     "vpc",
 ]
+Content = Literal["bzip2", "gpt", "gzip", "iso9660", "ova", "tar", "xz", "zip", "zstd"]
 _MAX_NAME = 1023  # qcow2's limit, the widest of all
 _MAX_DESCRIPTOR = 1 << 20
 
@@ -38,12 +43,16 @@ _MAX_DESCRIPTOR = 1 << 20
 class ImageProbe(Value):
     """What the header of an image tells.
 
-    ``virtual_size`` is in bytes, None where the header does not hold it. A name is text
-    as the file system decodes it (``os.fsdecode``). ``features`` are the numbers of the
-    incompatible feature bits that no QEMU known here understands.
+    ``format`` is the driver by which QEMU reads it, ``content`` what a raw file holds: an archive,
+    a CD, a partition table; None where that does not show. ``virtual_size`` is in bytes, None where
+    the header does not hold it or the versions of QEMU differ. A name is text as the file system
+    decodes it (``os.fsdecode``), empty where it is not in the header. ``features`` are the numbers
+    of the incompatible feature bits that no QEMU known here understands. What is ``marked_at_end``
+    alone is raw to a QEMU that probes, and a guest can write such a mark on a raw disk.
     """
 
     format: ProbedFormat
+    content: Content | None = None
     virtual_size: int | None = None
     backing_file: str | None = None
     backing_format: str | None = None
@@ -53,6 +62,7 @@ class ImageProbe(Value):
     snapshots: int = 0
     features: tuple[int, ...] = ()
     is_corrupt: bool = False
+    marked_at_end: bool = False
 
     @property
     def dangers(self) -> tuple[str, ...]:
@@ -64,6 +74,7 @@ class ImageProbe(Value):
             "encryption": self.encryption is not None,
             "internal snapshots": self.snapshots > 0,
             "unknown incompatible features": bool(self.features),
+            "a format that only its end tells": self.marked_at_end,
         }
         return tuple(what for what, is_there in found.items() if is_there)
 
@@ -81,16 +92,22 @@ def probe(path: str | os.PathLike[str]) -> ImageProbe:
         os.close(descriptor)
 
 
-def probe_open(descriptor: int, name: str) -> ImageProbe:
-    """Do as :func:`probe` with a file that is open already; ``name`` is for errors."""
+def probe_open(descriptor: int, name: str, *, format: str | None = None) -> ImageProbe:
+    """Do as :func:`probe` with a file that is open already; ``name`` is for errors.
+
+    With a ``format``, look at it as QEMU does that is given this format.
+    """
     image = _Bytes(descriptor, name)
     if image.size == 0:
         raise UsageError(f"{image.name!r} is empty")
+    if format == "vmdk":
+        # QEMU takes anything for a descriptor here that has no other mark.
+        return _vmdk(image) or _vmdk_descriptor(image, 0)
     for look in _LOOKS:
         found = look(image)
         if found is not None:
             return found
-    return ImageProbe(format="raw", virtual_size=image.size)
+    return ImageProbe(format="raw", content=_content(image), virtual_size=image.size)
 
 
 def opened(path: str | os.PathLike[str]) -> int:
@@ -269,45 +286,115 @@ def _entry(image: _Bytes, offset: int, length: int, count: int, guid: bytes) -> 
 
 
 def _vpc(image: _Bytes) -> ImageProbe | None:
-    # A fixed disk has this at its end only, where a guest could write it: raw, as for QEMU.
-    if image.upto(0, 8) != b"conectix":
+    is_fixed = image.upto(0, 8) != b"conectix"
+    if is_fixed and image.size < 1024:
         return None
-    (size,) = image.fields(">Q", 48)
-    (kind,) = image.fields(">I", 60)
-    return ImageProbe(format="vpc", virtual_size=size, backing_file="" if kind == 4 else None)
+    footer = image.at(image.size - 512, 512) if is_fixed else image.at(0, 512)
+    (kind,) = struct.unpack_from(">I", footer, 60)
+    if is_fixed and (not footer.startswith(b"conectix") or kind != 2):
+        return None
+    return ImageProbe(
+        format="vpc",
+        virtual_size=_vpc_size(footer),
+        backing_file="" if kind == 4 else None,
+        marked_at_end=is_fixed,
+    )
+
+
+_VPC_GEOMETRY = (b"vpc ", b"qemu")
+_VPC_SIZE = (b"win ", b"qem2", b"d2v ", b"tap\0", b"CTXS")
+_VPC_LARGEST = (65535, 16, 255)
+
+
+def _vpc_size(footer: bytes) -> int | None:
+    """The size that QEMU takes, which hangs on the program that made the image."""
+    creator = footer[28:32]
+    size: int = struct.unpack_from(">Q", footer, 48)[0]
+    geometry: tuple[int, int, int] = struct.unpack_from(">HBB", footer, 56)
+    cylinders, heads, sectors = geometry
+    by_geometry = size // 512 * 512
+    if geometry != _VPC_LARGEST:  # which stands for all that is larger
+        by_geometry = cylinders * heads * sectors * 512
+    if creator in _VPC_SIZE or by_geometry == size:
+        return size // 512 * 512
+    # QEMU 7.2 takes the geometry of all others, 10.0 the size.
+    return by_geometry if creator in _VPC_GEOMETRY else None
+
+
+def _dmg(image: _Bytes) -> ImageProbe | None:
+    # QEMU looks for the trailer in the last two sectors, and a little further.
+    start = max(0, image.size - 1023)
+    is_there = b"koly" in image.upto(start, 515)
+    return ImageProbe(format="dmg", marked_at_end=True) if is_there else None
 
 
 def _vmdk(image: _Bytes) -> ImageProbe | None:
-    start = image.upto(0, 4)
-    if start == b"COWD":
+    start = image.upto(0, 512)
+    if start.startswith(b"COWD"):
         (sectors,) = image.fields("<I", 12)
-        return ImageProbe(format="vmdk", virtual_size=sectors * 512)
-    if start == b"KDMV":
-        (sectors,) = image.fields("<Q", 12)
-        first, count = image.fields("<QQ", 28)
-        descriptor = image.upto(first * 512, min(count * 512, _MAX_DESCRIPTOR)) if first else b""
-        return _vmdk_described(descriptor, sectors * 512, own=image.name.rpartition("/")[2])
-    descriptor = image.upto(0, min(image.size, 1 << 16))
-    if not descriptor.lstrip().startswith(b"# Disk DescriptorFile"):
-        return None
-    return _vmdk_described(descriptor, None, own=None)
+        return _vmdk_sparse(image, sectors)
+    if start.startswith(b"KDMV"):
+        (sectors, _, first) = image.fields("<QQQ", 12)
+        if not sectors and first:
+            # A sparse file of no size is a descriptor in disguise.
+            return _vmdk_descriptor(image, first * 512)
+        (directory,) = image.fields("<Q", 56)
+        if directory == (1 << 64) - 1:
+            # A stream: the header that counts is a copy at the end.
+            (sectors,) = image.fields("<Q", image.size // 512 * 512 - 1024 + 12)
+        return _vmdk_sparse(image, sectors)
+    text = _text(image, 0)
+    is_text = b"createType" in text or _is_descriptor.match(text) is not None
+    return _vmdk_descriptor(image, 0) if is_text else None
 
 
-def _vmdk_described(descriptor: bytes, size: int | None, *, own: str | None) -> ImageProbe:
-    """Read the text that lists where the data of a vmdk is; ``own`` is its file if it has some."""
-    text = os.fsdecode(descriptor.split(b"\0")[0])
-    extents = re.findall(r'^(?:RW|RDONLY|NOACCESS) (\d+) \w+(?: "([^"]*)")?', text, re.MULTILINE)
-    parent = re.search(r'^parentFileNameHint="([^"]*)"', text, re.MULTILINE)
-    if own is not None:
-        extents = [extent for extent in extents if extent[1] != own]
-    elif size is None:
-        size = sum(int(sectors) * 512 for sectors, _ in extents)
+# QEMU probes for a version after comments and blank lines (the usual first line is a comment),
+# but reads what has none as well when it is given the format.
+_is_descriptor = re.compile(rb"(?:\s++|#[^\n]*+\n)*+version\s*+=", re.IGNORECASE)
+# As C's scanf reads it: any white space, or none, between its parts, ends of lines included.
+_extent = re.compile(
+    rb'^[^\S\n]*+(?:RW|RDONLY|NOACCESS)\s++([+-]?[0-9]++)\s*+\S{1,10}+\s*+"([^\n\r"]++)',
+    re.MULTILINE,
+)
+
+
+def _text(image: _Bytes, offset: int, length: int = _MAX_DESCRIPTOR) -> bytes:
+    """The text at an offset, up to a NUL or the end of the file."""
+    return image.upto(offset, length).split(b"\0", 1)[0]
+
+
+def _vmdk_sparse(image: _Bytes, sectors: int) -> ImageProbe:
+    """A file with data of its own; QEMU reads only the parent's name in its descriptor."""
+    text = _text(image, 512, 10240) if image.size > 512 else b""
+    return ImageProbe(
+        format="vmdk", virtual_size=sectors * 512, backing_file=_vmdk_parent(image, text)
+    )
+
+
+def _vmdk_descriptor(image: _Bytes, offset: int) -> ImageProbe:
+    """A text that says where the data is: never in this file."""
+    text = _text(image, offset)
+    extents = [(int(size[:20]), os.fsdecode(name)) for size, name in _extent.findall(text)]
+    # For the parent QEMU looks at a place of its own.
+    parent = text if offset == 0 else _text(image, 512, 10240)
     return ImageProbe(
         format="vmdk",
-        virtual_size=size,
-        backing_file=None if parent is None else parent[1],
-        extents=tuple(name for _, name in extents if name),
+        virtual_size=sum(max(0, sectors) * 512 for sectors, _ in extents),
+        backing_file=_vmdk_parent(image, parent[:10240]),
+        extents=tuple(name for _, name in extents) or ("",),
     )
+
+
+def _vmdk_parent(image: _Bytes, text: bytes) -> str | None:
+    """The parent's name: from two characters behind the first such word, whatever they are."""
+    hint = b"parentFileNameHint"
+    _, found, rest = text.partition(hint)
+    if not found:
+        return None
+    name, end, _ = rest[2:].partition(b'"')
+    if not end or len(name) > _MAX_NAME:
+        raise UsageError(f"{image.name!r} names a parent without an end")
+    return os.fsdecode(name) or None
 
 
 def _starts(format: ProbedFormat, *signatures: bytes) -> Callable[[_Bytes], ImageProbe | None]:
@@ -321,8 +408,30 @@ def _starts(format: ProbedFormat, *signatures: bytes) -> Callable[[_Bytes], Imag
 
 
 _LOOKS: tuple[Callable[[_Bytes], ImageProbe | None], ...] = (
-    *(_qcow2, _qed, _luks, _vdi, _vhdx, _vmdk, _vpc),
+    *(_qcow2, _qed, _luks, _vdi, _vhdx, _vmdk),
     _starts("parallels", b"WithoutFreeSpace", b"WithouFreSpacExt"),
     _starts("bochs", b"Bochs Virtual HD Image"),
     _starts("cloop", b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop"),
+    *(_vpc, _dmg),
 )
+
+_CONTENTS: tuple[tuple[Content, int, bytes], ...] = (
+    ("gzip", 0, b"\x1f\x8b\x08"),
+    ("bzip2", 0, b"BZh"),
+    ("xz", 0, b"\xfd7zXZ\0"),
+    ("zstd", 0, b"\x28\xb5\x2f\xfd"),
+    ("zip", 0, b"PK\x03\x04"),
+    ("iso9660", 32769, b"CD001"),
+    ("tar", 257, b"ustar"),
+    ("gpt", 512, b"EFI PART"),
+    ("gpt", 4096, b"EFI PART"),
+)
+
+
+def _content(image: _Bytes) -> Content | None:
+    """What a raw file holds."""
+    for content, offset, mark in _CONTENTS:
+        if image.size > offset and image.upto(offset, len(mark)) == mark:
+            is_ova = content == "tar" and image.upto(0, 100).rstrip(b"\0").endswith(b".ovf")
+            return "ova" if is_ova else content
+    return None

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, masked, masked_args
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, evolved, masked, masked_args
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
@@ -62,13 +62,13 @@ class Completed(Value):
 class Limits(Value):
     """What a tool may use: bytes of memory and of output, seconds of processor time, threads.
 
-    The kernel counts threads by user, and not those of root.
+    None is no limit. The kernel counts threads by user, and not those of root.
     """
 
-    memory: int = 1 << 30
-    output: int = 64 << 20
-    cpu_time: int = 10
-    threads: int = 256
+    memory: int | None = 1 << 30
+    output: int | None = 64 << 20
+    cpu_time: int | None = 10
+    threads: int | None = 256
 
     def argv(self) -> list[str]:
         """Return the words to put before a command line (``prlimit`` of util-linux)."""
@@ -79,7 +79,32 @@ class Limits(Value):
             "nproc": self.threads,
             "core": 0,
         }
-        return ["prlimit", *(f"--{kind}={limit}" for kind, limit in kinds.items())]
+        given = [f"--{kind}={limit}" for kind, limit in kinds.items() if limit is not None]
+        return ["prlimit", *given]
+
+
+class Confinement(Value):
+    """What a tool is confined to: files that are open, paths to write, limits.
+
+    ``names`` has the users' names of the files, by those that the tool gets. The kernel enforces
+    that nothing else is opened, unless that ``is_unenforced``.
+    """
+
+    descriptors: Sequence[int]
+    names: Mapping[str, str]
+    written: Sequence[Path] = ()
+    limits: Limits
+    is_unenforced: bool = False
+
+    def sandbox(self, program: Sequence[str]) -> Sandbox | None:
+        """Return the sandbox to start a program in."""
+        if self.is_unenforced:
+            return None
+        return Sandbox(
+            programs=[*program, *self.limits.argv()[:1]],
+            files=self.descriptors,
+            written=[os.fsdecode(path) for path in self.written],
+        )
 
 
 async def run(
@@ -91,8 +116,7 @@ async def run(
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
-    limits: Limits | None = None,
-    sandbox: Sandbox | None = None,
+    confinement: Confinement | None = None,
     on_output: Callable[[bytes], None] | None = None,
     merged: bool = False,
 ) -> Completed:
@@ -100,7 +124,9 @@ async def run(
 
     ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
     (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes;
-    ``merged`` has stderr in it, in the order in which the tool writes.
+    ``merged`` has stderr in it, in the order in which the tool writes. With a ``confinement``
+    the tool can open nothing else.
+
     The tool is ended when the time is up or the caller is cancelled. Raises LaunchError,
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
     for an option that the tool does not have, SandboxUnavailable.
@@ -112,12 +138,12 @@ async def run(
             _log.debug("%s", escaped(shlex.join(masked_args(words))))
         process = await AsyncProcess.spawn(
             words,
-            pass_fds=(*fds, *pass_fds),
+            pass_fds=(*fds, *pass_fds, *([] if confinement is None else confinement.descriptors)),
             stdout=stdout.child_end,
             stderr=stdout.child_end if merged else None,
             ends_itself=True,
-            under=[] if limits is None else limits.argv(),
-            sandbox=sandbox,
+            under=[] if confinement is None else confinement.limits.argv(),
+            sandbox=None if confinement is None else confinement.sandbox(command[:-1]),
         )
         try:
             async with within(timeout, f"the end of {command[0]}", limit=limit):
@@ -131,6 +157,8 @@ async def run(
             stdout=stdout.read().decode(errors="surrogateescape"),
             stderr=process.output(),
         )
+    for name, shown in () if confinement is None else confinement.names.items():
+        done = evolved(done, stderr=done.stderr.replace(name, shown))
     _log.debug("%s: exit status %d", escaped(command[0]), status)
     if status not in accept:
         lacking = _LACKING.search(done.stderr)
@@ -149,8 +177,7 @@ async def ask(
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
-    limits: Limits | None = None,
-    sandbox: Sandbox | None = None,
+    confinement: Confinement | None = None,
 ) -> Completed:
     """Run a tool that looks and tells; no more at once than there are processors.
 
@@ -172,8 +199,7 @@ async def ask(
             accept=accept,
             secrets=secrets,
             pass_fds=pass_fds,
-            limits=limits,
-            sandbox=sandbox,
+            confinement=confinement,
         )
     finally:
         turn.release()

@@ -1,67 +1,107 @@
-"""Looking at an image from a stranger: QEMU opens that one file and nothing else."""
+"""Reading an image from a stranger: the tool can open that one file and nothing else.
+
+Three things see to it. The header is read here, and what refers to other files is refused
+where these would be needed. The tool gets the file as a descriptor, with options that say
+what is behind it: nothing. And it runs in a sandbox (:class:`qemu_blocksdk.qmp.Sandbox`), in which
+the kernel refuses whatever a format refers to that was not seen here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Generator, Mapping, Sequence
 
-from qemu_blocksdk.codec import JsonObject, JsonValue
-from qemu_blocksdk.errors import ToolError, UsageError
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, evolved
+from qemu_blocksdk.errors import UsageError
 
-from .probe import opened, probe_open
-from .run import Limits, ask, renamed
-from .target import json_name
+from .probe import ImageProbe, opened, probe_open
+from .run import Confinement, Limits, Path
+from .target import KEY, Target, json_name
+
+TO_ASK = Limits()
+"""What ``qemu-img info`` may use: it reads no more than headers."""
+TO_READ = Limits(memory=4 << 30, cpu_time=None)
+"""What a tool may use that reads everything; how long is up to the image's size."""
+TO_COPY = Limits(memory=4 << 30, cpu_time=None, output=None)
 
 
-async def info(
-    program: Sequence[str], path: str, format: str, *, force_share: bool, timeout: float
-) -> JsonObject:
-    """Return what ``qemu-img info`` tells of a file by itself, under :class:`Limits`.
+@contextlib.contextmanager
+def alone(
+    path: str,
+    format: str,
+    secret: Secret | None = None,
+    *,
+    key: str = KEY,
+    limits: Limits = TO_READ,
+    is_metadata: bool = False,
+) -> Generator[tuple[Target, Confinement]]:
+    """Open an image; yield how a tool is told of that one file, and how it is run for it.
 
-    The format is the one given; a backing file is not opened, an external data file is
-    replaced by nothing. Raises UsageError for an image whose data is in other files, and
-    for what :func:`probe` refuses; ToolError.
+    The format is the one given; ``key`` is the id of the secret that opens an encrypted image.
+    Raises UsageError for an image whose data is in other files (where only ``is_metadata``
+    is read, a backing file and a data file are left out instead), and for what
+    :func:`probe` refuses.
     """
     # One descriptor for our look and for QEMU's: nobody puts another file in between.
     descriptor = opened(path)
     try:
         same_file = f"/proc/self/fd/{descriptor}"
-        name = json_name(_options(descriptor, path, format, same_file))
-        try:
-            done = await ask(
-                *([*program, "info"], [*(["-U"] if force_share else []), "--output=json", name]),
-                timeout=timeout,
-                pass_fds=(descriptor,),
-                limits=Limits(),
-            )
-        except ToolError as error:
-            raise renamed(error, name, same_file, to=path) from error
+        kind = "host_device" if stat.S_ISBLK(os.fstat(descriptor).st_mode) else "file"
+        options: dict[str, JsonValue] = {"driver": format, "backing": None}
+        if format != "raw":
+            found = probe_open(descriptor, path, format=format)
+            options |= _without_others(found, path, is_metadata=is_metadata)
+        options["file"] = {"driver": kind, "filename": same_file}
+        if secret is not None:
+            opened_by: JsonObject = {"key-secret": key}
+            options |= opened_by if format == "luks" else {"encrypt": opened_by}
+        name = json_name(options)
+        target = Target(filename=name, secrets={} if secret is None else {key: secret})
+        names = {name: path, same_file: path}
+        yield target, Confinement(descriptors=[descriptor], names=names, limits=limits)
     finally:
         os.close(descriptor)
-    return _renamed(done.json_object(), same_file, path)
 
 
-def _options(descriptor: int, path: str, format: str, same_file: str) -> JsonObject:
-    """The options by which QEMU opens the one file, whatever that refers to."""
-    options: dict[str, JsonValue] = {"driver": format, "backing": None}
-    if format != "raw":
-        found = probe_open(descriptor, path)
-        if found.extents:
-            raise UsageError(f"{path!r} has its data in other files: {', '.join(found.extents)}")
-        if found.data_file is not None:
-            options["data-file"] = {"driver": "null-co", "size": found.virtual_size or 0}
-    return {**options, "file": {"driver": "file", "filename": same_file}}
+def _without_others(found: ImageProbe, path: str, *, is_metadata: bool) -> JsonObject:
+    """The options that take the place of other files. Raises UsageError where none can."""
+    others: dict[str, Sequence[str]] = {"its data in other files": found.extents}
+    if not is_metadata:
+        others["its data in another file"] = [] if found.data_file is None else [found.data_file]
+        others["a backing file"] = [] if found.backing_file is None else [found.backing_file]
+    for what, names in others.items():
+        if names:
+            raise UsageError(
+                f"{path!r} has {what}: {', '.join(names)}; an untrusted image is read alone"
+            )
+    if found.data_file is None:
+        return {}
+    return {"data-file": {"driver": "null-co", "size": found.virtual_size or 0}}
 
 
-def _renamed(info: JsonObject, old: str, new: str) -> JsonObject:
-    """The same with another file name, in the children too."""
+def joined(*parts: Confinement | None, written: Sequence[Path] = ()) -> Confinement | None:
+    """Return the confinement to several images, or None; ``written`` is what is made of them."""
+    given = [part for part in parts if part is not None]
+    if not given:
+        return None
+    return evolved(
+        given[0],
+        descriptors=[descriptor for part in given for descriptor in part.descriptors],
+        names={old: new for part in given for old, new in part.names.items()},
+        written=written,
+    )
+
+
+def with_shown_names(info: JsonObject, confinement: Confinement) -> JsonObject:
+    """Return what ``qemu-img info`` tells with the users' names, in the children too."""
     changed = dict(info)
-    if changed.get("filename") == old:
-        changed["filename"] = new
-    children = changed.get("children")
-    if isinstance(children, list):
+    if isinstance(name := info.get("filename"), str):
+        changed["filename"] = confinement.names.get(name, name)
+    if isinstance(children := info.get("children"), list):
         changed["children"] = [
-            {**child, "info": _renamed(inner, old, new)}
+            {**child, "info": with_shown_names(inner, confinement)}
             for child in children
             if isinstance(child, Mapping) and isinstance(inner := child.get("info"), Mapping)
         ]

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.tools.probe import probe
+from qemu_blocksdk.tools.probe import probe, probe_open
+from tests.fuzz import headers
 
 SIZE = 64 << 20
 SECRET = ["--object", "secret,id=s,data=abc"]
@@ -165,6 +167,149 @@ def test_a_name_that_lies_outside_the_file_is_refused(tmp_path: Path) -> None:
         probe(image)
 
 
+# -- what shows only at a second look ----------------------------------------------------
+
+
+def footer(creator: bytes, size: int, geometry: tuple[int, int, int], kind: int = 2) -> bytes:
+    """The last sector of a fixed VHD."""
+    head = b"conectix" + struct.pack(">IIQI4sI4s", 2, 0x10000, 2**64 - 1, 0, creator, 5, b"Wi2k")
+    head += struct.pack(">QQHBBI", size, size, *geometry, kind)
+    return with_checksum(head.ljust(512, b"\0"))
+
+
+def with_checksum(sector: bytes) -> bytes:
+    """A footer of a VHD with the checksum that it has to have."""
+    rest = sector[:64] + bytes(4) + sector[68:]
+    return sector[:64] + struct.pack(">I", ~sum(rest) & 0xFFFFFFFF) + sector[68:]
+
+
+CREATORS = (
+    *(b"vpc ", b"qemu", b"win ", b"qem2", b"d2v ", b"tap\0", b"CTXS", b"vbox", b"vs  "),
+    *(b"tap ", b"WIN ", bytes(4)),
+)
+
+
+@pytest.mark.parametrize("geometry", [(60, 2, 17), (65535, 16, 255), (0, 0, 0)])
+def test_a_fixed_vhd_has_the_size_that_qemu_takes(
+    geometry: tuple[int, int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "image"
+    for creator in CREATORS:
+        path.write_bytes(bytes(1 << 20) + footer(creator, 1 << 20, geometry))
+        image = f"driver=vpc,file.filename={path}"
+        told = subprocess.check_output(["qemu-img", "info", "--output=json", "--image-opts", image])
+        found = probe(path)
+        assert (found.format, found.marked_at_end) == ("vpc", True)
+        assert found.dangers == ("a format that only its end tells",)
+        if found.virtual_size is not None:
+            assert found.virtual_size == json.loads(told)["virtual-size"], creator
+        else:
+            # The two QEMUs differ.
+            assert creator in (b"vbox", b"vs  ", b"tap ", b"WIN ", bytes(4))
+
+
+def test_a_vhd_of_virtual_pc_has_the_size_of_its_geometry(tmp_path: Path) -> None:
+    path = create(tmp_path / "image", "-f", "vpc")
+    content = bytearray(path.read_bytes())
+    content[28:32] = b"vpc "
+    content[56:60] = struct.pack(">HBB", 100, 4, 17)
+    path.write_bytes(with_checksum(bytes(content[:512])) + content[512:])
+    assert probe(path).virtual_size == 100 * 4 * 17 * 512 == json.loads(info(path))["virtual-size"]
+
+
+@pytest.mark.parametrize("before", [512, 600, 1023])
+def test_a_dmg_is_told_by_its_end(before: int, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(bytes(4096) + b"koly".ljust(before, b"\0"))
+    assert (probe(path).format, probe(path).marked_at_end) == ("dmg", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "data"),
+    {
+        "gzip": b"\x1f\x8b\x08",
+        "bzip2": b"BZh9",
+        "xz": b"\xfd7zXZ\0",
+        "zstd": b"\x28\xb5\x2f\xfd",
+        "zip": b"PK\x03\x04",
+        "iso9660": bytes(32769) + b"CD001",
+        "tar": b"disk.vmdk".ljust(257, b"\0") + b"ustar",
+        "ova": b"machine.ovf".ljust(257, b"\0") + b"ustar",
+        "gpt": bytes(512) + b"EFI PART",
+        None: b"nothing",
+    }.items(),
+)
+def test_what_a_raw_file_holds_is_named(content: str | None, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(data.ljust(1 << 16, b"\0"))
+    found = probe(path)
+    assert (found.format, found.content, found.virtual_size) == ("raw", content, 1 << 16)
+    assert found.dangers == ()
+    path.write_bytes(data)
+    assert probe(path).content == content
+
+
+def test_a_stream_has_the_size_that_its_end_tells(tmp_path: Path) -> None:
+    path = create(tmp_path / "image", "-f", "vmdk", "-o", "subformat=streamOptimized")
+    content = bytearray(path.read_bytes())
+    header = bytes(content[:512])
+    content[56:64] = b"\xff" * 8
+    content[12:20] = (7).to_bytes(8, "little")
+    marker = struct.pack("<QII", 1, 0, 3).ljust(512, b"\0")
+    path.write_bytes(bytes(content) + marker + header + bytes(512))
+    assert probe(path).virtual_size == SIZE == json.loads(info(path))["virtual-size"]
+
+
+def test_a_sparse_vmdk_keeps_its_data_under_another_name(tmp_path: Path) -> None:
+    # QEMU does not read the names in a sparse file's descriptor, its own one either.
+    path = create(tmp_path / "first", "-f", "vmdk").rename(tmp_path / "second")
+    assert probe(path).extents == ()
+    assert probe(path).dangers == ()
+
+
+HOSTILE_TEXTS = {
+    "white space": (b"", b" \n\t"),
+    "blank lines": (b"", b"\n"),
+    "comments": (b"", b"#\n"),
+    "access alone": (b"version=1\n", b"RW\n"),
+    "access and spaces": (b"version=1\n", b"RW "),
+    "digits": (b"version=1\nRW ", b"1"),
+    "digits in lines": (b"version=1\n", b"RW 1\n"),
+    "types": (b"version=1\nRW 1 ", b"A"),
+    "quotes": (b"version=1\n", b'RW 1 FLAT "'),
+    "extents": (b"version=1\n", b'RW 1 FLAT "a"\n'),
+    "parents": (b"version=1\n", b"parentFileNameHint"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_TEXTS)
+def test_the_time_is_linear_in_the_text(name: str, tmp_path: Path) -> None:
+    start, piece = HOSTILE_TEXTS[name]
+    path = tmp_path / "image"
+
+    def best(length: int) -> float:
+        path.write_bytes((start + piece * length)[:length])
+        times = []
+        for _ in range(3):
+            begin = time.process_time()
+            with contextlib.suppress(UsageError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    probe_open(descriptor, "x", format="vmdk")
+                finally:
+                    os.close(descriptor)
+            times.append(time.process_time() - begin)
+        return min(times)
+
+    whole, part = best(1 << 20), best(1 << 17)
+    assert whole < 8 * 4 * part + 0.05, (part, whole)
+
+
+def test_a_short_fuzz_finds_nothing(tmp_path: Path) -> None:
+    assert headers.fuzz_probe(tmp_path, seconds=1.0, seed=1) > 100
+    assert headers.fuzz_descriptors(tmp_path, seconds=1.0, seed=1) > 0
+
+
 @pytest.mark.timeout(120)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -179,7 +324,8 @@ def test_no_damage_to_a_header_gets_more_than_a_refusal(
         source.write_bytes(luks())
     elif not source.exists():
         create(source, *KINDS[kind])
-    content = bytearray(source.read_bytes()[: 1 << 19])
+    with source.open("rb") as file:
+        content = bytearray(file.read(1 << 17))
     length = data.draw(st.integers(1, len(content)))
     for _ in range(data.draw(st.integers(0, 8))):
         content[data.draw(st.integers(0, min(511, len(content) - 1)))] = data.draw(

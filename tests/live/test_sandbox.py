@@ -10,15 +10,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk.errors import LaunchError, SandboxUnavailable
-from qemu_blocksdk.qmp import Sandbox, sandbox
-from qemu_blocksdk.tools.run import Completed, run
+from qemu_blocksdk.errors import LaunchError, SandboxUnavailable, ToolError
+from qemu_blocksdk.qmp import AsyncProcess, Sandbox, sandbox
 
 PRELUDE = """
 import ctypes, os, socket, sys
@@ -71,8 +71,21 @@ ALLOWED = {
 }
 
 
-def confined(box: Sandbox, *argv: str, pass_fds: tuple[int, ...] = ()) -> Completed:
-    return asyncio.run(run(argv, timeout=20, pass_fds=pass_fds, sandbox=box))
+def confined(box: Sandbox, *argv: str, pass_fds: tuple[int, ...] = ()) -> str:
+    """Run a program in a sandbox; return what it printed. Raises ToolError if it fails."""
+
+    async def work() -> str:
+        with tempfile.TemporaryFile() as out:
+            process = await AsyncProcess.spawn(
+                argv, pass_fds=pass_fds, stdout=out.fileno(), ends_itself=True, sandbox=box
+            )
+            status = await process.wait(timeout=20)
+            if status:
+                raise ToolError(argv, exit_status=status, output=process.output())
+            out.seek(0)
+            return out.read().decode()
+
+    return asyncio.run(work())
 
 
 @pytest.fixture
@@ -99,7 +112,7 @@ def outcomes(attempts: dict[str, str], world: list[str]) -> dict[str, str]:
         done = confined(box, *argv, pass_fds=(descriptor,))
     finally:
         os.close(descriptor)
-    return dict(line.split(": ") for line in done.stdout.splitlines() if line)
+    return dict(line.split(": ") for line in done.splitlines() if line)
 
 
 def test_nothing_else_can_be_opened_connected_to_or_changed(world: list[str]) -> None:
@@ -126,9 +139,9 @@ def test_targets_are_written_and_nothing_beside_them(tmp_path: Path) -> None:
     box = Sandbox(programs=["sh"], written=[tmp_path / "folder", tmp_path / "file"])
     confined(box, "sh", "-c", f"cd {tmp_path}; echo x > folder/new; echo new > file; rm folder/new")
     assert (tmp_path / "file").read_text() == "new\n"
-    with pytest.raises(Exception, match="Permission denied"):
+    with pytest.raises(ToolError, match="Permission denied"):
         confined(box, "sh", "-c", f"echo x > {tmp_path}/other")
-    with pytest.raises(Exception, match="Permission denied"):
+    with pytest.raises(ToolError, match="Permission denied"):
         confined(box, "sh", "-c", f"rm {tmp_path}/file")
 
 
@@ -145,8 +158,8 @@ def test_a_program_in_a_place_of_its_own_runs_with_its_libraries(tmp_path: Path)
     link = tmp_path / "link"
     link.symlink_to(tool)
     box = Sandbox(programs=[str(tool)])
-    assert confined(box, str(tool), "/dev/null").stdout == "data"
-    with pytest.raises(Exception, match="Permission denied"):
+    assert confined(box, str(tool), "/dev/null") == "data"
+    with pytest.raises(ToolError, match="Permission denied"):
         confined(box, str(tool), str(tmp_path / "opt" / "etc" / "config"))
     with pytest.raises(LaunchError, match="Permission denied"):
         confined(Sandbox(programs=["sh"]), str(tool))
@@ -157,7 +170,7 @@ def test_a_program_without_a_bin_directory_brings_nothing_along(tmp_path: Path) 
     tool.write_text(f"#!/bin/sh\ncat {tmp_path}/beside\n")
     tool.chmod(0o755)
     (tmp_path / "beside").write_text("private")
-    with pytest.raises(Exception, match="Permission denied"):
+    with pytest.raises(ToolError, match="Permission denied"):
         confined(Sandbox(programs=[str(tool)]), str(tool))
 
 
