@@ -16,6 +16,7 @@ from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.codec.typed import fits, hints_of, typed
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions, ThrottleLimits
 
 from .forms import IMAGE_OPTS_SIZES, from_pairs, leaf_texts, members_of
@@ -67,6 +68,7 @@ _ALIASES: Final = {"readonly": "read-only"}
 _SHARED: Final = frozenset(("read-only", "discard", "detect-zeroes", "aio"))
 
 
+@sealed
 def to_drive(drive: Drive) -> str:
     """Return the word after ``-drive``.
 
@@ -95,6 +97,7 @@ def drive_texts(drive: Drive) -> dict[str, str]:
     return {**texts, **further}
 
 
+@sealed
 def from_drive(word: str) -> Drive:
     """Return what the word after ``-drive`` describes.
 

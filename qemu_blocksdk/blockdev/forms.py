@@ -27,6 +27,7 @@ from qemu_blocksdk.codec.dotted import keyval, leaves, nested, pairs, text
 from qemu_blocksdk.codec.json_text import assert_texts, from_text, place, to_text
 from qemu_blocksdk.codec.typed import typed
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .reading import problem_of, read
@@ -43,6 +44,7 @@ IMAGE_OPTS_SIZES = _BLOCKDEV_SIZES | {
 """The same where the options do not pass QAPI, in QEMU 7.2 and 10.0 alike."""
 
 
+@sealed
 def to_json(options: BlockdevOptions) -> str:
     """Return options as the JSON that ``blockdev-add`` takes.
 
@@ -51,6 +53,7 @@ def to_json(options: BlockdevOptions) -> str:
     return to_text(members_of(options))
 
 
+@sealed
 def from_json(given: str | JsonObject) -> BlockdevOptions:
     """Return the options that JSON describes, be it text or parsed.
 
@@ -59,6 +62,7 @@ def from_json(given: str | JsonObject) -> BlockdevOptions:
     return read(from_text(given if isinstance(given, str) else to_text(given)))
 
 
+@sealed
 def to_blockdev(options: BlockdevOptions, *, dotted: bool = False) -> str:
     """Return options as the word after ``-blockdev``: JSON, or under dotted names.
 
@@ -67,6 +71,7 @@ def to_blockdev(options: BlockdevOptions, *, dotted: bool = False) -> str:
     return keyval(leaf_texts(members_of(options))) if dotted else to_json(options)
 
 
+@sealed
 def from_blockdev(word: str) -> BlockdevOptions:
     """Return the options that the word after ``-blockdev`` describes.
 
@@ -78,11 +83,13 @@ def from_blockdev(word: str) -> BlockdevOptions:
     return from_pairs(pairs(word, implied="driver"), sizes=_BLOCKDEV_SIZES)
 
 
+@sealed
 def to_filename(options: BlockdevOptions) -> str:
     """Return options as a file name, ``json:{...}``. Raises UsageError as :func:`to_json`."""
     return f"{_SCHEME}{to_json(options)}"
 
 
+@sealed
 def from_filename(name: str) -> BlockdevOptions:
     """Return the options that a file name ``json:{...}`` holds.
 
@@ -98,6 +105,7 @@ def from_filename(name: str) -> BlockdevOptions:
     return from_pairs(list(leaves(json)), sizes=IMAGE_OPTS_SIZES)
 
 
+@sealed
 def to_image_opts(options: BlockdevOptions) -> str:
     """Return options as the tools take them with ``--image-opts``.
 
@@ -106,6 +114,7 @@ def to_image_opts(options: BlockdevOptions) -> str:
     return keyval(leaf_texts(members_of(options)))
 
 
+@sealed
 def from_image_opts(word: str) -> BlockdevOptions:
     """Return the options that a tool would take with ``--image-opts``.
 
@@ -116,6 +125,7 @@ def from_image_opts(word: str) -> BlockdevOptions:
     return from_pairs(pairs(word), sizes=IMAGE_OPTS_SIZES)
 
 
+@sealed
 def to_opts(json: JsonValue) -> str:
     """Return JSON as one word, ``name=text,...``, as iotests' ``qmp_to_opts`` does.
 

@@ -13,6 +13,7 @@ from qemu_blocksdk.codec import NULL, JsonObject, Struct, Unknown
 from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.schema.layout import WIDTH, import_line, import_order
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .forms import from_json
@@ -23,6 +24,7 @@ _DEEPEST: Final = 64
 _DEEPEST_IN_MODULE: Final = 8
 
 
+@sealed
 def to_python(options: BlockdevOptions | str | JsonObject, *, module: bool = False) -> str:
     """Return the Python expression that builds options, given as they are or as JSON.
 

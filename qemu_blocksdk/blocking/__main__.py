@@ -278,7 +278,9 @@ class _Class:
         returns = _blocking(ast.unparse(node.returns)) if node.returns else "None"
         if _is_generator(node):
             returns = returns.replace("AsyncIterator", "Iterator")
+        # `Face` seals all that its classes have.
         decorators = [ast.unparse(d) for d in node.decorator_list]
+        decorators = [name for name in decorators if name != "sealed"]
         head = "".join(f"@{d}\n" for d in decorators)
         signature = _signature(name, node.args, returns)
         if "overload" in decorators:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from types import FunctionType
+from typing import Self, cast
 
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.sealed import sealed
 
 
 class Face:
@@ -15,6 +17,18 @@ class Face:
 
     _twin: object
     _home: portal.Home
+
+    def __init_subclass__(cls) -> None:
+        """Seal what a class offers: an error that leaves it shows none of its arguments."""
+        super().__init_subclass__()
+        for name, member in list(vars(cls).items()):
+            if name[0] == "_" and name not in ("__init__", "__enter__", "__exit__", "__next__"):
+                continue
+            if isinstance(member, FunctionType):
+                setattr(cls, name, sealed(member))
+            elif isinstance(member, classmethod):
+                method = cast("classmethod[Self, ..., object]", member)
+                setattr(cls, name, classmethod(sealed(method.__func__)))
 
     @classmethod
     def _of(cls, twin: object) -> Self:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NoReturn, Self, final
+
+from qemu_blocksdk.errors import UsageError
 
 
 @final
@@ -18,8 +21,16 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str | bytes) -> None:
-        """Keep a secret; text is taken as UTF-8, as QEMU does."""
-        self._value = value.encode() if isinstance(value, str) else bytes(value)
+        """Keep a secret; text is taken as UTF-8, as QEMU does. Raises UsageError for other text."""
+        data: bytes | None = None
+        with contextlib.suppress(UnicodeEncodeError):
+            data = value.encode() if isinstance(value, str) else bytes(value)
+        if data is None:
+            # Not while the other error is handled, which holds the text; and a traceback shows
+            # what is here.
+            del value
+            raise UsageError("a secret that is text has characters that UTF-8 lacks")
+        self._value = data
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:

@@ -113,7 +113,9 @@ class Value(metaclass=_ValueType):
         def __init__(self, **members: object) -> None:
             names, required, defaults, _ = type(self)._shape or shape(type(self))
             if not names.issuperset(members) or not required <= members.keys():
-                raise _misused(type(self), members)
+                error = _misused(type(self), members)
+                members.clear()  # which may be a secret, and a traceback shows it
+                raise error
             if defaults:
                 self.__dict__.update(defaults)
             self.__dict__.update(members)
@@ -136,7 +138,7 @@ class Value(metaclass=_ValueType):
         members = ", ".join(
             f"{name}={'***' if is_secret(name, of=type(self).__name__) else _shown(value)}"
             for name in shape(type(self)).order
-            if (value := getattr(self, name)) is not None
+            if (value := getattr(self, name, None)) is not None
         )
         return f"{type(self).__name__}({members})"
 

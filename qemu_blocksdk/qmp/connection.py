@@ -30,6 +30,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.schema import Schema
+from qemu_blocksdk.sealed import sealed
 
 from . import portal
 from .address import Address, connected, words
@@ -192,6 +193,7 @@ class AsyncQmp(Resource):
 
     # -- commands -----------------------------------------------------------------------
 
+    @sealed
     async def execute(
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
@@ -229,6 +231,7 @@ class AsyncQmp(Resource):
         except (ConnectionLost, DeadlineExceeded):
             return None  # the refusal itself is what the caller needs
 
+    @sealed
     async def execute_with_fd(
         self, command: Command[R], fd: int, *, timeout: float | None = None
     ) -> R:
@@ -260,6 +263,7 @@ class AsyncQmp(Resource):
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot pass descriptor {fd}: {error}") from error
 
+    @sealed
     async def execute_raw(
         self,
         name: str,
@@ -276,6 +280,7 @@ class AsyncQmp(Resource):
             name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
+    @sealed
     def execute_from_thread(
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
@@ -293,6 +298,7 @@ class AsyncQmp(Resource):
             raise meaning from error
         return decode_reply(command, reply)
 
+    @sealed
     def execute_raw_from_thread(
         self,
         name: str,

@@ -24,6 +24,7 @@ from typing import Self
 
 from qemu_blocksdk.codec import masked, masked_args, secrets_in_args
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.terminal import escaped
 
 from . import portal
@@ -66,6 +67,7 @@ class AsyncProcess:
         weakref.finalize(self, os.close, log).atexit = False
 
     @classmethod
+    @sealed
     async def spawn(
         cls,
         argv: Sequence[str],

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from qemu_blocksdk.codec import Value, masked
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import Nbd, SocketAddressInet, SocketAddressUnix
 
 NbdAddress = str | os.PathLike[str] | tuple[str, int]
@@ -47,6 +48,7 @@ class NbdUri(Value):
     tls_hostname: str | None = None
 
     @classmethod
+    @sealed
     def parse(cls, text: str) -> NbdUri:
         """Read a URI (``nbd://``, ``nbds://``, ``nbd+unix://``, ``nbds+unix://``).
 

@@ -19,6 +19,7 @@ from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, evolved, m
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.terminal import escaped
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -107,6 +108,7 @@ class Confinement(Value):
         )
 
 
+@sealed
 async def run(
     command: Sequence[str],
     arguments: Sequence[str] = (),
@@ -169,6 +171,7 @@ async def run(
     return done
 
 
+@sealed
 async def ask(
     command: Sequence[str],
     arguments: Sequence[str] = (),

@@ -19,6 +19,7 @@ PACKAGE = Path(qemu_blocksdk.__file__).parent
 LAYERS = (
     *(
         "lazy",
+        "sealed",
         "terminal",
         "errors",
         "schema",
