@@ -3,6 +3,7 @@
 #   QEMU=10.0|11.1    use the QEMU of Debian's backports, fetched once into .cache/
 #   PYTEST_ARGS=...   more arguments for pytest     BENCH_ARGS=...   for the benchmarks
 #   LEAST=90          have `make coverage` fail where a folder has less, in percent
+#   SECONDS=...       how long `make soak` and `make fuzz` take, instead of 600 and 3600
 #   IMAGE=path        the disk image of the demo, instead of one built on the spot
 
 QEMU ?= system
@@ -28,7 +29,7 @@ export BLOCKSDK_QEMU := $(QEMU)
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .NOTPARALLEL:
-.PHONY: help demo test coverage bench lint style types generate check-generated \
+.PHONY: help demo test coverage soak fuzz matrix bench lint style types generate check-generated \
         setup setup-test setup-coverage setup-dev
 
 help:  ## List the targets
@@ -49,6 +50,15 @@ coverage: setup-coverage  ## All tests, and how much of each folder of the packa
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage json -q -o .cache/coverage/report
 	@$(PY) -m scripts.coverage_rooms .cache/coverage/report $(LEAST)
+
+soak: setup-test  ## The same work for ten minutes; memory and descriptors must not grow
+	@$(PY) -m tests.soak $(SECONDS)
+
+fuzz: setup-test  ## Damaged headers, descriptors and replies for an hour
+	@$(PY) -m tests.fuzz $(SECONDS)
+
+matrix: setup-test  ## What happens when something fails in the middle of an operation, as a table
+	@$(PY) -m tests.live.fault_matrix
 
 bench: setup  ## Benchmarks against the peers, as ratios
 	@$(PY) -m benchmarks $(BENCH_ARGS)

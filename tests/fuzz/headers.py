@@ -1,4 +1,4 @@
-"""Fuzz of image headers: `python -m tests.fuzz.headers SECONDS [SEED]`.
+"""Fuzz of image headers: `python -m tests.fuzz` runs it.
 
 Each function takes a folder to work in, a duration and a seed, returns how many inputs it tried,
 and raises AssertionError with the input that showed a fault.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,11 +117,3 @@ def _descriptor(choose: random.Random) -> bytes:
     line = "".join(part + (" " if usual else choose.choice(_SPACES)) for part in parts)
     lines.insert(choose.choice((len(lines), choose.randrange(len(lines) + 1))), line)
     return choose.choice(("\n", "\n", "\r\n")).join(lines).encode() + b"\n"
-
-
-if __name__ == "__main__":
-    duration, number = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    with tempfile.TemporaryDirectory() as temporary:
-        for function in (fuzz_probe, fuzz_descriptors):
-            tried = function(Path(temporary), seconds=duration / 2, seed=number)
-            print(f"{function.__name__}: {tried} inputs, seed {number}")

