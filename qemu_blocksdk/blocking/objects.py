@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Program,
         QemuOptions,
     )
+    from qemu_blocksdk.objects.leftovers import Leftover
     from qemu_blocksdk.objects.monitor import Descriptor
     from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.node_info import NodeEvent
@@ -2252,7 +2253,10 @@ class Image(Face):
         replace: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
+        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``).
+
+        Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
+        """
         return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, force_share=force_share, replace=replace, timeout=timeout))
 
     @classmethod
@@ -2597,6 +2601,25 @@ class Qemu(Face):
         block or :meth:`Job.run` takes it over. Raises StateError when there is none.
         """
         return Job._of(portal.run(self._aio.attach_job(job_id)))
+
+    def leftovers(self) -> list[Leftover]:
+        """Return what clients have left that were killed, or may have been.
+
+        Jobs, exports, an NBD server, nodes, bitmaps, objects; what somebody else named is
+        never among them, nor what a client works with that is known to be alive.
+        """
+        return portal.run(self._aio.leftovers())
+
+    def clear_leftovers(self, *, force: bool = False, timeout: float = 60.0) -> list[Leftover]:
+        """Remove what dead clients have left; return what was removed.
+
+        Jobs are cancelled, a device is put back on the node that it was on, and images that
+        were not finished are deleted. What belongs to a client that cannot be checked stays
+        without ``force``: it may be at work on another host. Raises CommandError for what
+        cannot be removed, as while somebody else uses it, ConnectionLost; DeadlineExceeded
+        after ``timeout`` seconds.
+        """
+        return portal.run(self._aio.clear_leftovers(force=force, timeout=timeout))
 
     def query_jobs(self) -> list[Job]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
@@ -3505,6 +3528,8 @@ class Backup(Face):
     Each disk has two bitmaps: ``NAME`` marks what changed since its last full or incremental
     backup, ``NAME-full`` since its last full one. They are changed for all disks or for none,
     and only when the images are complete; an image appears under its name when it is whole.
+    An image with a secret is encrypted. What a client left that was killed is removed first
+    (:meth:`Qemu.clear_leftovers`).
     """
 
     @property
@@ -3519,28 +3544,40 @@ class Backup(Face):
 
         self._hold(portal.call(lambda: AsyncBackup(qemu._aio, bitmap=bitmap, persistent=persistent)))
 
-    def add_disk(self, node: Node, target: Image, *, base: Image | None = None) -> None:
+    def add_disk(
+        self,
+        node: Node,
+        target: Image,
+        *,
+        base: Image | None = None,
+        options: CreationOptions | None = None,
+    ) -> None:
         """Add a disk, the image to make, and the backup that a smaller one builds on.
 
         The ``base`` of an incremental backup is the last full or incremental one, that of a
-        differential one the last full one.
+        differential one the last full one. It has to be of the disk's size: after a resize
+        make a full backup. ``options`` are those of the new image, of the target's format.
         """
-        return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio))
+        return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio, options=options))
 
     def full(self) -> Operation[None]:
         """Start to back up all content; from now on the bitmaps mark what changes.
 
-        What this and the others raise when they are waited for: JobFailed, UsageError for an
-        image that is there already or is not of that format and while another backup by these
-        bitmaps is under way, CommandError, ConnectionLost.
+        Raises UsageError where there is no disk, where a disk or a target was added twice, and
+        for a target that cannot be made as it is described. Raises, when it is waited for:
+        UsageError for an image that is there already, for a disk that cannot store bitmaps
+        (``persistent=False`` does without) and while another backup by these bitmaps is under
+        way; JobFailed, CommandError, ConnectionLost.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.full())))
 
     def incremental(self) -> Operation[None]:
         """Start to back up what changed since the last full or incremental backup.
 
-        The targets have to be qcow2. Raises GraphError, when it is waited for, where there is
-        no bitmap of it, UsageError where the bitmap is of no use.
+        The targets have to be qcow2. Raises as :meth:`full`. When it is waited for: GraphError
+        where there is no bitmap of it; UsageError where the bitmap is of no use, and for a base
+        that is not of the disk's size, has lost a part of its chain, or is known not to be the
+        last backup.
         """
         return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.incremental())))
 
@@ -3577,7 +3614,8 @@ class Disk(Face):
 
         The old node is removed; what backs it, if it was inside it, as well. The new image
         holds all content and has its name from the start, because QEMU keeps names; when
-        this fails before the switch it is removed. ``replace`` allows a file of that name to be
+        this fails before the switch it is removed. The secret of an encrypted one stays in
+        QEMU, under the new node's name. ``replace`` allows a file of that name to be
         replaced, which is given back on failure, and a block device to be overwritten. Raises,
         when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
         in use, ConnectionLost.
@@ -3605,7 +3643,8 @@ class PointInTime(Face):
     """The content of a node at the moment that the block is entered; gone with the block.
 
     What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
-    which the reader sees what was (``snapshot-access``). Everybody who writes has to do so
+    which the reader sees what was (``snapshot-access``). The scratch image of an encrypted
+    node is encrypted, with a key that nobody keeps. Everybody who writes has to do so
     through :attr:`front`: a guest's ``device`` is moved there and back, an export has to
     be of it. QEMU refuses to begin while somebody else writes to the node.
     """

@@ -13,6 +13,7 @@ from .image import AsyncImage
 from .iothread import AsyncIoThread, IoThreadParameters
 from .job import AsyncJob
 from .launch import Chardev, Console, InheritedFd, QemuOptions
+from .leftovers import Leftover, LeftoverKind
 from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
@@ -61,6 +62,8 @@ __all__ = [
     "InheritedFd",
     "IoThreadParameters",
     "JobOptions",
+    "Leftover",
+    "LeftoverKind",
     "NodeEvent",
     "QemuOptions",
     "VirtioDisk",

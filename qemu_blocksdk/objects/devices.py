@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,12 +12,12 @@ from qemu_blocksdk.wire import DeviceAdd, QomGet, QomList, QomListTypes
 from .device import AsyncDevice
 from .iothread import AsyncIoThread
 from .live import Live
+from .names import lasting_name
 from .node import AsyncNode
 
 VirtioDisk = Literal["virtio-blk", "virtio-scsi"]
 """How a disk is offered to the guest: as a device of its own, or on a SCSI controller."""
 
-_ids = itertools.count()
 _NAMED = "/machine/peripheral"
 
 
@@ -39,7 +37,7 @@ class Devices(Live):
         Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
         there is no such driver, bus or property.
         """
-        id = id or f"device-{os.getpid():x}-{next(_ids)}"
+        id = id or lasting_name(self._connection(), "device")
         command = DeviceAdd(driver=driver, id=id, bus=bus, properties=properties)
         return await self.device(id)._begin(self._execute(command))
 

@@ -43,9 +43,10 @@ from qemu_blocksdk.wire import (
 
 from .bitmap import AsyncBitmap
 from .export import AsyncUriExport, ExportOptions
-from .job import new_job_id
+from .leftovers import sign_server
 from .listener import checked, reserved
 from .live import Live, subject
+from .names import temporary_name
 from .node import AsyncNode
 from .secret import secret_options
 from .traces import Traces
@@ -96,7 +97,7 @@ class AsyncExportServer(Live, Resource):
         if isinstance(address, tuple):
             place = checked(address)
         else:
-            place = traces.new_socket(address, name=f"{new_job_id('nbd')}.sock")
+            place = traces.new_socket(address, name=f"{temporary_name(qmp)}.sock")
         self = cls(qmp, place, traces)
 
         async def start() -> Self:
@@ -122,14 +123,14 @@ class AsyncExportServer(Live, Resource):
         creds = authz = None
         needed: list[ObjectOptions] = []
         if tls is not None:
-            creds = new_job_id("tls")
+            creds = temporary_name(self._qmp)
             secrets = tls_secrets(tls, id=creds)
             needed += (secret_options(secret, id=id) for id, secret in secrets.items())
             needed.append(tls_options(tls, endpoint="server", id=creds))
         if tls_authz is not None:
             assert_proves_names(tls)
             admitting = (
-                admission(tls_authz, id=new_job_id("authz"))
+                admission(tls_authz, id=temporary_name(self._qmp))
                 if isinstance(tls_authz, Sequence)
                 else tls_authz
             )
@@ -153,6 +154,8 @@ class AsyncExportServer(Live, Resource):
                 )
             )
         self._runs, self._is_tls = True, tls is not None
+        if self._qmp._owner.is_guest:
+            self._objects.append(await sign_server(owner, words(self._address)))
         if isinstance(self._address, str):
             self._traces.note_socket(self._address)
 
@@ -183,7 +186,7 @@ class AsyncExportServer(Live, Resource):
         """
         self._assert_runs("block-export-add")
         wire = BlockExportOptionsNbd(
-            id=id if id is not None else new_job_id("export"),
+            id=id if id is not None else temporary_name(self._qmp),
             node_name=node.name,
             name=name,
             description=description,

@@ -20,8 +20,8 @@ from qemu_blocksdk.wire import (
 
 from .export import AsyncExport, AsyncFileExport, ExportOptions
 from .export_server import AsyncExportServer, ExportServerOptions
-from .job import new_job_id
 from .live import Live
+from .names import temporary_name
 from .node import AsyncNode
 from .traces import Traces
 
@@ -68,7 +68,7 @@ class Exporting(Live):
         not let QEMU mount; Unsupported.
         """
         wire = BlockExportOptionsFuse(
-            id=_new_id(id),
+            id=self._new_id(id),
             node_name=node.name,
             mountpoint=_resolved(mountpoint),
             growable=growable,
@@ -95,7 +95,7 @@ class Exporting(Live):
         UsageError for a path that is too long or taken, CommandError, Unsupported.
         """
         self._connection()  # else nobody removes the directory that is made now
-        export_id = _new_id(id)
+        export_id = self._new_id(id)
         path = self._traces.new_socket(address, name=f"{export_id}.sock")
         wire = BlockExportOptionsVhostUserBlk(
             id=export_id,
@@ -127,7 +127,7 @@ class Exporting(Live):
         where the kernel has no VDUSE or a device of that name, Unsupported.
         """
         wire = BlockExportOptionsVduseBlk(
-            id=_new_id(id),
+            id=self._new_id(id),
             node_name=node.name,
             name=name,
             num_queues=num_queues,
@@ -152,6 +152,9 @@ class Exporting(Live):
         )
         return await export._added_by(self, options)
 
+    def _new_id(self, id: str | None) -> str:
+        return id if id is not None else temporary_name(self._connection())
+
     async def query_exports(self) -> list[AsyncExport]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
         qmp = self._connection()
@@ -162,10 +165,6 @@ class Exporting(Live):
         # One may have gone before anybody listened.
         there = {info.id for info in await self._execute(QueryBlockExports())}
         return [export for export in listening if export.id in there]
-
-
-def _new_id(id: str | None) -> str:
-    return id if id is not None else new_job_id("export")
 
 
 def _resolved(path: str | os.PathLike[str]) -> str:

@@ -179,6 +179,7 @@ class AsyncImage(EditableImage):
         words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
         words += [word for image in [*sources, target] for word in image._target.objects]
         words += [] if in_place else target._creation_words(options)
+        programs = self._programs_to_make(target)
         there = target._as_second()
         secrets = dict(there.secrets if in_place else target._new_secrets())
         for source in sources:
@@ -202,6 +203,7 @@ class AsyncImage(EditableImage):
                             secrets=secrets,
                             on_output=ProgressReader(tell),
                             confinement=confinement,
+                            programs=programs,
                         )
                     )
 
@@ -231,7 +233,13 @@ class AsyncImage(EditableImage):
         replace: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``)."""
+        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``).
+
+        Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
+        """
+        if target._secret is not None or target.format == "luks":
+            raise UsageError(f"qemu-img dd cannot encrypt {target!r}: convert() to it")
+        programs = self._programs_to_make(target)
         target._assert_not_among(self._assert_openable(may_guess=False))
         words = [*(["-U"] if force_share else []), *self._target.format_words("-f")]
         words += ["-O", target.format, f"bs={to_bytes(block_size)}", f"skip={skip}"]
@@ -239,7 +247,10 @@ class AsyncImage(EditableImage):
         words += [] if count is None else [f"count={skip + count}"]
         with target._draft(None, replace=replace) as draft:
             await self._run(
-                "dd", [*words, f"if={self._target.filename}", f"of={draft}"], timeout=timeout
+                "dd",
+                [*words, f"if={self._target.filename}", f"of={draft}"],
+                timeout=timeout,
+                programs=programs,
             )
 
     # -- test data ----------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import itertools
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Self
@@ -44,13 +42,6 @@ from qemu_blocksdk.wire import (
 
 from .live import Live, subject
 from .watched_job import WatchedJob
-
-_ids = itertools.count()
-
-
-def new_job_id(kind: str) -> str:
-    """Return a job id that no other job started by this process has."""
-    return f"{kind}-{os.getpid():x}-{next(_ids)}"
 
 
 class AsyncJob(WatchedJob, Resource):

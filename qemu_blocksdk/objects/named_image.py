@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from qemu_blocksdk.codec import Secret, masked
 from qemu_blocksdk.errors import UsageError
@@ -116,6 +116,15 @@ class NamedImage:
 
     # -- what the verbs share -----------------------------------------------------------
 
+    def _at(self, path: Path) -> Self:
+        """The same image under another name, as that of a draft: all else that it says stays."""
+        return type(self)(
+            path,
+            format=cast("ImageFormat", self._format),
+            secret=self._secret,
+            programs=self._programs,
+        )
+
     def _name_for_others(self) -> str:
         """The name by which another image refers to this one as its backing file."""
         return self._path or self._target.filename
@@ -125,6 +134,17 @@ class NamedImage:
         if self._secret is None:
             return self._target
         return Target.of_file(self._path, self._format, self._secret, key=OTHER_KEY)
+
+    def _programs_to_make(self, target: NamedImage) -> Programs:
+        """The programs that copy the image to another one, which may have been given its own.
+
+        Raises UsageError where the two were given different ones.
+        """
+        default = Programs().qemu_img
+        given = {tuple(image._programs.qemu_img) for image in (self, target)} - {tuple(default)}
+        if len(given) > 1:
+            raise UsageError(f"{self!r} and {target!r} have different programs: {sorted(given)}")
+        return self._programs if target._programs.qemu_img == default else target._programs
 
     def _assert_openable(self, *, may_guess: bool = True) -> Mapping[FileId, str]:
         """Return the files of the backing chain; raise UsageError for one not to be opened.
@@ -208,9 +228,10 @@ class NamedImage:
         secrets: Mapping[str, Secret] | None = None,
         on_output: Callable[[bytes], None] | None = None,
         confinement: Confinement | None = None,
+        programs: Programs | None = None,
     ) -> Completed:
         return await run(
-            [*self._programs.qemu_img, command],
+            [*(programs or self._programs).qemu_img, command],
             words,
             timeout=timeout,
             accept=accept,

@@ -25,8 +25,8 @@ from qemu_blocksdk.wire import (
     XBlockdevChange,
 )
 
-from .job import new_job_id
 from .live import subject
+from .names import lasting_name
 from .node_info import NodeInfo
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class NodeGraph(NodeInfo):
         # gone as soon as it is made, so we refuse that.
         if not await self.query_parents():
             raise GraphError(f"a user of node {self._name!r}", found="none")
-        name = snapshot_node_name or new_job_id("overlay")
+        name = snapshot_node_name or lasting_name(self._qmp, "overlay")
         command = BlockdevSnapshotSync(
             node_name=self._name,
             snapshot_file=qemu_name(snapshot_file),

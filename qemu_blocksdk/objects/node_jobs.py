@@ -9,10 +9,12 @@ from qemu_blocksdk import wire  # whose domains load when they are used, thus no
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.qmp import AsyncQmp
 
 from .bitmap import AsyncBitmap
-from .job import AsyncJob, new_job_id
+from .job import AsyncJob
 from .live import subject
+from .names import temporary_name
 from .node_graph import NodeGraph
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class NodeJobs(NodeGraph):
         only what it marks. The target has to be as large as the node. ``discard_source``, from
         QEMU 9.1, is for a node that keeps old data for somebody else.
         """
-        on_wire = _on_wire("backup", **job)
+        on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockdevBackup(
             device=self._name,
             target=target.name,
@@ -116,7 +118,7 @@ class NodeJobs(NodeGraph):
         and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
         does not see what comes past the job's filter.
         """
-        on_wire = _on_wire("mirror", **job)
+        on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockdevMirror(
             device=self._name,
             target=target.name,
@@ -148,7 +150,7 @@ class NodeJobs(NodeGraph):
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
         as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
-        on_wire = _on_wire("commit", **job)
+        on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockCommit(
             device=self._name,
             top_node=None if top is None else top.name,
@@ -176,7 +178,7 @@ class NodeJobs(NodeGraph):
         default of all. ``backing_file`` is written into the image as the name of the base: a str in
         QEMU's syntax (``json:``, a URI), a path object as it is.
         """
-        on_wire = _on_wire("stream", **job)
+        on_wire = _on_wire(self._qmp, **job)
         # QEMU 7.2 and 10.0: while a stream takes effect by itself, and from then until it is
         # dismissed, they die of a question about the graph. When the monitor finalizes it and it
         # goes at once, no question comes in between.
@@ -210,7 +212,7 @@ class NodeJobs(NodeGraph):
             error = Unsupported("amendment of a luks node that it survives")
             error.subject = subject(self)
             raise error
-        job_id = job_id or new_job_id("amend")
+        job_id = job_id or temporary_name(self._qmp)
         command = wire.XBlockdevAmend(
             job_id=job_id, node_name=self._name, options=options, force=force
         )
@@ -230,7 +232,7 @@ class NodeJobs(NodeGraph):
 
 
 def _on_wire(
-    kind: JobType,
+    qmp: AsyncQmp,
     *,
     job_id: str | None = None,
     speed: int | None = None,
@@ -240,7 +242,7 @@ def _on_wire(
 ) -> _OnWire:
     del auto_dismiss  # the job object dismisses it, when it knows how it ended
     return {
-        "job_id": job_id or new_job_id(kind),
+        "job_id": job_id or temporary_name(qmp),
         "speed": speed,
         "auto_finalize": auto_finalize,
         "auto_dismiss": False,

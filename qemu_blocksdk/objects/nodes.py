@@ -11,8 +11,9 @@ from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.tools.atomic_write import assert_absent
 
 from .chain import Chains
-from .job import AsyncJob, new_job_id
+from .job import AsyncJob
 from .live import Live
+from .names import temporary_name
 from .node import AsyncNode
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ class Nodes(Live):
         """
         if isinstance(options, wire.BlockdevCreateOptionsFile):
             assert_absent(Path(options.filename), replace=replace)
-        job_id = job_id or new_job_id("create")
+        job_id = job_id or temporary_name(self._connection())
         command = wire.BlockdevCreate(job_id=job_id, options=options)
         return await AsyncJob._start(self, command, job_id=job_id, kind="create")

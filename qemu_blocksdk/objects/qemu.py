@@ -10,6 +10,7 @@ from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import StateError
 from qemu_blocksdk.graph import BlockGraph
+from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -20,6 +21,7 @@ from qemu_blocksdk.wire import (
 from .chain import Chains
 from .exporting import Exporting
 from .job import AsyncJob
+from .leftovers import Leftover, query_leftovers, remove_leftovers
 from .life import Life
 from .node import AsyncNode
 from .node_info import query_graph
@@ -102,6 +104,32 @@ class AsyncQemu(Nodes, Exporting, UserObjects, Life):
         block or :meth:`AsyncJob.run` takes it over. Raises StateError when there is none.
         """
         return await AsyncJob.attach(self.qmp, job_id)
+
+    # -- leftovers ----------------------------------------------------------------------
+
+    async def leftovers(self) -> list[Leftover]:
+        """Return what clients have left that were killed, or may have been.
+
+        Jobs, exports, an NBD server, nodes, bitmaps, objects; what somebody else named is
+        never among them, nor what a client works with that is known to be alive.
+        """
+        return await query_leftovers(self)
+
+    async def clear_leftovers(
+        self, *, force: bool = False, timeout: float = 60.0
+    ) -> list[Leftover]:
+        """Remove what dead clients have left; return what was removed.
+
+        Jobs are cancelled, a device is put back on the node that it was on, and images that
+        were not finished are deleted. What belongs to a client that cannot be checked stays
+        without ``force``: it may be at work on another host. Raises CommandError for what
+        cannot be removed, as while somebody else uses it, ConnectionLost; DeadlineExceeded
+        after ``timeout`` seconds.
+        """
+        async with within(timeout, "the removal of what dead clients have left"):
+            return await remove_leftovers(self, force=force)
+
+    # -- jobs -----------------------------------------------------------------------------
 
     async def query_jobs(self) -> list[AsyncJob]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""

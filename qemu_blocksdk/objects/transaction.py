@@ -16,8 +16,9 @@ from qemu_blocksdk.qmp import AsyncQmp, as_unit
 from qemu_blocksdk.tools.atomic_write import assert_absent
 
 from .bitmap import AsyncBitmap
-from .job import AsyncJob, new_job_id, starting
+from .job import AsyncJob, starting
 from .live import Live, subject
+from .names import temporary_name
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
@@ -64,7 +65,7 @@ class AsyncTransaction(Live):
             data = cast("BlockdevBackup", action.data)
             job = AsyncJob(
                 self._qmp,
-                data.job_id or new_job_id(kind),
+                data.job_id or temporary_name(self._qmp),
                 "backup",
                 auto_finalize=data.auto_finalize is not False,
                 auto_dismiss=data.auto_dismiss is not False,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
 
-from .job import AsyncJob, new_job_id
+from .job import AsyncJob
 from .live import Live
+from .names import temporary_name
 from .node import AsyncNode
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class VmSnapshots(Live):
         All are qcow2, none is over another (``snapshot-save``). The guest stands still
         meanwhile. The job fails when there is a snapshot of that tag.
         """
-        job_id = job_id or new_job_id("snapshot-save")
+        job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotSave(
             job_id=job_id, tag=tag, vmstate=vmstate.name, devices=[node.name for node in nodes]
         )
@@ -50,7 +51,7 @@ class VmSnapshots(Live):
 
         What was written since is lost.
         """
-        job_id = job_id or new_job_id("snapshot-load")
+        job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotLoad(
             job_id=job_id, tag=tag, vmstate=vmstate.name, devices=[node.name for node in nodes]
         )
@@ -60,7 +61,7 @@ class VmSnapshots(Live):
         self, tag: str, *, nodes: Sequence[AsyncNode], job_id: str | None = None
     ) -> AsyncJob:
         """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
-        job_id = job_id or new_job_id("snapshot-delete")
+        job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotDelete(job_id=job_id, tag=tag, devices=[node.name for node in nodes])
         return await self._start("snapshot-delete", command, job_id)
 

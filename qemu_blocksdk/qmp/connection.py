@@ -39,6 +39,7 @@ from .events import AsyncEventStream, Register
 from .exchange import Exchange
 from .gate import Gate, ServerKind
 from .message import OnMessage
+from .owner import Owner
 from .resource import Resource
 
 R = TypeVar("R")
@@ -78,6 +79,7 @@ class AsyncQmp(Resource):
     def __init__(self, command_timeout: float, peer: Peer | None) -> None:
         self._command_timeout = command_timeout
         self._peer = peer
+        self._owner = Owner(is_guest=peer is None)
         self._events = Register()
         self._closed = False
         self._lost = asyncio.Event()
@@ -167,6 +169,7 @@ class AsyncQmp(Resource):
         if self._closed:
             return
         self._closed = True
+        self._owner.end(in_order=not self._lost.is_set())
         if hasattr(self, "_exchange"):
             self._exchange.close()
         if hasattr(self, "_gate"):
@@ -386,6 +389,7 @@ class AsyncQmp(Resource):
     def _fail(self, error: BlockSdkError) -> None:
         if hasattr(self, "_exchange"):
             self._exchange.fail(error)
+        self._owner.end(in_order=False)
         self._events.finish()
         self._lost.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 
 from qemu_blocksdk.objects import (
@@ -13,15 +14,15 @@ from qemu_blocksdk.objects import (
     AsyncOperation,
     AsyncQemu,
 )
-from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
+from qemu_blocksdk.objects.names import lasting_name, temporary_name
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import undo_on_failure
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
 
 from .jobs import Tell, drive_all
-from .lent import given_back
+from .temporary import remove_node, remove_secret
 
 
 class AsyncDisk:
@@ -49,14 +50,15 @@ class AsyncDisk:
 
         The old node is removed; what backs it, if it was inside it, as well. The new image
         holds all content and has its name from the start, because QEMU keeps names; when
-        this fails before the switch it is removed. ``replace`` allows a file of that name to be
+        this fails before the switch it is removed. The secret of an encrypted one stays in
+        QEMU, under the new node's name. ``replace`` allows a file of that name to be
         replaced, which is given back on failure, and a block device to be overwritten. Raises,
         when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
         in use, ConnectionLost.
         """
         return AsyncOperation(
             f"the move of {subject(self)}",
-            lambda tell: self._move(target, options, tell, replace=replace),
+            lambda tell: self._at_work(self._move(target, options, tell, replace=replace)),
         )
 
     def commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
@@ -66,7 +68,7 @@ class AsyncDisk:
         from QEMU; their images stay, and are of no more use.
         """
         return AsyncOperation(
-            f"the commit of {subject(self)}", lambda tell: self._commit(base, tell)
+            f"the commit of {subject(self)}", lambda tell: self._at_work(self._commit(base, tell))
         )
 
     def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
@@ -76,13 +78,18 @@ class AsyncDisk:
         a client of its NBD server: tell the ``server`` if there is one already.
         """
         return AsyncOperation(
-            f"the flattening of {subject(self)}", lambda tell: self._flatten(server, tell)
+            f"the flattening of {subject(self)}",
+            lambda tell: self._at_work(self._flatten(server, tell)),
         )
 
     def __repr__(self) -> str:
         return f"<disk {self._node.name!r}>"
 
     # -- how ------------------------------------------------------------------------------
+
+    async def _at_work(self, work: Coroutine[object, None, None]) -> None:
+        with self._qemu.qmp._owner.at_work():
+            await work
 
     async def _move(
         self, target: AsyncImage, options: CreationOptions | None, tell: Tell, *, replace: bool
@@ -92,18 +99,28 @@ class AsyncDisk:
             await target._create(
                 info.image.virtual_size, options, replace=replace, published=published
             )
-            new: AsyncNode | None = None
+            # Not a temporary name: the users of the disk will be on the node.
+            new = self._qemu.node(lasting_name(self._qemu.qmp, "disk"))
             job: AsyncJob | None = None
             try:
-                new = await self._qemu.add_node(target.options(new_job_id("disk")))
+                await self._add(new, target)
                 job = await self._node.mirror(new, sync="full")
                 await self._switch(job, new, tell)
             except BaseException:
                 if job is not None and self._may_have_switched(job):
                     published.keep()  # the users may be on it
-                elif new is not None:
-                    await finish(given_back(new))
+                else:
+                    await remove_node(new)
+                    await remove_secret(self._qemu, id=new.name)
                 raise
+
+    async def _add(self, node: AsyncNode, image: AsyncImage) -> None:
+        """Open an image with its secret, which QEMU needs as long as the node is there."""
+        key = None
+        if image._secret is not None:
+            key = node.name
+            await self._qemu.add_secret(image._secret, id=key)
+        await self._qemu.add_node(image.options(node.name, key_secret=key))
 
     async def _commit(self, base: AsyncNode | None, tell: Tell) -> None:
         below = base or await self._node.query_child("backing")
@@ -120,7 +137,7 @@ class AsyncDisk:
             if server is None:
                 server = await self._qemu.start_nbd_server()
                 await stack.enter_async_context(server)
-            export = await server.export(self._node, name=new_job_id("flush"))
+            export = await server.export(self._node, name=temporary_name(self._qemu.qmp))
             await stack.enter_async_context(export)
             await nbd_flush(export.uri)
 

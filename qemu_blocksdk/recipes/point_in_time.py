@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.objects import (
     AsyncExportServer,
@@ -17,21 +18,23 @@ from qemu_blocksdk.objects import (
     AsyncQemu,
     AsyncUriExport,
 )
-from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.live import subject
+from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import as_unit, clean_up, finish
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.tools import CreateQcow2, EncryptLuks
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.wire import CopyBeforeWrite, QomSet, SnapshotAccess
 
-from .lent import lent_node
+from .temporary import temporary_image, temporary_node
 
 
 class AsyncPointInTime(Resource):
     """The content of a node at the moment that the block is entered; gone with the block.
 
     What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
-    which the reader sees what was (``snapshot-access``). Everybody who writes has to do so
+    which the reader sees what was (``snapshot-access``). The scratch image of an encrypted
+    node is encrypted, with a key that nobody keeps. Everybody who writes has to do so
     through :attr:`front`: a guest's ``device`` is moved there and back, an export has to
     be of it. QEMU refuses to begin while somebody else writes to the node.
     """
@@ -85,22 +88,25 @@ class AsyncPointInTime(Resource):
     async def _set_up(self) -> AsyncExitStack:
         async with AsyncExitStack() as stack:
             folder = TemporaryDirectory(prefix="blocksdk-", dir=self._folder)
-            scratch = AsyncImage(Path(stack.enter_context(folder), "scratch"), format="qcow2")
-            await scratch.create((await self._node.query_info()).image.virtual_size)
-            target = await stack.enter_async_context(
-                lent_node(self._qemu, scratch.options(new_job_id("scratch")))
+            path = Path(stack.enter_context(folder), "scratch")
+            scratch = AsyncImage(path, format="qcow2", secret=await self._scratch_key())
+            await scratch.create(
+                (await self._node.query_info()).image.virtual_size,
+                # The key is random, so its derivation need not be slow.
+                CreateQcow2(encrypt=scratch._secret and EncryptLuks(iter_time=0.01)),
             )
+            target = await stack.enter_async_context(temporary_image(self._qemu, scratch))
             filter = CopyBeforeWrite(
-                node_name=new_job_id("front"),
+                node_name=temporary_name(self._qemu.qmp),
                 file=self._node.name,
                 target=target.name,
                 on_cbw_error="break-snapshot",
             )
-            self._front = await stack.enter_async_context(lent_node(self._qemu, filter))
+            self._front = await stack.enter_async_context(temporary_node(self._qemu, filter))
             if self._device is not None:
                 await stack.enter_async_context(self._moved(self._device))
-            then = SnapshotAccess(node_name=new_job_id("then"), file=self._front.name)
-            node = await stack.enter_async_context(lent_node(self._qemu, then))
+            then = SnapshotAccess(node_name=temporary_name(self._qemu.qmp), file=self._front.name)
+            node = await stack.enter_async_context(temporary_node(self._qemu, then))
             server = self._server
             if server is None:
                 server = await self._qemu.start_nbd_server()
@@ -108,6 +114,13 @@ class AsyncPointInTime(Resource):
             self._export = await server.export(node)
             await stack.enter_async_context(self._export)
             return stack.pop_all()
+
+    async def _scratch_key(self) -> Secret | None:
+        """A key that nobody keeps, where any layer of the node is encrypted."""
+        node = (await self._qemu.graph())[self._node.name]
+        layers = [each.info for each in (node, *node.descendants)]
+        is_encrypted = any(info is not None and info.encrypted for info in layers)
+        return Secret(os.urandom(32).hex()) if is_encrypted else None
 
     @contextlib.asynccontextmanager
     async def _moved(self, device: str) -> AsyncGenerator[None]:

@@ -14,7 +14,7 @@ from qemu_blocksdk.objects import (
     AsyncOperation,
     AsyncVM,
 )
-from qemu_blocksdk.objects.job import new_job_id
+from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
@@ -23,7 +23,7 @@ from qemu_blocksdk.wire import (
 )
 
 from .jobs import Tell, drive_all
-from .lent import lent_node
+from .temporary import temporary_node
 
 
 class _Disk(NamedTuple):
@@ -106,8 +106,8 @@ class AsyncStorageMigration:
         for disk in self._disks:
             export = await server.export(disk.target, writable=True)
             await stack.enter_async_context(export)
-            options = export.uri.options(node_name=new_job_id("peer"))
-            peer = await stack.enter_async_context(lent_node(self._source, options))
+            options = export.uri.options(node_name=temporary_name(self._source.qmp))
+            peer = await stack.enter_async_context(temporary_node(self._source, options))
             job = await disk.source.mirror(peer, sync="full")
             jobs.append(await stack.enter_async_context(job))
         return jobs

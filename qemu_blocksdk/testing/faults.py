@@ -21,7 +21,7 @@ from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import ConnectionLost, GraphError, UsageError
 from qemu_blocksdk.objects import AsyncNbdServer, AsyncStorageDaemon, AsyncVM
-from qemu_blocksdk.objects.job import new_job_id
+from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import finish, portal
 from qemu_blocksdk.tools.run import run
 from qemu_blocksdk.tools.size import to_bytes
@@ -128,7 +128,7 @@ async def _failing(
     file = (await qemu.node(name).query_child("file")).name
     rules = [BlkdebugInjectErrorOptions(event="none", iotype=kind, errno=errno) for kind in kinds]
     bad = Blkdebug(
-        node_name=new_job_id("bad"),
+        node_name=temporary_name(qemu.qmp),
         image=file,
         inject_error=rules,
         read_only=options.read_only,
@@ -137,7 +137,7 @@ async def _failing(
     # The node's own metadata may be dirty, and cannot be flushed to the blkdebug. So what is
     # reopened first is a node in between, which has none.
     between = Raw(
-        node_name=new_job_id("between"),
+        node_name=temporary_name(qemu.qmp),
         file=str(bad.node_name),
         read_only=options.read_only,
         auto_read_only=options.auto_read_only,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk import StorageDaemon
+from qemu_blocksdk import Image, Secret, StorageDaemon
 from qemu_blocksdk.errors import LaunchError, ToolError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.testing import faults
+from qemu_blocksdk.tools import CreateLuks, CreateQcow2, EncryptLuks
 from tests.live.helpers import MakeImage, nothing_left_behind, run, write_with_qemu_io
 
 QEMU = os.environ.get("BLOCKSDK_QEMU", "system")
@@ -64,6 +65,19 @@ def daemon() -> Iterator[StorageDaemon]:
     """A running storage daemon."""
     with StorageDaemon() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def encrypted_headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Empty images of 16 MiB, ``header.FORMAT``, encrypted with ``s3cr3t``.
+
+    They spare a test the four seconds that QEMU takes for a LUKS header.
+    """
+    folder = tmp_path_factory.mktemp("headers")
+    for options in (CreateQcow2(encrypt=EncryptLuks(iter_time=0.01)), CreateLuks(iter_time=0.01)):
+        path = folder / f"header.{options.format}"
+        Image(path, format=options.format, secret=Secret("s3cr3t")).create("16M", options)
+    return folder
 
 
 @pytest.fixture

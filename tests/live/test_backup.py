@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qemu_blocksdk import Backup, Image, Node, StorageDaemon
-from qemu_blocksdk.aio import AsyncBackup, AsyncImage, AsyncStorageDaemon
+from qemu_blocksdk.aio import AsyncBackup, AsyncImage, AsyncStorageDaemon, AsyncTransaction
+from qemu_blocksdk.blockdev import File, NullCo, Qcow2, Throttle
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
@@ -18,10 +20,20 @@ from qemu_blocksdk.errors import (
     DeadlineExceeded,
     GraphError,
     JobFailed,
+    ToolError,
+    TransactionFailed,
     UsageError,
 )
-from qemu_blocksdk.wire import QueryJobs
-from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
+from qemu_blocksdk.recipes.backup import _Images
+from qemu_blocksdk.tools import CreateQcow2, CreateRaw
+from qemu_blocksdk.wire import (
+    BlockDirtyBitmap,
+    JobStatusChange,
+    ObjectOptionsThrottleGroup,
+    QueryJobs,
+    ThrottleLimits,
+)
+from tests.live.helpers import MakeImage, Script, are_equal, run, write_with_qemu_io
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -86,7 +98,7 @@ class Disks:
     def assert_clean(self) -> None:
         """No job, no node, no hidden folder is left of a backup."""
         assert self.daemon.qmp.execute(QueryJobs()) == []
-        assert not [node for node in self.daemon.graph().nodes if node.name.startswith("target")]
+        assert not [node for node in self.daemon.graph().nodes if node.name.startswith("blocksdk")]
         assert not list(self.folder.glob(".blocksdk-*"))
 
 
@@ -278,10 +290,263 @@ def test_two_backups_of_one_bitmap_do_not_mix(disks: Disks) -> None:
     copies = disks.copied("now")
     one = disks.backup("one", base="full").incremental()
     two = disks.backup("two", base="full").incremental()
-    with pytest.raises(UsageError, match="another one is under way; if there is none, its bitmap"):
+    with pytest.raises(UsageError, match="another one is under way, of a client that is alive"):
         two.run(timeout=30)
     one.run(timeout=30)
     disks.assert_backed_up("one", copies)
     with pytest.raises(BlockSdkError):
         disks.backup("one", base="full").incremental().run(timeout=30)  # its name is taken
     disks.assert_clean()
+
+
+# -- what is refused before the start -------------------------------------------------------
+
+
+def _nothing(disks: Disks) -> Backup:
+    return Backup(disks.daemon)
+
+
+def _a_disk_twice(disks: Disks) -> Backup:
+    backup = disks.backup("full")
+    backup.add_disk(disks.daemon.node("one"), Image(disks.folder / "again.qcow2", format="qcow2"))
+    return backup
+
+
+def _a_target_twice(disks: Disks) -> Backup:
+    backup = Backup(disks.daemon)
+    (disks.folder / "link").symlink_to(disks.folder, target_is_directory=True)
+    for node, folder in zip(disks.nodes, (disks.folder, disks.folder / "link"), strict=True):
+        backup.add_disk(node, Image(folder / "full.qcow2", format="qcow2"))
+    return backup
+
+
+def _no_file(disks: Disks) -> Backup:
+    backup = Backup(disks.daemon)
+    backup.add_disk(disks.nodes[0], Image.at_uri("nbd://localhost"))
+    return backup
+
+
+def _another_format(disks: Disks) -> Backup:
+    backup = Backup(disks.daemon)
+    target = Image(disks.folder / "full.qcow2", format="qcow2")
+    backup.add_disk(disks.nodes[0], target, options=CreateRaw())
+    return backup
+
+
+def _no_format_to_write(disks: Disks) -> Backup:
+    backup = Backup(disks.daemon)
+    backup.add_disk(disks.nodes[0], Image(disks.folder / "full.dmg", format="dmg"))
+    return backup
+
+
+def _a_raw_disk(disks: Disks) -> Backup:
+    raw = Image(disks.folder / "disk.raw", format="raw")
+    raw.create("1M")
+    node = disks.daemon.add_node(raw.options("raw"))
+    backup = disks.backup("full")
+    backup.add_disk(node, Image(disks.folder / "raw.qcow2", format="qcow2"))
+    return backup
+
+
+def _an_old_qcow2(disks: Disks) -> Backup:
+    image = Image(disks.folder / "old.qcow2", format="qcow2")
+    image.create("1M", CreateQcow2(compat="0.10"))
+    node = disks.daemon.add_node(image.options("old"))
+    backup = disks.backup("full")
+    backup.add_disk(node, Image(disks.folder / "copy.qcow2", format="qcow2"))
+    return backup
+
+
+def _a_bitmap_in_use(disks: Disks) -> Backup:
+    bitmap = disks.nodes[1].add_bitmap("backup", disabled=True)
+    disks.daemon.start_nbd_server().export(disks.nodes[1], bitmaps=[bitmap])
+    return disks.backup("full")
+
+
+REFUSED: dict[str, tuple[Callable[[Disks], Backup], str]] = {
+    "nothing": (_nothing, "add_disk"),
+    "a disk twice": (_a_disk_twice, "node 'one' was added twice"),
+    "a target twice": (_a_target_twice, "was added for two disks"),
+    "no file": (_no_file, "has no path"),
+    "options of another format": (_another_format, "CreateRaw is not for"),
+    "a format that is only read": (_no_format_to_write, "creates no 'dmg'"),
+    "a raw disk": (_a_raw_disk, "persistent bitmaps to raw.*persistent=False"),
+    "an old qcow2": (_an_old_qcow2, "persistent=False"),
+    "a bitmap in use": (_a_bitmap_in_use, "'backup' of 'two' is in use"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_become_a_backup_is_refused_before_anything_is_copied(
+    disks: Disks, what: str
+) -> None:
+    describe, words = REFUSED[what]
+    backup = describe(disks)
+
+    def state() -> list[object]:
+        jobs = [job.id for job in disks.daemon.qmp.execute(QueryJobs())]
+        nodes = sorted(node.name for node in disks.daemon.graph().nodes)
+        return [sorted(disks.folder.iterdir()), jobs, nodes, disks.bitmaps()]
+
+    before = state()
+    copied = disks.daemon.qmp.events(JobStatusChange)
+    with pytest.raises(UsageError, match=words):
+        backup.full().run(timeout=30)
+    assert state() == before
+    assert copied.get_nowait() is None
+
+
+@pytest.mark.parametrize("verb", ["full", "incremental", "differential"])
+def test_a_backup_of_nothing_is_refused_at_once(daemon: StorageDaemon, verb: str) -> None:
+    with pytest.raises(UsageError, match="add_disk"):
+        getattr(Backup(daemon), verb)()
+
+
+def test_a_disk_of_another_qemu_is_refused(disks: Disks) -> None:
+    with StorageDaemon() as other:
+        node = other.add_node(NullCo(node_name="one", size=MIB))
+        backup = Backup(disks.daemon)
+        backup.add_disk(node, Image(disks.folder / "full.qcow2", format="qcow2"))
+        with pytest.raises(UsageError, match="of another QEMU"):
+            backup.full()
+
+
+def test_bitmaps_that_cannot_take_over_undo_the_images(
+    disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    copy = AsyncBackup._copy
+
+    async def copy_and_lose(
+        self: AsyncBackup,
+        transaction: AsyncTransaction,
+        tell: Callable[[float], None],
+        *,
+        bitmap: str | None,
+        images: _Images,
+    ) -> None:
+        await copy(self, transaction, tell, bitmap=bitmap, images=images)
+        made.extend((disks.folder / f"full-{name}.qcow2").exists() for name in ("one", "two"))
+        # Somebody makes the bitmap, and uses it, while the data is copied.
+        node = self._disks[1].node
+        await node.add_bitmap("backup")
+        server = await self._qemu.start_nbd_server()
+        await server.export(node, bitmaps=[BlockDirtyBitmap(node=node.name, name="backup")])
+
+    monkeypatch.setattr(AsyncBackup, "_copy", copy_and_lose)
+    with pytest.raises(TransactionFailed, match="in use"):
+        disks.backup("full").full().run(timeout=30)
+    assert made == [True, True]
+    assert not list(disks.folder.glob("full-*"))
+    assert disks.bitmaps() == {("two", "backup")}
+    disks.assert_clean()
+
+
+def test_a_full_backup_lets_a_disabled_bitmap_record_again(disks: Disks) -> None:
+    disks.backup("full").full().run(timeout=30)
+    disks.nodes[0].bitmap("backup").disable()
+    disks.change()
+    with pytest.raises(UsageError, match="'backup' of 'one' is of no use: it is disabled"):
+        disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.backup("again").full().run(timeout=30)
+    disks.change()
+    copies = disks.copied("now")
+    disks.backup("second", base="again").incremental().run(timeout=30)
+    disks.assert_backed_up("second", copies)
+
+
+@pytest.mark.parametrize("size", ["32M", "8M"])
+@pytest.mark.parametrize("verb", ["incremental", "differential"])
+def test_after_a_resize_only_a_full_backup_is_made(disks: Disks, size: str, verb: str) -> None:
+    disks.backup("full").full().run(timeout=30)
+    disks.nodes[1].resize(size)
+    with pytest.raises(UsageError, match="it was resized, or that is not its backup"):
+        getattr(disks.backup("first", base="full"), verb)().run(timeout=30)
+    assert not list(disks.folder.glob("first-*"))
+    copies = disks.copied("now")
+    disks.backup("again").full().run(timeout=30)
+    disks.assert_backed_up("again", copies)
+
+
+def test_a_base_that_is_not_the_last_backup_is_refused(disks: Disks) -> None:
+    disks.backup("full").full().run(timeout=30)
+    disks.change()
+    disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.change()
+    with pytest.raises(UsageError, match=r"changed since .*first-one.* is the wrong base"):
+        disks.backup("second", base="full").incremental().run(timeout=30)
+    assert not list(disks.folder.glob("second-*"))
+    disks.assert_clean()
+    # A copy of the last one is as good, and to a differential one the full one is right.
+    for node in disks.nodes:
+        copy = disks.image("copy", node).path
+        copy.write_bytes(disks.image("first", node).path.read_bytes())
+    copies = disks.copied("now")
+    disks.backup("third", base="full").differential().run(timeout=30)
+    disks.backup("second", base="copy").incremental().run(timeout=30)
+    disks.assert_backed_up("second", copies)
+    disks.assert_backed_up("third", copies)
+    with pytest.raises(UsageError, match="is the wrong base"):
+        disks.backup("fourth", base="first").differential().run(timeout=30)
+
+
+def test_a_base_that_has_lost_its_own_base_is_refused(disks: Disks) -> None:
+    disks.backup("full").full().run(timeout=30)
+    disks.change()
+    disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.image("full", disks.nodes[1]).path.unlink()
+    with pytest.raises(ToolError, match="full-two"):
+        disks.backup("second", base="first").incremental().run(timeout=30)
+    assert not list(disks.folder.glob("second-*"))
+    disks.assert_clean()
+
+
+def test_a_disk_is_not_its_own_base(disks: Disks) -> None:
+    disks.backup("full").full().run(timeout=30)
+    backup = Backup(disks.daemon)
+    itself = Image(disks.folder / "one.qcow2", format="qcow2")
+    target = Image(disks.folder / "first.qcow2", format="qcow2")
+    backup.add_disk(disks.nodes[0], target, base=itself)
+    with pytest.raises(UsageError, match="is the disk itself"):
+        backup.incremental().run(timeout=30)
+    assert not target.path.exists()
+
+
+def test_a_backup_that_nobody_waits_for_leaves_nothing(
+    daemon: StorageDaemon, tmp_path: Path, make_image: MakeImage
+) -> None:
+    make_image("one.qcow2", write="-P 1 0 8M")
+    with StorageDaemon(monitors=[tmp_path / "monitor"]) as foreign:
+        foreign.add_object(
+            ObjectOptionsThrottleGroup(id="slow", limits=ThrottleLimits(bps_read=MIB))
+        )
+        slow = Throttle(throttle_group="slow", file=File(filename=str(tmp_path / "one.qcow2")))
+        foreign.add_node(Qcow2(node_name="one", file=slow))
+        before = sorted(node.name for node in foreign.graph().nodes)
+        source = """
+import sys
+from pathlib import Path
+from qemu_blocksdk import *
+folder = Path(sys.argv[1])
+qemu = StorageDaemon.attach(folder / "monitor")
+backup = Backup(qemu)
+backup.add_disk(qemu.node("one"), Image(folder / "full.qcow2", format="qcow2"))
+operation = backup.full()
+while not qemu.query_jobs():
+    pass
+"""
+        (tmp_path / "scripts").mkdir()
+        with Script(tmp_path / "scripts", source, str(tmp_path)) as client:
+            client.finish(may_complain=True)
+        # It has a second at its end; what takes longer, the next client finds.
+        assert all(each.is_proven for each in foreign.leftovers())
+        foreign.clear_leftovers()
+        assert foreign.qmp.execute(QueryJobs()) == []
+        assert sorted(node.name for node in foreign.graph().nodes) == before
+        assert foreign.query_bitmaps() == {}
+        assert foreign.leftovers() == []
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "monitor",
+            "one.qcow2",
+            "scripts",
+        ]

@@ -37,7 +37,6 @@ from qemu_blocksdk import (
 from qemu_blocksdk.aio import AsyncImage, AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Raw, Throttle
 from qemu_blocksdk.errors import DeadlineExceeded, JobCancelled, LaunchError, Unsupported
-from qemu_blocksdk.objects.job import new_job_id
 from qemu_blocksdk.objects.node_jobs import JobOptions
 from qemu_blocksdk.qmp import unwind
 from qemu_blocksdk.testing import suspended
@@ -233,7 +232,8 @@ def move_a_disk(vm: VM, folder: Path) -> Call:
     Image(file, format="raw").create(MIB)
     with QemuIo(Image(file, format="raw")) as io:
         io.write(0, MIB)
-    slow = vm.add_throttle_group(new_job_id("slow"), limits=ThrottleLimits(bps_read=1 << 18))
+    name = f"slow{time.monotonic_ns()}"
+    slow = vm.add_throttle_group(name, limits=ThrottleLimits(bps_read=1 << 18))
     disk = vm.add_node(
         Throttle(node_name="u", throttle_group=slow.id, file=Raw(file=File(filename=str(file))))
     )
@@ -275,6 +275,7 @@ CALLS: Mapping[str, Prepare] = {
     ),
     "Transaction.commit": commit_backups,
     "VM.attach": simple(lambda _, folder, s: VM.attach(folder / "qmp", timeout=s)),
+    "Qemu.clear_leftovers": simple(lambda vm, _, s: vm.clear_leftovers(timeout=s)),
     "VM.hmp": simple(lambda vm, _, s: vm.hmp("info status", timeout=s)),
     "VM.hmp_qemu_io": simple(lambda vm, _, s: vm.hmp_qemu_io("x", "length", timeout=s)),
     "VM.qtest": simple(lambda vm, _, s: vm.qtest("clock_step", timeout=s)),

@@ -1,8 +1,8 @@
 """What answers a command: the exchange that is next, or one like it. No I/O.
 
 Commands are compared as texts, their keys sorted and their secrets masked on both sides. Names
-that the SDK gives (``new_job_id``) end with a process id and a number, so they are others in each
-run: in a recording, such a name stands for the one that comes in its place, from then on.
+that the SDK chooses (``objects/names.py``) end with eight random digits and a number, and differ in
+each run: in a recording, such a name stands for the one that comes in its place, from then on.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ class _Names:
     """The endings of generated names of a recording, and what stands for them now."""
 
     def __init__(self, pid: int) -> None:
-        self._recorded = re.compile(rf"-{pid:x}-\d+\b" if pid else r"(?!)")
+        # Recordings of the first versions: the process id in place of the digits.
+        older = rf"|-{pid:x}-[0-9]+\b" if pid else ""
+        self._recorded = re.compile(rf"-[0-9a-f]{{8}}-[0-9]+\b{older}")
         self._now: dict[str, str] = {}
 
     def match(self, expected: str, came: str) -> bool:
