@@ -16,7 +16,7 @@ from qemu_blocksdk.tools import CreateQcow2, EncryptLuks, ImageFormat, Programs
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QomList
 from tests.live.helpers import MakeImage
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)  # a LUKS header takes seconds of the processor
 
 KEY = Secret("s3cr3t")
 MARK = b"TOP SECRET DATA "

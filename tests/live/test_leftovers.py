@@ -30,7 +30,7 @@ from qemu_blocksdk.wire import (
 )
 from tests.live.helpers import MakeImage, Script, are_equal, wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)  # a LUKS header takes seconds of the processor
 
 Kind = type[StorageDaemon | VM]
 
