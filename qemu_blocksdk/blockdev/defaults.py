@@ -1,4 +1,4 @@
-"""What QEMU takes for a member that is absent, as its manual has it; the same in 7.2 and 10.0.
+"""What QEMU takes for a member that is absent, as its manual has it; the same in every QEMU.
 
 Here live the tables alone, under the dotted names of the wire. What depends on the image, the
 machine or another member (the size of qcow2's caches) is no default and not in here. A live
@@ -38,6 +38,7 @@ _NULL: _Defaults = {"size": 1 << 30, "latency-ns": 0, "read-zeroes": False}
 OF_DRIVER: Mapping[str, _Defaults] = {
     "blkdebug": {
         "align": 0,
+        "inject-error.delay-ns": 0,
         "inject-error.errno": 5,
         "inject-error.immediately": False,
         "inject-error.once": False,
@@ -63,8 +64,8 @@ OF_DRIVER: Mapping[str, _Defaults] = {
     "gluster": {"debug": 4, "logfile": "/dev/stderr"},
     "host_cdrom": _FILE,
     "host_device": _FILE,
-    "http": _CURL,
-    "https": _CURL_TLS,
+    "http": {**_CURL, "force-range": False},
+    "https": {**_CURL_TLS, "force-range": False},
     "iscsi": {"header-digest": "none-crc32c", "lun": 0, "timeout": 0},
     "nbd": {"open-timeout": 0, "reconnect-delay": 0},
     "null-aio": _NULL,

@@ -35,6 +35,10 @@ class Answers(Generic[T]):
                 self._known[binary] = await ask()
         return self._known[binary]
 
+    def known(self, program: str) -> T | None:
+        """Return the answer of a program that was asked already, else None."""
+        return self._known.get(identity(program))
+
     def tell(self, program: str, answer: T) -> None:
         """Keep what a program answered when it was asked for something else as well."""
         self._known.setdefault(identity(program), answer)

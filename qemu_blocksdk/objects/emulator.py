@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
@@ -21,6 +21,8 @@ from .qemu import AsyncQemu
 versions: Answers[Version] = Answers()
 schemas: Answers[Schema] = Answers()
 accelerators: Answers[frozenset[str]] = Answers()
+monitor_objects: Answers[bool] = Answers()
+"""Whether a binary has the object type ``monitor-qmp``: learned along with its accelerators."""
 _emulators: Answers[Emulator] = Answers()
 
 
@@ -52,7 +54,7 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
                 target=(await bare.qmp.execute(wire.QueryTarget())).arch,
                 default_machine=None if default is None else default.name,
                 default_machine_alias=None if default is None else default.alias,
-                accelerators=await _list_accelerators(bare.qmp),
+                accelerators=_learned(program, await _list_types(bare.qmp)),
                 drivers=await _list_drivers(bare.qmp),
             )
             schemas.tell(program, await bare.qmp.schema())
@@ -67,15 +69,15 @@ async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
     """Return the accelerators of a binary; it is asked once a day. Raises LaunchError."""
 
     async def ask() -> frozenset[str]:
-        match answer_cache.load("accelerators", program):
+        match answer_cache.load("types", program):
             case [*known] if known and all(isinstance(name, str) for name in known):
-                return frozenset(map(str, known))
+                return _learned(program, list(map(str, known)))
             case _:
                 pass
         async with BareVM(program=program, launch_timeout=timeout) as bare:
-            found = await _list_accelerators(bare.qmp)
-        answer_cache.store("accelerators", program, sorted(found))
-        return found
+            found = await _list_types(bare.qmp)
+        answer_cache.store("types", program, sorted(found))
+        return _learned(program, found)
 
     return await accelerators.of(program, ask)
 
@@ -91,11 +93,18 @@ async def query_version(qmp: AsyncQmp) -> Version:
     )
 
 
-async def _list_accelerators(qmp: AsyncQmp) -> frozenset[str]:
+async def _list_types(qmp: AsyncQmp) -> set[str]:
+    """Ask for the QOM types that decide how a machine is started."""
     # `-accel help` leaves qtest out.
-    types = await qmp.execute(wire.QomListTypes(implements="accel"))
-    names = (kind.name for kind in types)
-    return frozenset(name.removesuffix("-accel") for name in names if name.endswith("-accel"))
+    found = await qmp.execute(wire.QomListTypes(implements="accel"))
+    found += await qmp.execute(wire.QomListTypes(implements="monitor-qmp"))
+    return {kind.name for kind in found}
+
+
+def _learned(program: str, types: Collection[str]) -> frozenset[str]:
+    """Keep what the QOM types of a binary say, and return its accelerators."""
+    monitor_objects.tell(program, "monitor-qmp" in types)
+    return frozenset(name.removesuffix("-accel") for name in types if name.endswith("-accel"))
 
 
 async def _list_drivers(qmp: AsyncQmp) -> dict[str, DriverSupport]:

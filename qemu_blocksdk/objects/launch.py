@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Self, TypedDict, cast
 
 from qemu_blocksdk.blockdev.drive import Drive, drive_texts
 from qemu_blocksdk.codec import JsonObject, Secret, Struct, Unknown, Value, encode, keyval, redact
@@ -111,16 +111,13 @@ class Handover:
     What of it is ours for as long as the child lives is in ``ours``.
     """
 
-    _monitor: ClassVar[Mapping[ServerKind, tuple[str, str]]] = {
-        "system": ("-mon", "mode=control,chardev="),
-        "storage-daemon": ("--monitor", "chardev="),
-    }
-
     def __init__(self, kind: ServerKind, qmp_id: str) -> None:
         self.fds: list[int] = []
         self.ours: contextlib.ExitStack[bool | None] = contextlib.ExitStack()
         self._theirs = contextlib.ExitStack()
         self._kind: ServerKind = kind
+        self.has_monitor_object: bool = False
+        """Whether the binary is known to have the object type ``monitor-qmp``."""
         self._qmp_id = qmp_id
         self.qmp: socket.socket
         self.qmp, self._qmp_fd = self.channel()
@@ -167,8 +164,14 @@ class Handover:
         return listener.sock.fileno()
 
     def _monitor_words(self, id: str, socket_words: str) -> list[str]:
-        option, lead = self._monitor[self._kind]
-        return ["--chardev", f"socket,id={id},{socket_words}", option, f"{lead}{id}"]
+        if self.has_monitor_object:
+            monitor = ["-object", f"monitor-qmp,id={id},chardev={id}"]
+        elif self._kind == "storage-daemon":
+            monitor = ["--monitor", f"chardev={id}"]
+        else:
+            # QEMU 11.1: -mon is deprecated, -qmp is not.
+            monitor = ["-qmp", f"chardev:{id}"]
+        return ["--chardev", f"socket,id={id},{socket_words}", *monitor]
 
     def secret_words(self, secrets: Mapping[str, Secret]) -> list[str]:
         """Return the options that define the secrets."""

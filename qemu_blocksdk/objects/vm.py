@@ -11,7 +11,7 @@ from qemu_blocksdk.errors import Unsupported, UsageError
 from qemu_blocksdk.qmp import ServerKind
 
 from .devices import Devices
-from .emulator import query_accelerators
+from .emulator import monitor_objects, query_accelerators
 from .launch import (
     Console,
     Handover,
@@ -73,13 +73,15 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
         self._qtest: Qtest | None = None
 
     async def _arguments(self, given: Handover) -> list[str]:
+        accelerator = await self._accelerator_words(given)
+        given.has_monitor_object = bool(monitor_objects.known(self._program))
         return [
             *(() if self._has_defaults else ("-nodefaults",)),
             *("-display", "none", "-vga", "none"),
             *given.qmp_words(),
             *(() if self._machine is None else ("-machine", self._machine)),
             *self._console_words(given),
-            *await self._accelerator_words(given),
+            *accelerator,
             *self._fd_words(given),
             *await self._common_words(given),
             *drive_words(self._drives),

@@ -127,7 +127,7 @@ def _monitor_arguments(kind: ServerKind, descriptor: int) -> list[str]:
     if kind == "storage-daemon":
         return [*chardev, "--monitor", "chardev=monitor"]
     quiet = ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none"]
-    return [*quiet, *chardev, "-mon", "chardev=monitor,mode=control"]
+    return [*quiet, *chardev, "-qmp", "chardev:monitor"]
 
 
 def _version(reply: dict[str, object]) -> dict[str, str]:

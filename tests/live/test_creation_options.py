@@ -33,6 +33,7 @@ LEFT_OUT = {
     "backing_file": "an argument of the call",
     "backing_fmt": "an argument of the call",
     "encryption": "deprecated: encrypt does that",
+    "keep_data_file": "it adopts a data file that is there, and a new image has a new one",
     "detached-header": "QEMU 10.0 lists it, and refuses it up to some 10.0.x",
 }
 

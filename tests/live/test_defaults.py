@@ -46,6 +46,7 @@ SECTIONS = {
     "BlockdevOptionsCbw": ("copy-before-write", ""),
     "BlockdevOptionsCurlBase": ("http", ""),
     "BlockdevOptionsCurlFtps": ("ftps", ""),
+    "BlockdevOptionsCurlHttp": ("http", ""),
     "BlockdevOptionsCurlHttps": ("https", ""),
     "BlockdevOptionsFile": ("file", ""),
     "BlockdevOptionsGluster": ("gluster", ""),
@@ -75,6 +76,8 @@ NOT_FIXED = {
 NOT_TOLD = {
     *("size", "force-share", "pass-discard-other", "pass-discard-snapshot"),
     *("active", "min-cluster-size"),  # QEMU 7.2 has none
+    *("inject-error.delay-ns", "force-range"),  # nor has 10.0
+    *("debug", "logfile"),  # of gluster, which Debian's 11.1 has not
 }
 """What is held against QEMU itself below, or against another page."""
 IN_WORDS = {
@@ -221,7 +224,8 @@ def test_a_node_that_is_told_the_defaults_is_the_one_that_is_not(
             info = node.query_info()
             # A file name may tell the options, so it is not compared.
             image = evolved(info.image, filename="")
-            infos.append(evolved(info, file="", image=image))
+            # Nor are the children, whose names QEMU makes up.
+            infos.append(evolved(info, file="", image=image, children=None))
             node.delete()
     assert infos[0] == infos[1]
 

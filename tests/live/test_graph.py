@@ -78,7 +78,9 @@ def test_a_chain_goes_through_a_filter(daemon: StorageDaemon, over: BlockdevOpti
 
 
 def test_devices_jobs_and_exports_are_known(vm: VM, tmp_path: Path) -> None:
-    disk, copy, other = (vm.add_node(null(name)) for name in ("disk", "copy", "other"))
+    other = vm.add_node(null("other"))
+    # QEMU 11.1: zeroes are mirrored at once, whatever the speed, so the disk has none.
+    disk, copy = (vm.add_node(NullCo(node_name=n, size=64 * MIB)) for n in ("disk", "copy"))
     address = str(tmp_path / "nbd.sock")
     with (
         vm.plug(disk, device="virtio-scsi", id="d0") as _,

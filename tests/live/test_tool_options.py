@@ -101,7 +101,7 @@ def test_the_page_has_every_option_of_the_tools() -> None:
 def test_the_tools_take_every_option_of_the_page(qemu_version: tuple[int, int]) -> None:
     def is_true(spelling: Spelling, *candidates: str) -> bool:
         is_taken = any(takes(command, spelling.text) for command in candidates)
-        return is_taken == (qemu_version >= spelling.since)
+        return is_taken == spelling.is_in(qemu_version)
 
     own = {*commands()} & tables().keys()
     assert own == {*commands()} - {"qemu-img"}
@@ -142,7 +142,7 @@ def test_the_page_has_every_command_of_qemu_io(qemu_version: tuple[int, int]) ->
     assert len(commands_of_io()) > 20
     listed = spellings(COMMANDS_OF_IO)
     # Debian's 10.0 has what QEMU's later versions began with: the binary has at least its own.
-    assert {s.text for s in listed if qemu_version >= s.since} <= commands_of_io()
+    assert {s.text for s in listed if s.is_in(qemu_version)} <= commands_of_io()
     assert commands_of_io() <= {s.text for s in listed}
 
 
@@ -151,12 +151,12 @@ def test_the_page_has_every_option_of_the_commands_of_qemu_io(
 ) -> None:
     assert len(options_of_io()) > 40
     listed = spellings(OPTIONS_OF_IO)
-    own = {s.text: s.since for s in listed if " " in s.text}
-    general = {s.text: s.since for s in listed if " " not in s.text}
+    own = {s.text: s for s in listed if " " in s.text}
+    general = {s.text: s for s in listed if " " not in s.text}
     rest = {option.split()[1] for option in options_of_io() - own.keys()}
-    known = {option for option, since in own.items() if qemu_version >= since}
+    known = {text for text, spelling in own.items() if spelling.is_in(qemu_version)}
     assert known == options_of_io() & own.keys()
-    assert {option for option, since in general.items() if qemu_version >= since} == rest
+    assert {text for text, each in general.items() if each.is_in(qemu_version)} == rest
 
 
 # -- the API --------------------------------------------------------------------------------

@@ -8,15 +8,20 @@ from typing import NamedTuple
 
 from tests.live.helpers import ROOT
 
-_SPELLING = re.compile(r"`([^`]+)`(?: \((\d+)\.(\d+)\))?")
+_SPELLING = re.compile(r"`([^`]+)`(?: \((?:(\d+)\.(\d+))?(?:, )?(?:not (\d+)\.(\d+))?\))?")
 _REFERENCE = re.compile(r"`([A-Z][^`]*)`")
 
 
 class Spelling(NamedTuple):
-    """An option or command as the tool takes it, and the first QEMU that does."""
+    """An option or command as the tool takes it, the first QEMU that does and the first not to."""
 
     text: str
     since: tuple[int, int]
+    gone: tuple[int, int]
+
+    def is_in(self, version: tuple[int, int]) -> bool:
+        """Whether a QEMU takes it."""
+        return self.since <= version < self.gone
 
 
 class Row(NamedTuple):
@@ -42,8 +47,12 @@ def tables() -> dict[str, list[Row]]:
         elif line.startswith("| `"):
             _, left, right, _ = line.split("|")
             spellings = [
-                Spelling(text, (int(major or 0), int(minor or 0)))
-                for text, major, minor in _SPELLING.findall(left)
+                Spelling(
+                    text,
+                    since=(int(major or 0), int(minor or 0)),
+                    gone=(int(gone or 1000), int(gone_minor or 0)),
+                )
+                for text, major, minor, gone, gone_minor in _SPELLING.findall(left)
             ]
             found.setdefault(heading, []).append(Row(tuple(spellings), right.strip()))
     return found

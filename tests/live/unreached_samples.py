@@ -20,7 +20,16 @@ from qemu_blocksdk.blockdev import (
     SshHostKeyCheckHash,
     from_json,
 )
-from qemu_blocksdk.wire import InetSocketAddress, InetSocketAddressBase
+from qemu_blocksdk.wire import (
+    BlockdevCacheOptions,
+    InetSocketAddress,
+    InetSocketAddressBase,
+    IoUring,
+    NvmeIoUring,
+    VirtioBlkVfioPci,
+    VirtioBlkVhostUser,
+    VirtioBlkVhostVdpa,
+)
 
 _NOBODY = "127.0.0.1:1"
 
@@ -106,6 +115,14 @@ UNREACHED: dict[str, tuple[BlockdevOptions, str]] = {
         Nvme(node_name="top", device="ffff:ff:1f.7", namespace=1),
         "vfio|Failed to find iommu group",
     ),
+    "io_uring": (IoUring(node_name="top", filename="nowhere/disk"), "blkio_connect failed"),
+    **{
+        str(kind.driver): (
+            kind(node_name="top", path="nowhere", cache=BlockdevCacheOptions(direct=True)),
+            "blkio_\\w+ failed",
+        )
+        for kind in (NvmeIoUring, VirtioBlkVfioPci, VirtioBlkVhostUser, VirtioBlkVhostVdpa)
+    },
     "host_cdrom": (
         HostCdrom(node_name="top", filename=__file__, locking="off", read_only=True),
         "to be either a character or block device",
