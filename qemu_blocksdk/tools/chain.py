@@ -62,7 +62,7 @@ def assert_openable(name: str, format: str | None, *, may_guess: bool = True) ->
         file = identity(item.path)
         if file is None:
             continue
-        if file in above:
+        if file in above and not item.backing_is_told:
             raise UsageError(f"the backing chain loops: {_shown([*above.values(), item.path])}")
         if file in seen:
             continue
@@ -131,7 +131,9 @@ def _in_options(text: str, format: str | None) -> Iterator[_Reference]:
         place, _, last = f".{name}".rpartition(".")
         if last == "filename" and isinstance(value, str):
             levels = place[1:].split(".") if place else []
-            over = [".".join(levels[:length]) for length in range(len(levels) + 1)]
+            # What is above the last "backing" is another image.
+            first = max((at for at, level in enumerate(levels, 1) if level == "backing"), default=0)
+            over = [".".join(levels[:length]) for length in range(first, len(levels) + 1)]
             drivers = [flat.get(f"{level}.driver" if level else "driver") for level in over]
             formats = frozenset(driver for driver in _FORMATS if driver in drivers)
             # QEMU guesses what is below a filter, but not of a file that says that it is one.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.progress import ToolProgress
-from tests.live.helpers import Script, wait_until, with_mark
+from tests.live.helpers import ROOT, Script, wait_until, with_mark
 
 MIB = 1 << 20
 
@@ -224,3 +227,45 @@ def test_a_killed_program_leaves_no_tool_and_no_image(source: Path, tmp_path: Pa
         script.kill()
         wait_until(lambda: not with_mark(str(folder)), what="the end of qemu-img")
     assert not (folder / "copy").exists()
+
+
+FORGETTING = """
+import sys
+from qemu_blocksdk import Backup, Disk, Image, StorageDaemon
+from qemu_blocksdk.blockdev import File, NullCo, Raw
+folder = sys.argv[1]
+never = Raw(file=NullCo(size=1 << 20, latency_ns=10**11), node_name="never")
+Image.from_options(never).convert(Image(folder + "/copy", format="raw"))
+daemon = StorageDaemon()
+daemon.launch()
+Disk(daemon, daemon.add_node(never)).move(Image(folder + "/moved", format="raw"))
+print("end")
+"""
+
+
+def test_what_nobody_waits_for_leaves_nothing_and_is_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "script.py").write_text(FORGETTING)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", folder],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.gettempdir()},
+    )
+    assert (done.stdout, done.returncode) == ("end\n", 0), done.stderr
+    assert list(folder.iterdir()) == []
+    assert done.stderr.count("was not over at the end of the program") == 2, done.stderr
+    assert with_mark(str(folder)) == set()
+
+
+def test_what_nobody_awaits_leaves_nothing_and_is_reported(source: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        copy = AsyncImage(tmp_path / "copy", format="qcow2")
+        await AsyncImage(source, format="raw").convert(copy, rate="8M")
+
+    with pytest.warns(RuntimeWarning, match="the copy of .* was not over"):
+        asyncio.run(main())
+    assert list(tmp_path.iterdir()) == [source]
