@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 
+from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects import (
     AsyncExportServer,
     AsyncImage,
@@ -95,6 +97,7 @@ class AsyncDisk:
         self, target: AsyncImage, options: CreationOptions | None, tell: Tell, *, replace: bool
     ) -> None:
         info = await self._node.query_info()
+        _assert_fits(target, info.image.virtual_size)
         with undo_on_failure() as published:
             await target._create(
                 info.image.virtual_size, options, replace=replace, published=published
@@ -164,3 +167,12 @@ class AsyncDisk:
         if job.result is None:
             return self._switching is job
         return job.result.outcome == "completed"
+
+
+def _assert_fits(target: AsyncImage, size: int) -> None:
+    """Raise UsageError for a device that QEMU would mirror to only if it were of another size."""
+    if target.format == "raw" and target.path.is_block_device():
+        with target.path.open("rb") as device:
+            room = device.seek(0, os.SEEK_END)
+        if room != size:
+            raise UsageError(f"{subject(target)} has {room} bytes, the disk {size}: not the same")
