@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, evolved
@@ -340,7 +340,7 @@ async def _measure(
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
     created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
-    secrets = {} if target is None else target.secrets
+    secrets: Mapping[str, Secret] = {} if target is None else target.secrets
     async with within(timeout, f"the measure of an image of format {wanted.format}"):
         done = await luks_at_last(
             lambda: ask(

@@ -289,7 +289,7 @@ def test_the_time_is_linear_in_the_text(name: str, tmp_path: Path) -> None:
 
     def best(length: int) -> float:
         path.write_bytes((start + piece * length)[:length])
-        times = []
+        times: list[float] = []
         for _ in range(3):
             begin = time.process_time()
             with contextlib.suppress(UsageError):
