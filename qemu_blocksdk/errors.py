@@ -23,6 +23,7 @@ __all__ = [
     "JobFailed",
     "JobStopped",
     "LaunchError",
+    "MalformedReply",
     "MigrationCancelled",
     "MigrationFailed",
     "OperationCancelled",
@@ -158,6 +159,20 @@ class LaunchError(BlockSdkError):
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
         self.output = escaped(output)
+
+
+class MalformedReply(BlockSdkError):
+    """What QEMU or a tool answered contradicts the schema, so it cannot be trusted.
+
+    ``path`` leads to it (``query-block[0].inserted.file``), ``expected`` and ``found`` are kinds
+    of JSON values. Whether a command ran is another question: it has been answered.
+    """
+
+    def __init__(self, path: str, *, expected: str, found: str) -> None:
+        super().__init__(f"{path}: expected {expected}, found {found}")
+        self.path = path
+        self.expected = expected
+        self.found = found
 
 
 class ToolError(BlockSdkError):

@@ -236,7 +236,8 @@ class EventStream(Face, Generic[E_co]):
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
         With ``where``, the first that this is true of; those before it stay for a later call.
-        Raises DeadlineExceeded; ConnectionLost when there will be none.
+        Raises DeadlineExceeded; ConnectionLost when there will be none; MalformedReply in place
+        of an event that contradicts the schema, which is gone then.
         """
         return portal.run(self._aio.get(timeout=timeout, where=where))
 

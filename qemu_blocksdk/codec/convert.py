@@ -10,9 +10,9 @@ import functools
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from qemu_blocksdk.errors import BlockSdkError, UsageError
+from qemu_blocksdk.errors import MalformedReply, UsageError
 
 from .struct import (
     NULL,
@@ -26,7 +26,7 @@ from .struct import (
     UnknownEvent,
     UnstableCommand,
 )
-from .value import raw_hints, shape
+from .value import raw_hints
 
 _S = TypeVar("_S", bound=Struct)
 _R = TypeVar("_R")
@@ -100,68 +100,138 @@ def _encoding(cls: type[Struct]) -> tuple[dict[str, str], dict[str, JsonValue], 
 # -- decoding ---------------------------------------------------------------------------
 
 
-def decode(cls: type[_S], json: JsonValue) -> _S:
+class _Mismatch(Exception):
+    """A value is not of the kind that its type says; ``path`` grows from the inside out."""
+
+    def __init__(self, expected: str, json: JsonValue) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.found = _kind(json)
+        self.path = ""
+
+    def under(self, step: str) -> _Mismatch:
+        self.path = step + self.path
+        return self
+
+    def error(self, root: str) -> MalformedReply:
+        return MalformedReply(f"{root}{self.path}", expected=self.expected, found=self.found)
+
+
+def decode(cls: type[_S], json: JsonValue, *, root: str = "") -> _S:
     """Return the wire value of a JSON object; what is unknown is kept, never refused.
 
-    Raises BlockSdkError when the JSON is no object at all.
+    Raises MalformedReply, which names the path (from ``root``, by default the class), for what
+    is not of the kind that the class says. A member that is missing raises when it is read.
     """
+    try:
+        return _decode(cls, json)
+    except _Mismatch as mismatch:
+        raise mismatch.error(root or cls.__name__) from None
+    except RecursionError:
+        raise MalformedReply(root or cls.__name__, expected="less depth", found="more") from None
+
+
+def _decode(cls: type[_S], json: JsonValue) -> _S:
     if not isinstance(json, Mapping):
-        raise BlockSdkError(f"{cls.__name__}: expected an object, not {type(json).__name__}")
+        raise _Mismatch("an object", json)
     value = object.__new__(cls)  # a deprecated class warns whoever constructs it, not us
     members = vars(value)
-    plan, absent = _plan(cls)
-    members.update(absent)
+    plan = _plan(cls)
     extra: dict[str, JsonValue] | None = None
-    for name, member in json.items():
-        known = plan.get(name)
-        if known is not None:
-            attribute, convert = known
-            members[attribute] = member if convert is None else convert(member)
-        elif name not in cls._tags:
-            extra = {} if extra is None else extra
-            extra[name] = member
+    name = ""
+    try:
+        for name, member in json.items():
+            known = plan.get(name)
+            if known is not None:
+                attribute, accepted, convert = known
+                if accepted is None or type(member) in accepted:
+                    members[attribute] = member if convert is None else convert(member)
+                else:
+                    raise _Mismatch(_expected(accepted), member)
+            elif name not in cls._tags:
+                extra = {} if extra is None else extra
+                extra[name] = member
+    except _Mismatch as mismatch:
+        raise mismatch.under(f".{name}") from None
     if extra:
         members["_extra"] = extra
     return value
 
 
 def decode_reply(command: Command[_R], json: JsonValue) -> _R:
-    """Return what a command's reply means, by the type that the command declares."""
-    convert = _reply_converter(type(command))
-    return cast("_R", json if convert is None else convert(json))
+    """Return what a command's reply means, by the type that the command declares.
+
+    Raises MalformedReply for what it cannot mean.
+    """
+    accepted, convert = _reply_converter(type(command))
+    try:
+        if accepted is not None and type(json) not in accepted:
+            raise _Mismatch(_expected(accepted), json)
+        return cast("_R", json if convert is None else convert(json))
+    except _Mismatch as mismatch:
+        raise mismatch.error(command._name) from None
+    except RecursionError:
+        raise MalformedReply(command._name, expected="less depth", found="more") from None
 
 
 def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
     """Return the value of an event message.
 
-    It is an UnknownEvent when ``cls`` is None, or where the event's data is no object.
+    It is an UnknownEvent when ``cls`` is None, or where the event's data is no object. Raises
+    MalformedReply as :func:`decode`.
     """
     data = message.get("data", {})
     event: Event
     if cls is None or not isinstance(data, Mapping):
-        event = decode(UnknownEvent, {"name": message["event"], "data": data})
+        event = object.__new__(UnknownEvent)
+        vars(event).update(name=message["event"], data=data)
     else:
-        event = decode(cls, data)
+        event = decode(cls, data, root=cls._name)
     vars(event)["_message"] = message
     return event
 
 
+_Accepted = frozenset[type] | None
+"""The exact types of JSON values that a hint allows; None: any."""
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _kind(json: object) -> str:
+    return _KINDS.get(type(json), f"a {type(json).__name__}")
+
+
+def _expected(accepted: frozenset[type]) -> str:
+    kinds = [kind for known, kind in _KINDS.items() if known in accepted]
+    return " or ".join(kind for kind in kinds if kind != "null") or "null"
+
+
 @functools.cache
-def _plan(
-    cls: type[Struct],
-) -> tuple[dict[str, tuple[str, _Converter | None]], dict[str, None]]:
+def _plan(cls: type[Struct]) -> dict[str, tuple[str, _Accepted, _Converter | None]]:
     hints = {name: _evaluate(hint, cls.__module__) for name, hint in raw_hints(cls).items()}
-    plan = {_wire_name(cls, name): (name, _converter(hint)) for name, hint in hints.items()}
-    return plan, dict.fromkeys(shape(cls).required)
+    return {
+        _wire_name(cls, name): (name, _accepted(hint), _converter(hint))
+        for name, hint in hints.items()
+    }
 
 
 @functools.cache
-def _reply_converter(cls: type[Command[object]]) -> _Converter | None:
+def _reply_converter(cls: type[Command[object]]) -> tuple[_Accepted, _Converter | None]:
     for base in cls.__dict__["__orig_bases__"]:
         if get_origin(base) in (Command, UnstableCommand):
             (hint,) = get_args(base)
             hint = getattr(hint, "__forward_arg__", hint)
-            return _nothing if hint == "None" else _converter(_evaluate(hint, cls.__module__))
+            if hint == "None":
+                return None, _nothing
+            hint = _evaluate(hint, cls.__module__)
+            return _accepted(hint), _converter(hint)
     raise TypeError(f"{cls.__name__} does not say what it returns")
 
 
@@ -169,15 +239,41 @@ def _nothing(_json: JsonValue) -> None:
     return None
 
 
+def _accepted(hint: object) -> _Accepted:
+    """The types of JSON values that the hint allows, looking at the value itself only."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _accepted(get_args(hint)[0])
+    if origin is Union or isinstance(hint, types.UnionType):
+        kinds = [_accepted(each) for each in get_args(hint)]
+        if None in kinds:
+            return None
+        return frozenset(kind for each in kinds if each is not None for kind in each)
+    if origin is Literal:
+        return frozenset(map(type, get_args(hint)))
+    if origin in (list, Sequence):
+        return frozenset((list,))
+    if origin is Mapping or (isinstance(hint, type) and issubclass(hint, Struct)):
+        return frozenset((dict,))
+    if hint is float:
+        return frozenset((float, int))
+    if hint is Null or hint is type(None):
+        return frozenset((type(None),))
+    return frozenset((hint,)) if isinstance(hint, type) and hint in _SCALARS else None
+
+
 def _converter(hint: object) -> _Converter | None:
-    """The function that decodes what the hint describes; None where JSON is the value."""
+    """The function that decodes what the hint describes; None where JSON is the value.
+
+    It gets values that :func:`_accepted` allows.
+    """
     origin = get_origin(hint)
     if origin is Annotated:
         return _converter(get_args(hint)[0])
     if origin in (list, Sequence):
         return _sequence_converter(origin, *get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Struct):
-        return functools.partial(_decode_if_object, hint)
+        return functools.partial(_decode, hint)
     if hint is Null:
         return _null
     if origin is Union or isinstance(hint, types.UnionType):
@@ -185,22 +281,26 @@ def _converter(hint: object) -> _Converter | None:
     return None
 
 
-def _decode_if_object(cls: type[Struct], json: JsonValue) -> object:
-    return decode(cls, json) if isinstance(json, Mapping) else json
-
-
 def _null(_json: JsonValue) -> Null:
     return NULL
 
 
 def _sequence_converter(origin: object, item_hint: object) -> _Converter:
-    convert = _converter(item_hint)
+    accepted, convert = _accepted(item_hint), _converter(item_hint)
 
     def sequence(json: JsonValue) -> object:
-        if not isinstance(json, list):
-            return json
-        items = json if convert is None else map(convert, json)
-        return list(items) if origin is list else tuple(items)
+        items = cast("list[JsonValue]", json)
+        if accepted is not None and not accepted.issuperset(map(type, items)):
+            index, item = next((i, x) for i, x in enumerate(items) if type(x) not in accepted)
+            raise _Mismatch(_expected(accepted), item).under(f"[{index}]")
+        if convert is None:
+            return list(items) if origin is list else tuple(items)
+        decoded: list[object] = []
+        try:
+            decoded.extend(map(convert, items))
+        except _Mismatch as mismatch:
+            raise mismatch.under(f"[{len(decoded)}]") from None
+        return decoded if origin is list else tuple(decoded)
 
     return sequence
 
@@ -219,7 +319,7 @@ def _union_converter(hints: tuple[object, ...]) -> _Converter | None:
             return on_null
         if on_object is not None and isinstance(json, dict):
             return on_object(json)
-        return json if on_list is None else on_list(json)
+        return json if on_list is None or not isinstance(json, list) else on_list(json)
 
     return union
 
@@ -227,17 +327,20 @@ def _union_converter(hints: tuple[object, ...]) -> _Converter | None:
 def _object_converter(structs: list[type[Struct]]) -> Callable[[JsonObject], Struct]:
     branches = [cls for cls in structs if cls is not Unknown]
     if len(branches) == 1 and not branches[0]._tags:
-        return functools.partial(decode, branches[0])
+        return functools.partial(_decode, branches[0])
     tag = branches[0]._tags[0]
     by_tag: dict[JsonValue, list[type[Struct]]] = {}
     for branch in branches:
         by_tag.setdefault(_tag_value(branch, tag), []).append(branch)
 
     def discriminate(json: JsonObject) -> Struct:
-        for branch in by_tag.get(str(json.get(tag)), ()):
+        which = json.get(tag)
+        if which is not None and not isinstance(which, str):
+            raise _Mismatch("a string", which).under(f".{tag}")
+        for branch in by_tag.get(which, ()):
             if all(json.get(name) == _tag_value(branch, name) for name in branch._tags[1:]):
-                return decode(branch, json)
-        return decode(Unknown, {"tag": json.get(tag), "members": json})
+                return _decode(branch, json)
+        return _decode(Unknown, {"tag": which, "members": json})
 
     return discriminate
 

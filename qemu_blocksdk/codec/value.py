@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from inspect import Parameter, Signature, get_annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
 
+from qemu_blocksdk.errors import MalformedReply
+
 from .redaction import is_secret, redact
 
 if TYPE_CHECKING:
@@ -120,6 +122,15 @@ class Value(metaclass=_ValueType):
                 self.__dict__.update(defaults)
             self.__dict__.update(members)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            # Only what the class does not have gets here: a member without which it is not made.
+            if name[0] != "_" and name in shape(type(self)).required:
+                path = f"{type(self).__name__}.{name}"
+                raise MalformedReply(path, expected="a value", found="nothing")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
 
@@ -138,7 +149,7 @@ class Value(metaclass=_ValueType):
         members = ", ".join(
             f"{name}={'***' if is_secret(name, of=type(self).__name__) else _shown(value)}"
             for name in shape(type(self)).order
-            if (value := getattr(self, name, None)) is not None
+            if (value := vars(self).get(name, getattr(type(self), name, None))) is not None
         )
         return f"{type(self).__name__}({members})"
 

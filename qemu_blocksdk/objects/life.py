@@ -18,6 +18,7 @@ from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
 from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, finish, portal
 from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.qmp.unwind import settle
 
@@ -133,9 +134,10 @@ class Life(Live, Resource):
     async def _launch(self) -> None:
         self._held.close()  # of a process before this one, which ended by itself
         process, argv = None, [self._program, *self._options]
-        given = Handover(self._kind, self._qmp_id)
+        with launching(argv):
+            given = Handover(self._kind, self._qmp_id)
         try:
-            with given:
+            with launching(argv), given:
                 argv += [*await self._arguments(given), *self._args]
                 process = await AsyncProcess.spawn(argv, pass_fds=(*given.fds, *self._pass_fds))
             self._session = await AsyncQmp._connect(

@@ -68,10 +68,7 @@ class ListeningSocket:
 class Listener(ListeningSocket):
     """The socket of an NBD server."""
 
-    def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
-        super().__init__(sock, address)
-        self._client = socket.socket(sock.family, socket.SOCK_STREAM)
-        self._client.setblocking(False)
+    _client: socket.socket
 
     @classmethod
     async def at(cls, address: str | tuple[str, int]) -> Self:
@@ -80,7 +77,10 @@ class Listener(ListeningSocket):
         listener = await super().at(address)
         with contextlib.ExitStack() as undo:
             undo.callback(listener.remove)
-            undo.enter_context(listener)
+            undo.enter_context(listener.sock)
+            listener._client = socket.socket(listener.sock.family, socket.SOCK_STREAM)
+            undo.enter_context(listener._client)
+            listener._client.setblocking(False)
             await loop.sock_connect(listener._client, listener.sock.getsockname())
             await loop.sock_sendall(listener._client, _GOOD_BYE)
             undo.pop_all()

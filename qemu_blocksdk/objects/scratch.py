@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -24,4 +25,7 @@ class Scratch:
 
 def _remove(path: Path, home: portal.Home) -> None:
     if home.is_here:
+        with contextlib.suppress(OSError):  # where it is empty, without a descriptor to list it
+            path.rmdir()
+            return
         shutil.rmtree(path, ignore_errors=True)

@@ -132,8 +132,9 @@ class AsyncQmp(Resource):
         where = words(address)
         try:
             async with asyncio.timeout(timeout):
+                sock = await connected(address)
                 self._exchange = Exchange(
-                    await connected(address),
+                    sock,
                     on_event=self._events.dispatch,
                     on_lost=self._on_lost,
                     on_message=on_message,

@@ -7,6 +7,7 @@ closed or forgotten, and an event that nobody subscribed to is kept nowhere.
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import weakref
 from collections import deque
@@ -70,7 +71,11 @@ class Register:
         readers = dict.fromkeys(stream for key in keys for stream in self._streams.get(key, ()))
         if not readers:
             return
-        event = decode_event(event_class(name), message)
+        event: Event | BlockSdkError
+        try:
+            event = decode_event(event_class(name), message)
+        except BlockSdkError as error:
+            event = error  # whoever reads the stream gets it in the event's place
         for stream in readers:
             stream._deliver(name, event, data if isinstance(data, dict) else {})
 
@@ -99,7 +104,7 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self._register = register
         self._ended = ended
         self._finished = False
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Event | BlockSdkError] = deque()
         self._removals = 0
         self._arrived = asyncio.Event()
         self._wanted: list[tuple[frozenset[str], dict[str, object]]] = []
@@ -133,7 +138,7 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self._keys += keys
         self._register.add(cast("AsyncEventStream[Event]", self), keys)
 
-    def _deliver(self, name: str, event: Event, data: Mapping[str, object]) -> None:
+    def _deliver(self, name: str, event: Event | BlockSdkError, data: Mapping[str, object]) -> None:
         for names, wanted in self._wanted:
             if (not names or name in names) and all(
                 data.get(member) == value for member, value in wanted.items()
@@ -152,7 +157,8 @@ class AsyncEventStream(Resource, Generic[E_co]):
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
         With ``where``, the first that this is true of; those before it stay for a later call.
-        Raises DeadlineExceeded; ConnectionLost when there will be none.
+        Raises DeadlineExceeded; ConnectionLost when there will be none; MalformedReply in place
+        of an event that contradicts the schema, which is gone then.
         """
         try:
             return await self._next(timeout, where)
@@ -163,8 +169,7 @@ class AsyncEventStream(Resource, Generic[E_co]):
         self, timeout: float | None = None, where: Callable[[E_co], bool] | None = None
     ) -> E_co:
         if self._queue and where is None:
-            self._removals += 1
-            return cast("E_co", self._queue.popleft())
+            return self._taken(0)
         seen, removals = 0, self._removals
         try:
             async with asyncio.timeout(timeout):
@@ -172,11 +177,10 @@ class AsyncEventStream(Resource, Generic[E_co]):
                     if removals != self._removals:  # by another reader
                         seen, removals = 0, self._removals
                     for index in range(seen, len(self._queue)):
-                        event = cast("E_co", self._queue[index])
-                        if where is None or where(event):
-                            del self._queue[index]
-                            self._removals += 1
-                            return event
+                        event = self._queue[index]
+                        is_bad = isinstance(event, BlockSdkError)
+                        if is_bad or where is None or where(cast("E_co", event)):
+                            return self._taken(index)
                     seen = len(self._queue)
                     if self._finished:
                         error = self._ended()
@@ -188,10 +192,15 @@ class AsyncEventStream(Resource, Generic[E_co]):
 
     def get_nowait(self) -> E_co | None:
         """Return the next event if one has arrived, else None."""
-        if not self._queue:
-            return None
+        return self._taken(0) if self._queue else None
+
+    def _taken(self, index: int) -> E_co:
+        event = self._queue[index]
+        del self._queue[index]
         self._removals += 1
-        return cast("E_co", self._queue.popleft())
+        if isinstance(event, BlockSdkError):
+            raise copy.copy(event)
+        return cast("E_co", event)
 
     def close(self) -> None:
         """Unsubscribe; events that have arrived are dropped."""

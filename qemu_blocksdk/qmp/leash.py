@@ -30,6 +30,9 @@ class Leash:
         low, self._our_end = os.pipe()
         try:
             self.child_end = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _LOWEST)
+        except BaseException:
+            os.close(self._our_end)
+            raise
         finally:
             os.close(low)
         _held.add(self)

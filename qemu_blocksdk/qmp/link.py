@@ -94,13 +94,13 @@ class Link:
         # Only a thread with the reader lock may block on it: for SO_RCVTIMEO, which saves a
         # call to poll.
         sock.setblocking(True)
-        self._poll = select.epoll()
-        try:
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(sock.close)
+            self._poll = select.epoll()
+            on_failure.callback(self._poll.close)
             self._poll.register(sock, select.EPOLLIN)
             self._loop.add_reader(self._poll.fileno(), self._on_readable)
-        except BaseException:
-            self._poll.close()
-            raise
+            on_failure.pop_all()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

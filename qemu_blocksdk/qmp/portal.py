@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import select
+import socket
 import sys
 import threading
 import weakref
@@ -50,6 +52,10 @@ class _Background:
     """The loop and its thread."""
 
     def __init__(self) -> None:
+        # Python complains of a loop that it cannot complete, so its descriptors are tried before.
+        with select.epoll():
+            for end in socket.socketpair():
+                end.close()
         self.loop = asyncio.new_event_loop()
         self.start()
 

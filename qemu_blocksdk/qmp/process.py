@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Self
 
 from qemu_blocksdk.codec import masked, masked_args, secrets_in_args
@@ -224,6 +224,18 @@ class AsyncProcess:
     def output_size(self) -> int:
         """Return how many bytes the log has."""
         return os.fstat(self._log).st_size
+
+
+@contextlib.contextmanager
+def launching(argv: Sequence[str]) -> Generator[None]:
+    """Have what the system refuses on the way to a program, as descriptors, be a LaunchError."""
+    try:
+        yield
+    except TimeoutError:
+        raise  # an OSError as well
+    except OSError as error:
+        shown = masked_args(argv)
+        raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
 
 
 def located(argv: Sequence[str]) -> str:

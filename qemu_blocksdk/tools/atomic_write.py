@@ -344,6 +344,9 @@ def _move(file: pathlib.Path, place: pathlib.Path) -> None:
 def _remove(private: pathlib.Path, home: portal.Home) -> None:
     # Not shutil.rmtree(): in Python 3.11, Ctrl-C can have it close a descriptor twice.
     if home.is_here and private.exists():
+        with contextlib.suppress(OSError):  # where it is empty, without a descriptor to list it
+            private.rmdir()
+            return
         for file in private.iterdir():
             file.unlink()
         private.rmdir()

@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
 from qemu_blocksdk.qmp import AsyncProcess, clean_up
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.process import launching
 
 _CHUNK = 1 << 16
 
@@ -57,7 +58,11 @@ class IoSession:
 
         Raises LaunchError, DeadlineExceeded, ToolError when it ends instead.
         """
-        with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
+        with (
+            launching(argv),
+            contextlib.ExitStack() as on_failure,
+            contextlib.ExitStack() as in_any_case,
+        ):
             stdin, our_stdin = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
             in_any_case.callback(os.close, stdin)
             on_failure.callback(os.close, our_stdin)

@@ -19,6 +19,7 @@ from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, evolved, m
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.terminal import escaped
 
@@ -133,8 +134,11 @@ async def run(
     DeadlineExceeded, ToolError for an exit status that is not in ``accept``, Unsupported
     for an option that the tool does not have, SandboxUnavailable.
     """
-    stdout = _Kept() if on_output is None else _Shown(on_output)
-    with contextlib.closing(stdout), handed_over(secrets or {}) as (objects, fds):
+    with contextlib.ExitStack() as held:
+        with launching(command):
+            stdout = _Kept() if on_output is None else _Shown(on_output)
+            held.enter_context(contextlib.closing(stdout))
+            objects, fds = held.enter_context(handed_over(secrets or {}))
         words = [*command, *objects, *arguments]
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s", escaped(shlex.join(masked_args(words))))
@@ -225,8 +229,10 @@ def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], lis
         for secret_id, secret in secrets.items():
             memory = os.memfd_create("secret", os.MFD_CLOEXEC)
             # Not 3, where a server finds its socket (``AsyncProcess.spawn``).
-            fd = fcntl.fcntl(memory, fcntl.F_DUPFD_CLOEXEC, 4)
-            os.close(memory)
+            try:
+                fd = fcntl.fcntl(memory, fcntl.F_DUPFD_CLOEXEC, 4)
+            finally:
+                os.close(memory)
             fds.append(fd)
             os.write(fd, secret.reveal())
             objects += ["--object", f"secret,id={secret_id},file=/dev/fd/{fd}"]

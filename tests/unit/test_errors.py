@@ -18,6 +18,7 @@ from qemu_blocksdk.errors import (
     JobFailed,
     JobStopped,
     LaunchError,
+    MalformedReply,
     MigrationCancelled,
     MigrationFailed,
     OperationCancelled,
@@ -41,6 +42,7 @@ ONE_OF_EACH: list[BlockSdkError] = [
     ConnectionLost("gone", exit_status=-9, output="a\nb"),
     LaunchError("cannot", argv=["qemu", "-x"], exit_status=1, output="bad"),
     ToolError(["/usr/bin/qemu-img", "info"], exit_status=1, output="bad"),
+    MalformedReply("query-block[0].inserted", expected="an object", found="null"),
     JobFailed("job0", error="No space left on device"),
     JobCancelled("job0"),
     TransactionFailed(
