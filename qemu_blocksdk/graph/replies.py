@@ -1,5 +1,9 @@
 """QEMU's replies joined to one graph.
 
+Where a QEMU has no ``x-debug-query-block-graph``, which is unstable, the graph is what
+``query-named-block-nodes`` has of the nodes and, from QEMU 10.1, of their children: without
+permissions, devices, exports and jobs.
+
 The graph's own reply says what uses what; the other lists say more of those whose name they
 share. Of an export they know only the node, so it is told by what else it could be.
 """
@@ -7,7 +11,7 @@ share. Of an export they know only the node, so it is told by what else it could
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from qemu_blocksdk.errors import GraphError
@@ -32,6 +36,7 @@ def joined(
     exports: Iterable[BlockExportInfo],
 ) -> tuple[tuple[GraphNode, ...], tuple[Edge, ...]]:
     """Return the vertices and edges. Raises GraphError for a reply that contradicts itself."""
+    infos = tuple(infos)
     info_of = {info.node_name: info for info in infos}
     device_of = {device.device or device.qdev: device for device in devices}
     job_of = {job.id: job for job in jobs}
@@ -54,7 +59,24 @@ def joined(
         raise GraphError(
             "one node of each id", found=f"{len(nodes)} ids of {len(graph.nodes)} nodes"
         )
-    return tuple(nodes.values()), tuple(_edges(graph, nodes))
+    edges = list(_edges(graph, nodes))
+    if not graph.nodes:
+        nodes = {
+            id: GraphNode(id=id, type="block-driver", name=info.node_name or "", info=info)
+            for id, info in enumerate(infos)
+        }
+        edges = list(_stable_edges(infos, {node.name: node for node in nodes.values()}))
+    return tuple(nodes.values()), tuple(edges)
+
+
+def _stable_edges(
+    infos: Iterable[BlockDeviceInfo], nodes: Mapping[str, GraphNode]
+) -> Iterable[Edge]:
+    for info in infos:
+        for child in info.children or ():
+            if child.node_name in nodes:
+                parent, node = nodes[info.node_name or ""], nodes[child.node_name]
+                yield Edge(parent=parent, child=node, name=child.child, perm=(), shared_perm=())
 
 
 def _edges(graph: XDbgBlockGraph, nodes: dict[int, GraphNode]) -> Iterable[Edge]:

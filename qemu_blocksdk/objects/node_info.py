@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from qemu_blocksdk.errors import GraphError
+from qemu_blocksdk.errors import GraphError, Unsupported
 from qemu_blocksdk.graph import BlockGraph, Edge, GraphNode, listed
 from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp
 from qemu_blocksdk.tools.size import to_bytes
@@ -23,6 +23,7 @@ from qemu_blocksdk.wire import (
     QueryNamedBlockNodes,
     QuorumFailure,
     QuorumReportBad,
+    XDbgBlockGraph,
     XDebugQueryBlockGraph,
 )
 
@@ -139,8 +140,13 @@ class NodeInfo(Live):
 
 async def query_graph(asking: Live) -> BlockGraph:
     """Return a picture of the block graph as it is now, with all that QEMU tells of it."""
+    try:
+        graph = await asking._execute(XDebugQueryBlockGraph())
+    except Unsupported:
+        # The command is unstable. What follows is not, and has the edges between nodes.
+        graph = XDbgBlockGraph(nodes=(), edges=())
     return BlockGraph.from_replies(
-        await asking._execute(XDebugQueryBlockGraph()),
+        graph,
         await asking._execute(QueryNamedBlockNodes(flat=True)),
         devices=await asking._execute(QueryBlock()),
         jobs=await asking._execute(QueryJobs()),
