@@ -459,7 +459,7 @@ class Process(Face):
         return portal.run(self._aio.wait(timeout=timeout))
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal, if the process still runs."""
+        """Send a signal, if the process still runs, to it and what it has started in its group."""
         return portal.call(lambda: self._aio.send_signal(number))
 
     def end(self, *, grace: float = 5.0) -> int:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from qemu_blocksdk.aio import AsyncToolchain
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.objects.scratch import short_directory
 from qemu_blocksdk.qmp import together
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
@@ -125,7 +125,7 @@ async def _checked(
 ) -> Outcome:
     begin = time.monotonic()
     kept: Path | None = None
-    scratch = Path(tempfile.mkdtemp(prefix="iotests-"))
+    scratch = short_directory(prefix="iotests-")
     try:
         test_dir, output_dir = scratch / "test_dir", scratch / "output_dir"
         test_dir.mkdir()

@@ -115,6 +115,8 @@ def _bound(place: object, family: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_UNIX:
+            os.fchmod(sock.fileno(), 0o700)  # of the file that the kernel is about to make
         sock.bind(cast("str", place))  # whatever is an address in the family
     except OSError:
         sock.close()

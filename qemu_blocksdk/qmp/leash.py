@@ -40,7 +40,8 @@ class Leash:
     def fasten(self, pid: int) -> None:
         """Tie the child that now holds its end."""
         fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(self.child_end, fcntl.F_SETOWN, pid)
+        # The whole group: the child may be a wrapper that does not become the program.
+        fcntl.fcntl(self.child_end, fcntl.F_SETOWN, -pid)
         fcntl.fcntl(self.child_end, fcntl.F_SETFL, os.O_ASYNC)
         os.close(self.child_end)
         self.child_end = -1

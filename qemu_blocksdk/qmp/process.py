@@ -1,8 +1,8 @@
 """A child process that cannot outlive this one, and what is known about its end.
 
-The child dies with us even when we are killed: it is on a :class:`Leash`. Output goes to an
-unnamed file, unless the caller takes it, so nothing has to be read in time and nothing is left
-behind.
+The child dies with us even when we are killed: it is on a :class:`Leash`. Output goes to
+memory (a memfd), unless the caller takes it, so nothing has to be read in time, nothing is left
+behind, and no full disk hides why a program failed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from typing import Self
@@ -33,6 +32,9 @@ from .leash import Barrier, Leash
 from .sandbox import Sandbox
 
 _TAIL = 4096
+_LOG_LIMIT, _LOG_KEPT = 16 << 20, 1 << 20
+"""Bytes of a server's log that are kept in memory at most, and of a longer one."""
+_LOG_PACE = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -56,11 +58,13 @@ class AsyncProcess:
         self._log = log
         self._leash = leash
         self._ends_itself = ends_itself
+        self._dropped = 0
         self._ended = asyncio.Event()
         self._was_signalled = False
         self._loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
+        self._pace = self._loop.call_later(_LOG_PACE, self._shorten_log)
         self._home = portal.home
         self._last_resort = weakref.finalize(self, _kill, popen, self._home, leash)
         # Not with the end of the process: what it said is asked for afterwards.
@@ -113,14 +117,15 @@ class AsyncProcess:
                 cwd=cwd,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
+                umask=-1 if ends_itself else _private_umask(),
             )
             on_failure.callback(_kill, child, portal.home, leash)
             return child
 
         try:
             with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
-                with tempfile.TemporaryFile() as file:
-                    log = os.dup(file.fileno())
+                # In memory: what explains a failure must not depend on a disk that is full.
+                log = os.memfd_create("log", os.MFD_CLOEXEC)
                 on_failure.callback(os.close, log)
                 leash = Leash()
                 on_failure.callback(leash.drop)
@@ -158,7 +163,11 @@ class AsyncProcess:
         return self._popen.returncode
 
     def _on_end(self) -> None:
+        if not self._ends_itself:
+            # It may be a wrapper that did not become the program. Before its number is free.
+            _signal_group(self._popen, signal.SIGKILL)
         self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
+        self._pace.cancel()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._leash.drop()
@@ -191,10 +200,11 @@ class AsyncProcess:
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal, if the process still runs."""
+        """Send a signal, if the process still runs, to it and what it has started in its group."""
         self._home.assert_here(self._argv[0])
         self._was_signalled = True
-        self._popen.send_signal(number)
+        if self.exit_status is None:
+            _signal_group(self._popen, number)
 
     async def end(self, *, grace: float = 5.0) -> int:
         """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
@@ -214,8 +224,21 @@ class AsyncProcess:
     def output(self, *, start: int = 0) -> str:
         """Return what went to the log so far, from byte ``start`` on, less secrets."""
         # pread: the child writes at the offset that it shares with us.
+        start = max(start, self._dropped)
         data = os.pread(self._log, max(0, self.output_size() - start), start)
         return masked(data.decode(errors="replace"), known=secrets_in_args(self._argv))
+
+    def _shorten_log(self) -> None:
+        """Give back the memory of what is old in a log that has become long."""
+        size = self.output_size()
+        if size - self._dropped > _LOG_LIMIT:
+            import ctypes
+
+            self._dropped = size - _LOG_KEPT
+            hole = 0x03  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+            libc = ctypes.CDLL(None)
+            libc.fallocate(self._log, hole, ctypes.c_int64(0), ctypes.c_int64(self._dropped))
+        self._pace = self._loop.call_later(_LOG_PACE, self._shorten_log)
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
@@ -253,6 +276,25 @@ def located(argv: Sequence[str]) -> str:
 
 def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash) -> None:
     if home.is_here:
-        popen.kill()
+        if popen.returncode is None:
+            _signal_group(popen, signal.SIGKILL)
         popen.wait()
         leash.drop()
+
+
+def _signal_group(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # Each child leads a group of its own, and is not waited for yet, so the number is its.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(popen.pid, number)
+
+
+def _private_umask() -> int:
+    """Return a server's umask: ours, but nobody else may use the sockets that it makes.
+
+    -1 stands for ours, where nobody else could write.
+    """
+    with contextlib.suppress(OSError):
+        status = pathlib.Path("/proc/self/status").read_text()
+        ours = int(status.partition("\nUmask:")[2].split()[0], 8)
+        return -1 if ours & 0o022 == 0o022 else ours | 0o077
+    return 0o077

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from qemu_blocksdk.objects import (
@@ -15,6 +13,7 @@ from qemu_blocksdk.objects import (
     AsyncVM,
 )
 from qemu_blocksdk.objects.names import temporary_name
+from qemu_blocksdk.objects.scratch import Scratch
 from qemu_blocksdk.qmp import finish
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
@@ -65,10 +64,11 @@ class AsyncStorageMigration:
     async def _move(self, tell: Tell) -> None:
         await self._prepare()
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="blocksdk-"))
+            scratch = Scratch()
+            stack.callback(scratch.remove)
             jobs = await self._mirror(stack)
             await drive_all(jobs, lambda job: job.wait(until="ready"), tell)
-            uri = f"unix:{Path(folder, 'migration')}"
+            uri = f"unix:{scratch.path / 'migration'}"
             incoming = await self._target.migrate_incoming(uri)
             await stack.enter_async_context(incoming)
             migration = await self._source.migrate(uri)

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
+from qemu_blocksdk.objects.scratch import short_directory
+
 SUN_PATH = 107
 """How many bytes a socket's path may have."""
 
@@ -116,7 +118,8 @@ def directory(*, short: bool = False) -> Generator[Path]:
 
     Raises OSError.
     """
-    with gone_afterwards(Path(tempfile.mkdtemp(prefix="blocksdk-", dir=_base(short)))) as path:
+    made = short_directory(longest=_SHORT) if short else Path(tempfile.mkdtemp(prefix="blocksdk-"))
+    with gone_afterwards(made) as path:
         yield path
 
 
@@ -127,11 +130,3 @@ def remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
-
-
-def _base(short: bool) -> str | None:
-    base = tempfile.gettempdir()
-    if not short or len(os.fsencode(base)) <= _SHORT:
-        return base
-    others = ("/tmp", "/var/tmp", "/dev/shm")
-    return next((one for one in others if os.access(one, os.W_OK | os.X_OK)), base)
