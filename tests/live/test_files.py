@@ -20,7 +20,7 @@ from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, N
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, ToolError, UsageError
 from qemu_blocksdk.testing import Transcript, record
 from qemu_blocksdk.testing.golden import Golden
-from qemu_blocksdk.tools import CreateQcow2
+from qemu_blocksdk.tools import CreateQcow2, CreateRaw
 from qemu_blocksdk.wire import (
     BlockdevCreateOptionsFile,
 )
@@ -242,7 +242,8 @@ def test_a_failure_leaves_what_was_there(
         attempts: tuple[Callable[[], object], ...] = (
             lambda: broken.convert(target, replace=replace).run(),
             lambda: broken.dd(target, block_size=65536, replace=replace),
-            lambda: target.create("1E", replace=replace),
+            # A tmpfs takes a sparse file of any size.
+            lambda: target.create("1E", CreateRaw(preallocation="falloc"), replace=replace),
         )
         for attempt in attempts:
             with pytest.raises((ToolError, UsageError)):
