@@ -189,7 +189,8 @@ def test_a_secret_that_the_format_cannot_have_is_refused(
 
 
 @pytest.mark.parametrize("verb", LIVE)
-@pytest.mark.parametrize("format", sorted({*get_args(ImageFormat)} - {"luks"}))
+# qcow, the oldest, takes a second for a megabyte.
+@pytest.mark.parametrize("format", sorted({*get_args(ImageFormat)} - {"luks", "qcow"}))
 def test_a_target_has_its_format_or_nothing_is_left(
     kitchen: Kitchen, verb: str, format: ImageFormat
 ) -> None:
