@@ -404,13 +404,13 @@ def test_launching_twice_at_once_is_a_usage_error() -> None:
     asyncio.run(main())
 
 
-def test_a_qemu_that_hangs_is_killed_after_two_times_the_grace() -> None:
+def test_a_qemu_that_is_stopped_is_killed_after_the_grace() -> None:
     daemon = StorageDaemon()
     daemon.launch()
     daemon.process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
     assert daemon.stop(grace=0.3) == -signal.SIGKILL
-    assert 0.6 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 2
 
 
 def test_a_stop_that_is_cancelled_again_and_again_still_stops() -> None:

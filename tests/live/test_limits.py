@@ -432,7 +432,6 @@ TOOLS: Mapping[str, Tool] = {
     ),
     "Image.delete_snapshot": lambda image, _, s: image.delete_snapshot("a", timeout=s),
     "Image.info": lambda image, _, s: image.info(timeout=s),
-    "Image.info: untrusted": lambda image, _, s: image.info(untrusted=True, timeout=s),
     "Image.map": lambda image, _, s: image.map(timeout=s),
     "Image.measure": lambda image, _, s: image.measure("qcow2", timeout=s),
     "Image.measure_size": lambda _, p, s: Image.measure_size(MIB, "qcow2", programs=p, timeout=s),
