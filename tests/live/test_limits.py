@@ -36,7 +36,13 @@ from qemu_blocksdk import (
 )
 from qemu_blocksdk.aio import AsyncImage, AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Raw, Throttle
-from qemu_blocksdk.errors import DeadlineExceeded, JobCancelled, LaunchError, Unsupported
+from qemu_blocksdk.errors import (
+    CommandError,
+    DeadlineExceeded,
+    JobCancelled,
+    LaunchError,
+    Unsupported,
+)
 from qemu_blocksdk.objects.node_jobs import JobOptions
 from qemu_blocksdk.qmp import unwind
 from qemu_blocksdk.testing import suspended
@@ -89,6 +95,9 @@ def shared(folder: Path) -> Iterator[VM]:
         # A connection has a second descriptor once a command was given up.
         with suspended(vm), contextlib.suppress(DeadlineExceeded):
             vm.device("nobody").remove(timeout=0.05)
+        with contextlib.suppress(CommandError):
+            vm.device("nobody").remove(timeout=5)
+        vm.qmp.execute_raw("query-jobs")
         yield vm
 
 
