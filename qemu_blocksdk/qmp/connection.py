@@ -289,6 +289,7 @@ class AsyncQmp(Resource):
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
+        portal.assert_running()  # what follows may import, which fails by then
         name, arguments = _encoded(command)
         deadline = self._deadline(timeout)
         if not self._gate.passes(name, arguments):
