@@ -1,4 +1,4 @@
-"""Fuzz of QEMU's replies: `python -m tests.fuzz.replies SECONDS [SEED]`.
+"""Fuzz of QEMU's replies: `python -m tests.fuzz` runs it.
 
 Real replies (`replies.json`, of a QEMU 7.2) are changed in one to three places, decoded, and all
 that came of them is read. That may raise errors of the tree, and nothing else.
@@ -10,7 +10,6 @@ import contextlib
 import copy
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,8 +44,11 @@ _STRANGE: Sequence[JsonValue] = (
 )
 
 
-def fuzz_replies(*, seconds: float, seed: int) -> int:
-    """Fuzz for a time; return how many replies were read. Raises AssertionError for a fault."""
+def fuzz_replies(folder: Path, *, seconds: float, seed: int) -> int:
+    """Fuzz for a time; return how many replies were read. Raises AssertionError for a fault.
+
+    The ``folder`` is not used.
+    """
     choose = random.Random(seed)
     recorded = {
         name: each["return"] for name, each in json.loads(REPLIES.read_text("utf-8")).items()
@@ -136,8 +138,3 @@ def _read_graph(replies: Mapping[str, JsonValue]) -> None:
         repr(node)
     for edge in graph.edges:
         repr(edge)
-
-
-if __name__ == "__main__":
-    duration, number = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    print(f"fuzz_replies: {fuzz_replies(seconds=duration, seed=number)} replies, seed {number}")
