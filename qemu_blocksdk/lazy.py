@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from types import ModuleType
+
+
+def load_module(name: str, package: str) -> ModuleType:
+    """Import a module of the SDK when it is first used.
+
+    Raises BlockSdkError where its file cannot be read, as without descriptors.
+    """
+    try:
+        return importlib.import_module(name, package)
+    except OSError as error:
+        from qemu_blocksdk.errors import BlockSdkError
+
+        raise BlockSdkError(f"cannot load {package}{name}: {error}") from error
 
 
 def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
@@ -15,6 +29,6 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     def load(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f".{homes[name]}", package), name)
+        return getattr(load_module(f".{homes[name]}", package), name)
 
     return load

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from qemu_blocksdk.lazy import load_module
 
 if TYPE_CHECKING:
     from ._availability import available_in
@@ -1706,7 +1707,7 @@ if not TYPE_CHECKING:
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+        value = globals()[name] = getattr(load_module(f".{home}", __name__), name)
         return value
 
 

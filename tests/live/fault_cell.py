@@ -32,7 +32,7 @@ from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded
 from qemu_blocksdk.qmp import unwind
 from qemu_blocksdk.wire import QueryJobs
 from tests.live.fault_matrix import CLEANUP, LIMIT
-from tests.live.helpers import children, wait_until
+from tests.live.helpers import children, exists, wait_until
 
 FAULT, OPERATION = sys.argv[1:3]
 FOLDER = Path(sys.argv[3])
@@ -271,7 +271,7 @@ def live(stack: ExitStack) -> Attempt:
     else:
         copy = user.add_node(NullCo(node_name="copy", size=64 * MIB))
 
-    speed = 0 if FAULT in ("full", "nbd") else 1 << 16
+    speed = {"full": 0, "nbd": 16 * MIB}.get(FAULT, 1 << 16)
 
     def commit() -> object:
         transaction = user.transaction()
@@ -288,8 +288,8 @@ def live(stack: ExitStack) -> Attempt:
                 job.wait(until="ready", timeout=30)
             begin()
             if FAULT == "nbd":
-                source.bitmap("forces-a-flush").add()
-                job.complete()
+                wait_until(lambda: not _lives(attempt.nbd), what="the end of the server")
+                job.complete()  # which flushes the target
             job.wait(timeout=limit)
             return None
 
@@ -438,8 +438,7 @@ def qemu_io(stack: ExitStack) -> Attempt:
         attempt.limit = 15.0
 
         def write_when_it_is_gone() -> object:
-            assert attempt.nbd is not None
-            wait_until(lambda: not Path(f"/proc/{attempt.nbd}/fd").exists(), what="its end")
+            wait_until(lambda: not _lives(attempt.nbd), what="the end of the server")
             return session.write(0, 1 << 16)
 
         attempt.call = write_when_it_is_gone
@@ -452,6 +451,10 @@ def qemu_io(stack: ExitStack) -> Attempt:
 
 def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _lives(pid: int | None) -> bool:
+    return pid is not None and exists(pid)
 
 
 def _go_on(pid: int) -> None:
@@ -624,7 +627,7 @@ async def _prepare_async_live(stack: AsyncExitStack) -> Coroutine[object, object
         "ready": until_it_is_ready,
         "transaction": commit,
         "graph": daemon.graph,
-        "shutdown": lambda: daemon.stop(grace=0.2),
+        "shutdown": lambda: daemon.stop(grace=1.0),
         "recipe": backup,
     }
     return operations[OPERATION]()

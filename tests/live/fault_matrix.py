@@ -94,12 +94,13 @@ class Cell:
         )
 
 
-def cells() -> Iterator[tuple[str, str]]:
-    """Yield the fault and the operation of each cell that applies."""
-    for fault in FAULTS:
-        for operation in OPERATIONS:
-            if (fault, operation) not in DOES_NOT_APPLY:
-                yield fault, operation
+CELLS = [
+    (fault, operation)
+    for fault in FAULTS
+    for operation in OPERATIONS
+    if (fault, operation) not in DOES_NOT_APPLY
+]
+"""The fault and the operation of each cell that applies."""
 
 
 def run_cell(fault: str, operation: str) -> Cell:
@@ -169,7 +170,7 @@ def _marked(mark: str) -> Iterator[int]:
 
 def main(words: list[str]) -> int:
     """Print the cells that have these words, or all, and how many are bad."""
-    chosen = [cell for cell in cells() if not words or set(words) & set(cell)]
+    chosen = [cell for cell in CELLS if not words or set(words) & set(cell)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda cell: run_cell(*cell), chosen))
     results = {(cell.fault, cell.operation): cell for cell in found}
