@@ -122,11 +122,13 @@ class SandboxUnavailable(Unsupported):
     """
 
     def __init__(self, missing: str) -> None:
-        super().__init__(missing)
-        self.args = (
+        BlockSdkError.__init__(
+            self,
             f"this kernel cannot keep a program from opening other files; it lacks {missing}."
             " Use a machine that has it, or leave out untrusted=True for an image that you trust",
         )
+        self.missing = missing
+        self.available_in: tuple[str, ...] = ()
 
 
 class ConnectionLost(BlockSdkError):
@@ -140,7 +142,7 @@ class ConnectionLost(BlockSdkError):
         super().__init__(_with_process_end(what, exit_status, output))
         self.what = what
         self.exit_status = exit_status
-        self.output = escaped(output)
+        self.output: str = escaped(output)
 
 
 class LaunchError(BlockSdkError):
@@ -158,7 +160,7 @@ class LaunchError(BlockSdkError):
         self.what = what
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
-        self.output = escaped(output)
+        self.output: str = escaped(output)
 
 
 class MalformedReply(BlockSdkError):
@@ -193,7 +195,7 @@ class ToolError(BlockSdkError):
         super().__init__(_with_process_end(f"{name} {what}", exit_status, output))
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
-        self.output = escaped(output)
+        self.output: str = escaped(output)
 
 
 class JobFailed(BlockSdkError):

@@ -16,7 +16,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +33,9 @@ def load(question: str, program: str) -> JsonValue:
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         key = _key(program)
         if key is not None:
-            kept = json.loads(_read(_file(_folder(), question, program)))
-            if isinstance(kept, dict) and kept.get("key") == key:
-                answer: JsonValue = kept.get("answer")
-                return answer
+            kept: JsonValue = json.loads(_read(_file(_folder(), question, program)))
+            if isinstance(kept, Mapping) and kept.get("key") == key:
+                return kept.get("answer")
     return None
 
 

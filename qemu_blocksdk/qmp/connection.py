@@ -399,4 +399,5 @@ class AsyncQmp(Resource):
 def _encoded(command: object) -> tuple[str, JsonObject]:
     if not isinstance(command, Command):
         raise UsageError(f"{command!r} is not a command: it takes an instance")
-    return command._name, encode(command) if vars(command) else {}
+    known = cast("Command[object]", command)
+    return known._name, encode(known) if vars(known) else {}

@@ -18,7 +18,7 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         """Begin a limit in seconds (None: no limit)."""
-        self.seconds = math.inf if seconds is None else seconds
+        self.seconds: float = math.inf if seconds is None else seconds
         self._at = time.monotonic() + self.seconds
 
     def left(self) -> float:

@@ -15,7 +15,7 @@ import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from qemu_blocksdk.errors import DeadlineExceeded
 
@@ -231,15 +231,16 @@ async def _undo(result: object) -> None:
         with contextlib.suppress(Exception):
             await result.__aexit__(None, None, None)
     elif isinstance(result, list):
-        await asyncio.gather(*map(_undo, result))
+        await asyncio.gather(*map(_undo, cast("list[object]", result)))
 
 
 async def together(work: Iterable[Coroutine[object, None, T]]) -> list[T]:
     """Do all at once; where one fails, the others are cancelled, and its error is raised."""
     failure: Exception | None = None
+    tasks: list[asyncio.Task[T]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
+            tasks += [group.create_task(each) for each in work]
     except ExceptionGroup as errors:
         failure = errors.exceptions[0]
     if failure is not None:

@@ -92,9 +92,9 @@ def _change(choose: random.Random, json: object) -> None:
 
 def _places(json: object) -> Iterable[tuple[object, object]]:
     if isinstance(json, dict):
-        inner: Iterable[tuple[object, object]] = json.items()
+        inner: Iterable[tuple[object, object]] = cast("dict[object, object]", json).items()
     elif isinstance(json, list):
-        inner = enumerate(json)
+        inner = enumerate(cast("list[object]", json))
     else:
         return
     for key, value in list(inner):
@@ -105,8 +105,11 @@ def _places(json: object) -> Iterable[tuple[object, object]]:
 def _read_reply(name: str, reply: JsonValue) -> None:
     value = decode_reply(_COMMANDS[name], reply)
     repr(value)
-    for each in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
-        _read(each)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for each in cast("Sequence[object]", value):
+            _read(each)
+    else:
+        _read(value)
 
 
 def _read(value: object) -> None:

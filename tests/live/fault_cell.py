@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +190,7 @@ class Cut:
 
 
 @contextlib.contextmanager
-def small_disk(size: str) -> Iterator[Path]:
+def small_disk(size: str) -> Generator[Path]:
     """Mount a file system that is soon full."""
     place = FOLDER / "mnt"
     place.mkdir()
@@ -206,7 +206,7 @@ def small_disk(size: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def file_of(name: str, size: int, *, byte: bytes = b"x") -> Iterator[Path]:
+def file_of(name: str, size: int, *, byte: bytes = b"x") -> Generator[Path]:
     """Write a file, and remove it."""
     path = FOLDER / name
     path.write_bytes(byte * size)
@@ -217,7 +217,7 @@ def file_of(name: str, size: int, *, byte: bytes = b"x") -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def nbd_server(size: int) -> Iterator[NbdServer]:
+def nbd_server(size: int) -> Generator[NbdServer]:
     """Serve an image until it is killed."""
     with file_of("served.raw", size, byte=b"\0") as path:
         server = NbdServer(Image(path, format="raw"), address=FOLDER / "nbd.sock")

@@ -84,7 +84,7 @@ class Cell:
     message: str = ""
     is_of_the_tree: bool = False
     seconds: float = 0.0
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list[str])
     """What is wrong; nothing in a good cell."""
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ def main(words: list[str]) -> int:
     """Print the cells that have these words, or all, and how many are bad."""
     chosen = [cell for cell in CELLS if not words or set(words) & set(cell)]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda cell: run_cell(*cell), chosen))
+        found = list(pool.map(run_cell, *zip(*chosen, strict=True)))
     results = {(cell.fault, cell.operation): cell for cell in found}
     print("| fault |", " | ".join(OPERATIONS), "|")
     print("|---" * (len(OPERATIONS) + 1) + "|")

@@ -91,7 +91,7 @@ DISTRUSTED: dict[str, Callable[[Path], object]] = {
     "nested": lambda file: file.write_text("[" * 100_000),
     "another form": lambda file: file.write_text("[]"),
     "old": _of_yesterday,
-    "future": lambda file: os.utime(file, (time.time() + 3600,) * 2),
+    "future": lambda file: os.utime(file, (time.time() + 3600, time.time() + 3600)),
     "other binary": _for_another_binary,
     "other user": _of_another_user,
     "writable": lambda file: file.chmod(0o666),

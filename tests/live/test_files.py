@@ -10,6 +10,7 @@ import bz2
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -330,15 +331,16 @@ def test_a_golden_file_is_a_regular_file(
 
 def test_a_device_that_is_in_use_is_not_overwritten(folder: Path, source: Image) -> None:
     with loop_device(folder) as device:
-        os.system(f"mkfs.ext4 -q {device} 2>/dev/null")
+        subprocess.run(["mkfs.ext4", "-q", device], capture_output=True, check=True)
         (folder / "mnt").mkdir()
-        if os.system(f"mount {device} {folder / 'mnt'} 2>/dev/null"):
+        mount = ["mount", str(device), str(folder / "mnt")]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("no right to mount a file system")
         try:
             with pytest.raises(UsageError, match="is mounted"):
                 source.convert(Image(device, format="raw"), replace=True).run()
         finally:
-            assert not os.system(f"umount {folder / 'mnt'}")
+            subprocess.run(["umount", folder / "mnt"], check=True)
         source.convert(Image(device, format="raw"), replace=True).run()
 
 

@@ -119,7 +119,8 @@ def test_without_the_unstable_command_the_nodes_still_make_a_graph(
     stable = daemon.graph()
     assert {str(node) for node in stable.nodes} == {str(node) for node in unstable.nodes}
     assert stable["top"].driver == "raw"
-    expected = {("top", "file", "base")} if qemu_version >= (10, 1) else set()
+    edge = ("top", "file", "base")
+    expected = {edge} if qemu_version >= (10, 1) else set[tuple[str, str, str]]()
     assert {(e.parent.name, e.name, e.child.name) for e in stable.edges} == expected
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def _resident(pid: object) -> int:
 
 
 @contextlib.contextmanager
-def node_of(daemon: StorageDaemon, name: str) -> Iterator[Node]:
+def node_of(daemon: StorageDaemon, name: str) -> Generator[Node]:
     """Add a node for the block."""
     node = daemon.add_node(NullCo(node_name=name, size=MIB, read_zeroes=True))
     yield node

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from types import FrameType
 
 import pytest
 
@@ -20,9 +21,13 @@ pytestmark = pytest.mark.timeout(30)
 
 
 @contextlib.contextmanager
-def handling(number: signal.Signals, handler: Callable[[], object]) -> Iterator[None]:
+def handling(number: signal.Signals, handler: Callable[[], object]) -> Generator[None]:
     """Have a signal handled; it has to be the main thread that handles it."""
-    before = signal.signal(number, lambda *_: handler())
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        handler()
+
+    before = signal.signal(number, handle)
     try:
         yield
     finally:
