@@ -304,7 +304,8 @@ def _with_process_end(what: str, exit_status: int | None, output: str) -> str:
     # QEMU and its tools begin a complaint with their name; hints on usage may follow it.
     complaints = filter(_is_complaint, lines)
     said = next(complaints, lines[-1] if lines else "")
-    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+    if len(said) > _LONGEST:  # names come first, the reason last
+        said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
     ended = "" if exit_status is None else f" ({_exit_words(exit_status)})"
     return f"{what}{ended}" + (f": {said}" if said else "")
 

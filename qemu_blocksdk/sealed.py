@@ -59,6 +59,16 @@ def _sealed_coroutine(
     return call
 
 
+def _is_callers(trace: TracebackType | None) -> bool:
+    """Whether code of others that we call back, or that we import, raised an error."""
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    name = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return name != _OURS and name not in sys.stdlib_module_names
+
+
 def cut(error: BaseException) -> None:
     """Take our frames, and those that they called, out of an error that is on its way.
 
@@ -68,7 +78,11 @@ def cut(error: BaseException) -> None:
     if here is not None:
         inside = here.tb_next
         here.tb_next = _less_ours(inside, below_ours=True)
-        is_fault = isinstance(error, Exception) and not type(error).__module__.startswith(_OURS)
+        is_fault = (
+            isinstance(error, Exception)
+            and not type(error).__module__.startswith(_OURS)
+            and not _is_callers(inside)
+        )
         if is_fault and inside is not here.tb_next:
             lines = "".join(traceback.format_tb(inside, limit=-20))
             error.add_note(f"(inside {_OURS}:\n{lines})")

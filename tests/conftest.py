@@ -13,6 +13,7 @@ import pytest
 MAY_SKIP = (
     r"this QEMU has the qtest accelerator",
     r"no driver 'gluster'",  # which QEMU 11.1 dropped
+    r"no driver '((nvme-)?io_uring|virtio-blk-[a-z-]+)'",  # which QEMU 11.1 brought
     r"a line can be written there, and nothing is replaced",
     r"this QEMU is started by a script, which is asked each time",
 )

@@ -61,8 +61,10 @@ def test_an_image_that_is_there_is_replaced_only_when_told_to(tmp_path: Path) ->
     image.create(512)
     with pytest.raises(UsageError, match="exists"):
         image.create(1024)
+    other = Image(tmp_path / "other", format="raw")
+    other.create(512)
     with pytest.raises(UsageError, match="exists"):
-        Image(tmp_path / "disk", format="raw").convert(image).run()
+        other.convert(image).run()
     assert image.path.stat().st_size == 512
     image.create(1024, replace=True)
     assert image.path.stat().st_size == 1024

@@ -302,11 +302,12 @@ def test_a_call_ends_within_its_limit_while_qemu_stands_still(
     name: str, vm: VM, folder: Path
 ) -> None:
     call = CALLS[name](vm, folder)
-    with suspended(vm), in_time(), pytest.raises((DeadlineExceeded, Unsupported)) as caught:
+    # The channel of qtest is there with that accelerator only.
+    lacks = name == "VM.qtest" and vm.query_accelerator() != "qtest"
+    expected = Unsupported if lacks else DeadlineExceeded
+    with suspended(vm), in_time(), pytest.raises(expected) as caught:
         call(LIMIT)
-    if not isinstance(caught.value, DeadlineExceeded):
-        pytest.skip(str(caught.value))
-    assert caught.value.seconds == LIMIT
+    assert getattr(caught.value, "seconds", LIMIT) == LIMIT
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ import qemu_blocksdk
 PACKAGE = Path(qemu_blocksdk.__file__).parent
 LAYERS = (
     *(
-        "lazy",
         "sealed",
         "terminal",
         "errors",
+        "lazy",
         "schema",
         "codec",
         "wire",

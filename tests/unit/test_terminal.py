@@ -17,7 +17,10 @@ from qemu_blocksdk.errors import (
     GraphError,
     JobFailed,
     LaunchError,
+    MalformedReply,
     MigrationFailed,
+    OperationCancelled,
+    SandboxUnavailable,
     StateError,
     ToolError,
     Unsupported,
@@ -35,6 +38,9 @@ ERRORS = [
     GraphError(BAD, found=BAD, path=BAD),
     StateError(BAD, verb=BAD),
     Unsupported(BAD, available_in=(BAD,)),
+    SandboxUnavailable(BAD),
+    OperationCancelled(BAD),
+    MalformedReply(BAD, expected=BAD, found=BAD),
     BlockSdkError(BAD),
 ]
 

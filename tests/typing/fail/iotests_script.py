@@ -15,7 +15,7 @@ def script(vm: VM) -> None:
     vm.add_drive("disk", format="raw")  # error: Unexpected keyword argument "format"
     vm.run_job(5)  # error: Argument 1 to "run_job" of "VM" has incompatible type "int"
     vm.wait_ready()  # error: "VM" has no attribute "wait_ready"
-    vm.qmp("query-block", conv_keys="no")  # error: Argument "conv_keys" to "qmp" of "Machine"
+    vm.qmp("query-block", conv_keys="no")  # error: Argument "conv_keys" to "qmp" of "QEMUMachine"
     len(iotests.qemu_img("info"))  # error: Argument 1 to "len" has incompatible type "int"
     iotests.QemuIoInteractive("disk").ask("length")  # error: has no attribute "ask"
     iotests.notrun("reason")

@@ -353,7 +353,7 @@ def test_default_acl_of_the_folder_is_not_given_to_what_had_none(path: Path, fol
 
 @as_root
 def test_owner_that_cannot_be_kept_is_refused_before_the_start() -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # which others can reach
         path = Path(name, "disk.img")
         path.write_text("old")
         path.chmod(0o666)
