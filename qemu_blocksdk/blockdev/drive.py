@@ -15,7 +15,7 @@ from qemu_blocksdk.codec.dotted import keyval, nested, pairs
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.codec.json_text import place
 from qemu_blocksdk.codec.typed import fits, hints_of, typed
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import MalformedReply, UsageError
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions, ThrottleLimits
 
@@ -137,7 +137,10 @@ def _drive(own: Sequence[tuple[str, str]]) -> Drive:
     if limits:
         json["throttling"] = {_limits()[name]: value for name, value in limits.items()}
     # Without an interface it is the machine's own, not the one that we prefer.
-    return decode(Drive, {"if": None, **json})
+    try:
+        return decode(Drive, {"if": None, **json})
+    except MalformedReply as error:
+        raise UsageError(f"options: {error}") from error
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, decode
 from qemu_blocksdk.codec.json_text import place
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import MalformedReply, UsageError
 from qemu_blocksdk.schema import Problem, snapshots
 from qemu_blocksdk.schema.refusal import refusal
 from qemu_blocksdk.wire import BlockdevOptions
@@ -28,8 +28,8 @@ def read(json: JsonValue) -> BlockdevOptions:
     assert_known(members)
     try:
         return decode(by_driver()[members["driver"]], members)
-    except RecursionError as error:
-        raise UsageError(f"{place(members)}: nested too deeply") from error
+    except MalformedReply as error:
+        raise UsageError(f"{place(members)}: {error}") from error
 
 
 def assert_known(members: JsonObject, *, qemu: str | None = None) -> None:

@@ -117,6 +117,9 @@ class _Mismatch(Exception):
         return MalformedReply(f"{root}{self.path}", expected=self.expected, found=self.found)
 
 
+_TOO_DEEP = {"expected": "a value", "found": "one that is nested too deeply"}
+
+
 def decode(cls: type[_S], json: JsonValue, *, root: str = "") -> _S:
     """Return the wire value of a JSON object; what is unknown is kept, never refused.
 
@@ -128,7 +131,9 @@ def decode(cls: type[_S], json: JsonValue, *, root: str = "") -> _S:
     except _Mismatch as mismatch:
         raise mismatch.error(root or cls.__name__) from None
     except RecursionError:
-        raise MalformedReply(root or cls.__name__, expected="less depth", found="more") from None
+        raise MalformedReply(
+            root or cls.__name__, expected="a value", found="one that is nested too deeply"
+        ) from None
 
 
 def _decode(cls: type[_S], json: JsonValue) -> _S:
@@ -171,7 +176,9 @@ def decode_reply(command: Command[_R], json: JsonValue) -> _R:
     except _Mismatch as mismatch:
         raise mismatch.error(command._name) from None
     except RecursionError:
-        raise MalformedReply(command._name, expected="less depth", found="more") from None
+        raise MalformedReply(
+            command._name, expected="a value", found="one that is nested too deeply"
+        ) from None
 
 
 def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:

@@ -294,8 +294,11 @@ class Link:
             self._poll.modify(self._sock, 0)
             sock = self._turn_sock
             if sock is None:
-                sock = self._turn_sock = self._sock.dup()
-                self._turn_timeout = None
+                sock = self._sock.dup()
+                if self._turn_sock is not None or turn not in self._readers:
+                    sock.close()
+                    return  # a signal handler has taken the turn meanwhile
+                self._turn_sock, self._turn_timeout = sock, None
             # What the loop has begun to read, it finishes.
             if self._inbox or self._partial:
                 return

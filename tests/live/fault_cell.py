@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
@@ -532,6 +533,8 @@ def blocking_cell() -> None:
 def in_a_child(attempt: Attempt) -> None:
     """Do the operation in a forked child; new objects work there, and the old ones here."""
     reader, writer = os.pipe()
+    # Python 3.12 warns of a fork with threads, which is what this is about.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     pid = os.fork()
     if pid == 0:
         observe(attempt.call, attempt.limit)

@@ -83,8 +83,11 @@ _WORK: dict[str, tuple[str, str]] = {
         "",
     ),
     "a daemon thread that waits": (
+        # It may still see the end of QEMU, or be frozen before.
+        "def wait():\n    with contextlib.suppress(ConnectionLost):\n        d.qmp.events().get()\n"
+        "import contextlib\nfrom qemu_blocksdk.errors import ConnectionLost\n"
         "d = launched()\n"
-        "threading.Thread(target=lambda: d.qmp.events().get(), daemon=True).start()",
+        "threading.Thread(target=wait, daemon=True).start()",
         "",
     ),
     "sys.exit in a block": (

@@ -298,7 +298,8 @@ def test_backups_that_are_killed_anywhere_leave_nothing_to_the_next(foreign: For
     foreign.qemu.throttle_group("slow").set_limits(ThrottleLimits(bps_read=64 << 20))
     # Each is a child of one process that has all modules already.
     code = f"""
-import os, signal
+import os, signal, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 for seconds in {[dice.random() / 4 for _ in range(16)]}:
     (folder / "copy.qcow2").unlink(missing_ok=True)
     pid = os.fork()
