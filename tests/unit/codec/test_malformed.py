@@ -60,7 +60,7 @@ def test_deep_nesting_is_an_error_as_well() -> None:
     image: JsonValue = {"filename": "f"}
     for _ in range(3000):
         image = {"backing-image": image}
-    with pytest.raises(MalformedReply, match="depth"):
+    with pytest.raises(MalformedReply, match="nested too deeply"):
         decode_reply(QueryBlock(), [{"inserted": {"image": image}}])
 
 
