@@ -2975,10 +2975,10 @@ class VM(Qemu):
 
         ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
         leaves the machine its default devices (no ``-nodefaults``). Without an
-        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
-        else ``tcg``; ``default`` leaves the choice to QEMU and to ``args``. ``qtest_log`` has
-        QEMU log the qtest channel to its stderr, as it does by default. The rest as
-        :class:`Qemu`.
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then, and
+        the clock stands still, that of throttle groups as well), else ``tcg``; ``default``
+        leaves the choice to QEMU and to ``args``. ``qtest_log`` has QEMU log the qtest channel
+        to its stderr, as it does by default. The rest as :class:`Qemu`.
         """
 
         self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))

@@ -57,10 +57,10 @@ class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
 
         ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
         leaves the machine its default devices (no ``-nodefaults``). Without an
-        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then),
-        else ``tcg``; ``default`` leaves the choice to QEMU and to ``args``. ``qtest_log`` has
-        QEMU log the qtest channel to its stderr, as it does by default. The rest as
-        :class:`AsyncQemu`.
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then, and
+        the clock stands still, that of throttle groups as well), else ``tcg``; ``default``
+        leaves the choice to QEMU and to ``args``. ``qtest_log`` has QEMU log the qtest channel
+        to its stderr, as it does by default. The rest as :class:`AsyncQemu`.
         """
         super().__init__(program=program, **options)
         self._machine, self._has_defaults = machine, defaults

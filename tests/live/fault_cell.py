@@ -421,6 +421,7 @@ def qemu_io(stack: ExitStack) -> Attempt:
         server = stack.enter_context(nbd_server(MIB))
         attempt.nbd, image = server.process.pid, Image.at_uri(server.uri)
     session = QemuIo(image, timeout=attempt.limit)
+    others = children()
     session.open()
 
     def close() -> None:
@@ -428,7 +429,7 @@ def qemu_io(stack: ExitStack) -> Attempt:
             session.close()
 
     stack.callback(close)
-    attempt.pid = next(pid for pid in children() if _name(pid).startswith("qemu-io"))
+    (attempt.pid,) = children() - others
     stack.callback(_go_on, attempt.pid)
     attempt.call = lambda: session.raw("sleep 20000")
     if FAULT == "full":
@@ -448,10 +449,6 @@ def qemu_io(stack: ExitStack) -> Attempt:
         starve(attempt.pid)
         attempt.call = lambda: session.write(0, MIB)
     return attempt
-
-
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _lives(pid: int | None) -> bool:

@@ -37,7 +37,11 @@ def _objects(qemu: StorageDaemon | VM) -> set[str]:
     found = {each.name for each in qemu.qmp.execute(QomList(path="/"))}
     if "objects" not in found:  # nobody ever has
         return set()
-    return {each.name for each in qemu.qmp.execute(QomList(path="/objects"))} - {"type"}
+    return {
+        each.name
+        for each in qemu.qmp.execute(QomList(path="/objects"))
+        if each.name != "type" and "monitor" not in each.type  # QEMU 11.1 lists its own
+    }
 
 
 def test_a_client_with_a_key_is_let_in_and_one_without_is_not(
@@ -75,7 +79,7 @@ def test_a_locked_key_is_opened_with_a_password_that_is_shown_nowhere(
     assert _objects(daemon) == set()
     assert "geheim" not in caplog.text + daemon.process.output()
     assert "Z2VoZWlt" not in caplog.text
-    with pytest.raises(CommandError, match="Decryption has failed"):
+    with pytest.raises(CommandError, match=r"Decryption has failed|import private key"):
         daemon.start_nbd_server(HERE, tls=TlsX509(directory=certificates))
     assert _objects(daemon) == set()
 

@@ -32,7 +32,6 @@ from tests.live.helpers import MakeImage, Script, are_equal, wait_until
 
 pytestmark = pytest.mark.timeout(240)  # a LUKS header takes seconds of the processor
 
-Kind = type[StorageDaemon | VM]
 
 BEGIN = """
 import sys, time
@@ -239,8 +238,14 @@ def foreign(
     request: pytest.FixtureRequest, tmp_path: Path, make_image: MakeImage
 ) -> Generator[Foreign]:
     """A QEMU that a client attaches to."""
-    kind: Kind = request.param
-    with kind(monitors=[tmp_path / "monitor"]) as qemu:
+    monitors = [tmp_path / "monitor"]
+    # On qtest, the clock stands still, and so does a throttled disk.
+    is_vm = request.param is VM
+    with (
+        VM(monitors=monitors, accelerator="tcg")
+        if is_vm
+        else StorageDaemon(monitors=monitors) as qemu
+    ):
         yield Foreign(qemu, tmp_path, make_image)
 
 

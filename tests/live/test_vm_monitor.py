@@ -90,7 +90,7 @@ def test_a_paused_drive_holds_a_job_until_it_is_resumed(make_image: MakeImage, n
 def test_a_drive_is_paused_at_one_event_by_its_device_too(make_image: MakeImage) -> None:
     file = f"blkdebug::{make_image('d.qcow2')}"
     drive = Drive(id="d", interface="none", file=file, format="qcow2")
-    with VM(drives=[drive]) as vm:
+    with VM(accelerator="tcg", drives=[drive]) as vm:
         vm.pause_drive("d", "write_aio")
         vm.hmp_qemu_io("d", "aio_write -P 5 0 64k")
         vm.hmp_qemu_io("d", "read -P 0 8M 64k")  # another event: it is not held
@@ -288,7 +288,8 @@ def test_the_qtest_channel_of_a_real_qemu(tmp_path: Path) -> None:
     args = ["-chardev", f"socket,id=qtest,path={path},server=on,wait=off"]
 
     async def main() -> None:
-        async with AsyncVM(args=[*args, "-qtest", "chardev:qtest"]) as vm:
+        args_of_qtest = [*args, "-qtest", "chardev:qtest"]
+        async with AsyncVM(accelerator="tcg", args=args_of_qtest) as vm:
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(path))
                 channel = Qtest(sock)
