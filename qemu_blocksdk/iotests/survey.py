@@ -60,6 +60,8 @@ def survey(script: Path) -> list[Use]:
         reader.visit(tree)
     except SyntaxError as error:
         raise UsageError(f"{script}:{error.lineno or 1}: {error.msg}") from error
+    except ValueError as error:  # Python before 3.11.4, for a NUL
+        raise UsageError(f"{script}:1: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise UsageError(f"{script}: its expressions are nested too deeply") from error
     except OSError as error:

@@ -30,6 +30,8 @@ FOR = {
     "020": ("luks",),
     "021": ("raw",),
 }
+# QEMU 7.2: it times the derivation of a LUKS key by a clock that may stand still meanwhile.
+BY_CHANCE = "Unable to get accurate CPU usage"
 PASSES = "import iotests\niotests.activate_logging()\niotests.log('text')\n"
 
 
@@ -81,13 +83,23 @@ def test_every_script_prints_what_it_should(fmt: str, scratch: Path) -> None:
     not_for = {name for name, formats in FOR.items() if fmt not in formats}
     names = NAMES if fmt == FORMATS[0] else {*FOR} - not_for | {min(not_for)}
     scripts = [SCRIPTS / name for name in sorted(names)]
-    done = run("-j", "2", "--fmt", fmt, "--timeout", "100", *scripts, scratch=scratch)
+    found: dict[str, tuple[str, str]] = {}
+    for _ in range(10):
+        done = run("-j", "2", "--fmt", fmt, "--timeout", "100", *scripts, scratch=scratch)
+        found |= {
+            name: (verdict, reason)
+            for verdict, name, reason in re.findall(
+                r"^(pass|fail|not run) +\S+ (\d+)(?:: (.*))? \(", done.stdout, re.MULTILINE
+            )
+        }
+        if BY_CHANCE not in done.stdout:
+            break
+        scripts = [SCRIPTS / name for name, (verdict, _) in found.items() if verdict == "fail"]
     assert done.returncode == 0, done.stdout
     reasons = dict.fromkeys(not_for & names, f"not suitable for this image format: {fmt}")
     if "015" in names and VM().query_accelerator() != "qtest":
         reasons["015"] = "this QEMU has no qtest accelerator, whose channel and clock are needed"
-    found = re.findall(r"^(pass|not run) +\S+ (\d+)(?:: (.*))? \(", done.stdout, re.MULTILINE)
-    assert {name: (verdict, reason) for verdict, name, reason in found} == {
+    assert found == {
         name: ("not run" if name in reasons else "pass", reasons.get(name, "")) for name in names
     }
 
