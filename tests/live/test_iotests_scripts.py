@@ -30,8 +30,6 @@ FOR = {
     "020": ("luks",),
     "021": ("raw",),
 }
-# QEMU 7.2: it times the derivation of a LUKS key by a clock that may stand still meanwhile.
-BY_CHANCE = "Unable to get accurate CPU usage"
 PASSES = "import iotests\niotests.activate_logging()\niotests.log('text')\n"
 
 
@@ -79,7 +77,9 @@ def write(folder: Path, name: str, source: str, *, output: str | None = None) ->
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_every_script_prints_what_it_should(fmt: str, scratch: Path) -> None:
+def test_every_script_prints_what_it_should(
+    fmt: str, scratch: Path, qemu_version: tuple[int, int]
+) -> None:
     not_for = {name for name, formats in FOR.items() if fmt not in formats}
     names = NAMES if fmt == FORMATS[0] else {*FOR} - not_for | {min(not_for)}
     scripts = [SCRIPTS / name for name in sorted(names)]
@@ -92,7 +92,9 @@ def test_every_script_prints_what_it_should(fmt: str, scratch: Path) -> None:
                 r"^(pass|fail|not run) +\S+ (\d+)(?:: (.*))? \(", done.stdout, re.MULTILINE
             )
         }
-        if BY_CHANCE not in done.stdout:
+        # QEMU 7.2: it times the derivation of a LUKS key by a clock that may stand still meanwhile,
+        # and fails ("Unable to get accurate CPU usage", which not every script shows).
+        if done.returncode == 0 or fmt != "luks" or qemu_version > (7, 2):
             break
         scripts = [SCRIPTS / name for name, (verdict, _) in found.items() if verdict == "fail"]
     assert done.returncode == 0, done.stdout
