@@ -102,7 +102,7 @@ class AsyncExportServer(Live, Resource):
 
         async def start() -> Self:
             try:
-                # Given up half-way, nobody could tell whether the server that runs is this one.
+                # If this stopped half-way, a server that runs could be ours or another client's.
                 await finish(self._begin(owner, **options))
             except BaseException:
                 await self._leave(None)

@@ -218,8 +218,8 @@ class AsyncJob(WatchedJob, Resource):
             while self._result is None and (self._auto_finalize or self._status != "pending"):
                 if self._status == "ready" and not completed:
                     completed = True
-                    # Only one that answers is told to switch over: what a QEMU that hangs is sent
-                    # takes effect when it goes on, long after the limit.
+                    # Ask first: a QEMU that hangs would carry out job-complete when it goes on,
+                    # long after the limit.
                     await self._query()
                     await self.complete()
                 else:

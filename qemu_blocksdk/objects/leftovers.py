@@ -55,7 +55,7 @@ _SCRATCH: Final = re.compile(r"blocksdk-[0-9a-z_]{8}/(scratch|blocksdk-[0-9a-f]{
 class Leftover(Value):
     """A temporary thing in a QEMU whose owner is dead, or may be.
 
-    ``is_proven`` tells that the owner is dead; else it cannot be checked, because it was on
+    ``is_proven``: the owner is dead. Otherwise it cannot be checked, because it was on
     another host, in another container or another user's, or did not disconnect before its end.
     ``node`` is that of a bitmap.
     """
@@ -73,7 +73,7 @@ class Leftover(Value):
 
 
 def claim_name(claimed: str, name: str) -> str:
-    """Return the name of the bitmap that says who has made the bitmap ``claimed``."""
+    """Return the name of the bitmap that records the owner of the bitmap ``claimed``."""
     return f"{name}{_CLAIMS}{claimed}"
 
 
@@ -259,7 +259,7 @@ class _Removal:
         await AsyncNode(self._qemu._connection(), left.name).delete()
 
     async def _put_devices_back(self, names: set[str]) -> bool:
-        """Put under devices what filters of these names are over; tell whether there were some."""
+        """Put the nodes below these filters back under the devices; return whether any were."""
         graph = await query_graph(self._qemu)
         moved = False
         for node in graph.nodes:
