@@ -37,12 +37,12 @@ def fractions(readings: list[ToolProgress]) -> list[float]:
     return found
 
 
-def test_progress_is_told_from_the_start_to_the_end(source: Path, tmp_path: Path) -> None:
+def test_progress_is_told_until_the_end(source: Path, tmp_path: Path) -> None:
     copy = Image(tmp_path / "copy", format="qcow2")
-    # At a rate, so that it does not end before a reader looks.
+    # At a rate, so that it does not end before a reader looks. It has begun before that, though.
     operation = Image(source, format="raw").convert(copy, rate="128M")
     seen = fractions(list(operation.progress()))
-    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    assert seen[0] < seen[-1] == 1.0
     assert len(seen) > 5
     assert operation.is_over
     assert operation.wait() is None
