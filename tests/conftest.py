@@ -39,11 +39,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where CI says that nothing may be missing, fail a test that skips because something is."""
     report = yield
-    if (
-        report.skipped
-        and "BLOCKSDK_NOTHING_MISSING" in os.environ
-        and not hasattr(report, "wasxfail")
-    ):
+    if report.skipped and "BLOCKSDK_NOTHING_MISSING" in os.environ:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not re.search("|".join(MAY_SKIP), reason):
             report.outcome = "failed"

@@ -21,26 +21,11 @@ from tests.live.helpers import MakeImage, nothing_left_behind, run, write_with_q
 QEMU = os.environ.get("BLOCKSDK_QEMU", "system")
 
 
-# QEMU 11.1 does otherwise, and nobody has looked at why yet.
-OPEN_ON_11 = {
-    "test_there_is_a_report_for_each_failure": "its mirror writes no zeroes, so none fails",
-    "[test_a_job_that_fails]": "its mirror writes no zeroes, so none fails",
-    "[test_a_job_in_another_state]": "its mirror copies nothing of an empty image",
-    "test_export_fuse.py::TestMounted::test_writes_arrive": "a write beyond the end is no error",
-    "test_with_postcopy_the_guest_goes_first_and_cannot_be_called_back": "it can be cancelled",
-}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder as live, and what is open on the QEMU in PATH as failing."""
-    version = re.search(r"version (\d+)", run("qemu-img", "--version"))
-    is_11 = version is not None and int(version[1]) >= 11
+    """Mark what is in this folder as live."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            for name, reason in OPEN_ON_11.items():
-                if is_11 and item.nodeid.endswith(name):
-                    item.add_marker(pytest.mark.xfail(reason=f"QEMU 11.1: {reason}", strict=False))
 
 
 @pytest.fixture(scope="session", autouse=True)

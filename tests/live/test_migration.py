@@ -196,12 +196,14 @@ def test_with_postcopy_the_guest_goes_first_and_cannot_be_called_back(
             vm.set_migration_capabilities({"postcopy-ram": True})
     except CommandError as error:
         pytest.skip(f"no userfaultfd here: {error}")
+    source.set_migration_parameters(MigrateSetParameters(max_postcopy_bandwidth=1000))
     migration, incoming = _slowly(source, target, uri)
     migration.start_postcopy()
     migration.wait(until="postcopy-active", timeout=10)
     target.wait_run_state("running", timeout=5)
     with pytest.raises(StateError, match=r"postcopy-active: cancel is not possible any more$"):
         migration.cancel()
+    source.set_migration_parameters(MigrateSetParameters(max_postcopy_bandwidth=0))
     with migration:  # leaving waits
         pass
     assert migration.status == "completed"
