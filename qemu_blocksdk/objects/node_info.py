@@ -37,6 +37,8 @@ NodeEvent = (
 )
 """What QEMU tells of a node by itself."""
 
+_NO_GRAPH = XDbgBlockGraph(nodes=(), edges=())
+
 
 class NodeInfo(Live):
     """A node by its name, its place in the graph, its statistics and events."""
@@ -140,13 +142,8 @@ class NodeInfo(Live):
 
 async def query_graph(asking: Live) -> BlockGraph:
     """Return a picture of the block graph as it is now, with all that QEMU tells of it."""
-    try:
-        graph = await asking._execute(XDebugQueryBlockGraph())
-    except Unsupported:
-        # The command is unstable. What follows is not, and has the edges between nodes.
-        graph = XDbgBlockGraph(nodes=(), edges=())
     return BlockGraph.from_replies(
-        graph,
+        await _query_unstable_graph(asking) or _NO_GRAPH,
         await asking._execute(QueryNamedBlockNodes(flat=True)),
         devices=await asking._execute(QueryBlock()),
         jobs=await asking._execute(QueryJobs()),
@@ -155,5 +152,17 @@ async def query_graph(asking: Live) -> BlockGraph:
 
 
 async def query_edges(asking: Live) -> BlockGraph:
-    """Return what uses what, and no more: one command."""
-    return BlockGraph.from_replies(await asking._execute(XDebugQueryBlockGraph()))
+    """Return what uses what, and no more: one command where QEMU has one for it."""
+    graph = await _query_unstable_graph(asking)
+    if graph is not None:
+        return BlockGraph.from_replies(graph)
+    nodes = await asking._execute(QueryNamedBlockNodes(flat=True))
+    return BlockGraph.from_replies(_NO_GRAPH, nodes)
+
+
+async def _query_unstable_graph(asking: Live) -> XDbgBlockGraph | None:
+    """Return what only an unstable command has: permissions, devices, exports and jobs."""
+    try:
+        return await asking._execute(XDebugQueryBlockGraph())
+    except Unsupported:
+        return None

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from qemu_blocksdk import Node
 from qemu_blocksdk.blockdev import File, Qcow2
 from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.codec import Command
+from qemu_blocksdk.wire import XDbgBlockGraph
 from tests.live.helpers import MakeImage
+
+
+class NoUnstableGraph(Command[XDbgBlockGraph]):
+    """What a QEMU without the unstable command makes of it."""
+
+    _name: ClassVar[str] = "x-debug-gone"
 
 
 def chain_of(make_image: MakeImage) -> list[Path]:

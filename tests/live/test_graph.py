@@ -6,19 +6,19 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from qemu_blocksdk import VM, StorageDaemon
 from qemu_blocksdk.aio import AsyncStorageDaemon
 from qemu_blocksdk.blockdev import Blkdebug, CopyOnRead, File, NullCo, Qcow2, Quorum, Raw, Throttle
-from qemu_blocksdk.codec import NULL, Command
+from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.objects import node_info
-from qemu_blocksdk.wire import BlockdevOptions, BlockPermission, XDbgBlockGraph
+from qemu_blocksdk.wire import BlockdevOptions, BlockPermission
 from tests.live.helpers import MakeImage
+from tests.live.nodes import NoUnstableGraph
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -104,18 +104,12 @@ def test_devices_jobs_and_exports_are_known(vm: VM, tmp_path: Path) -> None:
         assert "d0 [device]" in graph.draw()
 
 
-class Missing(Command[XDbgBlockGraph]):
-    """What a QEMU without the unstable command makes of it."""
-
-    _name: ClassVar[str] = "x-debug-gone"
-
-
 def test_without_the_unstable_command_the_nodes_still_make_a_graph(
     daemon: StorageDaemon, qemu_version: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.add_node(Raw(node_name="top", file=null("base")))
     unstable = daemon.graph()
-    monkeypatch.setattr(node_info, "XDebugQueryBlockGraph", Missing)
+    monkeypatch.setattr(node_info, "XDebugQueryBlockGraph", NoUnstableGraph)
     stable = daemon.graph()
     assert {str(node) for node in stable.nodes} == {str(node) for node in unstable.nodes}
     assert stable["top"].driver == "raw"
