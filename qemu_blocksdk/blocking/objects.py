@@ -1440,7 +1440,8 @@ class Node(Face):
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
 
         Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
-        then. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        then. Move it back before a backup, unless a device uses it: QEMU 10.0 and 11.1 crash
+        otherwise. Raises CommandError when it is in use; ``force`` moves it under an export, but
         not under a device, whose own thread counts.
         """
         return portal.run(self._aio.set_iothread(None if iothread is None else iothread._aio, force=force))

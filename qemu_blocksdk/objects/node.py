@@ -72,7 +72,8 @@ class AsyncNode(NodeJobs):
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
 
         Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
-        then. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        then. Move it back before a backup, unless a device uses it: QEMU 10.0 and 11.1 crash
+        otherwise. Raises CommandError when it is in use; ``force`` moves it under an export, but
         not under a device, whose own thread counts.
         """
         name = NULL if iothread is None else iothread.id
