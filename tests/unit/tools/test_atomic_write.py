@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
@@ -512,14 +513,18 @@ complaints = pytest.mark.filterwarnings(
 
 @complaints
 @BOTH
+@pytest.mark.parametrize("is_part_of_more", [False, True])
 def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
-    path: Path, folder: Path, tmp_path: Path, replace: bool
+    path: Path, folder: Path, tmp_path: Path, replace: bool, is_part_of_more: bool
 ) -> None:
     new = tmp_path / "new"
     new.write_text("new")
 
     def write() -> None:
-        with atomic_write(path, replace=replace) as draft:
+        with (
+            undo_on_failure() if is_part_of_more else contextlib.nullcontext() as published,
+            atomic_write(path, replace=replace, published=published) as draft,
+        ):
             draft.hardlink_to(new)
 
     old = {"disk.img": "old"} if replace else {}
@@ -535,32 +540,3 @@ def test_ctrl_c_at_any_line_leaves_the_old_file_or_the_new_one(
     assert old in outcomes
     assert {"disk.img": "new"} in outcomes
     assert [found for found in outcomes if found not in (old, {"disk.img": "new"})] == []
-
-
-@complaints
-@BOTH
-def test_ctrl_c_at_any_line_of_publishing_leaves_all_or_nothing(
-    path: Path, folder: Path, tmp_path: Path, replace: bool
-) -> None:
-    new = tmp_path / "new"
-    new.write_text("new")
-
-    def write() -> None:
-        with (
-            undo_on_failure() as published,
-            atomic_write(path, replace=replace, published=published) as draft,
-        ):
-            draft.hardlink_to(new)
-
-    old = {"disk.img": "old"} if replace else {}
-    outcomes: list[dict[str, str]] = []
-    while True:
-        path.unlink(missing_ok=True)
-        if replace:
-            path.write_text("old")
-        if not _interrupted(len(outcomes) + 1, write):
-            break
-        outcomes.append(content(folder))
-    assert content(folder) == {"disk.img": "new"}
-    assert [found for found in outcomes if found not in (old, {"disk.img": "new"})] == []
-    assert old in outcomes
