@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.wire import QomListTypes, QueryJobs, QueryStatus
 from tests.live.helpers import exists
+from tests.programs import python_program
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -258,11 +258,8 @@ for line in sock.makefile("rb"):
 
 def _qemu_with(folder: Path, *accelerators: str) -> Path:
     """A program that answers what a QEMU with these accelerators would."""
-    program = folder / "qemu"
     source = ANSWERING.replace("ACCELERATORS", repr(accelerators))
-    program.write_text(f"#!{sys.executable}\n{source}")
-    program.chmod(0o755)
-    return program
+    return python_program(folder / "qemu", source)
 
 
 def test_an_accelerator_that_the_binary_lacks_is_unsupported(tmp_path: Path) -> None:

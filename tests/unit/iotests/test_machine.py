@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from qemu_blocksdk import VM
 from qemu_blocksdk.iotests.machine import QEMUQtestMachine
+from tests.programs import python_program
 
 QEMU_WITH_QTEST = """\
 import json, socket, sys
@@ -33,10 +33,7 @@ if "-qtest" in sys.argv and log == "stderr":
 @pytest.fixture
 def program(tmp_path: Path) -> str:
     """A QEMU that has qtest."""
-    path = tmp_path / "qemu"
-    path.write_text(f"#!{sys.executable}\n{QEMU_WITH_QTEST}")
-    path.chmod(0o755)
-    return str(path)
+    return str(python_program(tmp_path / "qemu", QEMU_WITH_QTEST))
 
 
 def test_the_log_of_a_script_has_what_qtest_writes(program: str) -> None:

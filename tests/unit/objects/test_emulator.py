@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.objects.emulator import Emulator, query_emulator
 from qemu_blocksdk.tools import Version
+from tests.programs import python_program
 
 ANSWERING = """\
 import json, socket, sys
@@ -44,10 +44,8 @@ def emulator(folder: Path, replies: Mapping[str, object]) -> Emulator:
     """What is told of a program that gives these replies."""
     snapshot = resources.files("qemu_blocksdk.schema") / "snapshots" / "system-7.2.json"
     schema = json.loads(snapshot.read_text())["schema"]
-    program = folder / "qemu"
+    program = python_program(folder / "qemu", ANSWERING)
     program.with_suffix(".json").write_text(json.dumps({**replies, "query-qmp-schema": schema}))
-    program.write_text(f"#!{sys.executable}\n{ANSWERING}")
-    program.chmod(0o755)
     return asyncio.run(query_emulator(str(program), timeout=10))
 
 

@@ -19,6 +19,7 @@ from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 from qemu_blocksdk.schema import snapshots
 from qemu_blocksdk.schema.__main__ import main
 from qemu_blocksdk.schema.fetch import fetch
+from tests.programs import python_program
 
 MakeProgram = Callable[[str], str]
 
@@ -59,10 +60,7 @@ def serve(answers):
 @pytest.fixture
 def program(tmp_path: Path) -> MakeProgram:
     def make(body: str) -> str:
-        path = tmp_path / "qemu-fake"
-        path.write_text(f"#!{sys.executable}\n{PREAMBLE}\n{body}\n")
-        path.chmod(0o755)
-        return str(path)
+        return str(python_program(tmp_path / "qemu-fake", f"{PREAMBLE}\n{body}\n"))
 
     return make
 
