@@ -3589,7 +3589,11 @@ class Backup(Face):
 
 
 class Disk(Face):
-    """A disk, by the node that its users are on: a guest's device, an export."""
+    """A disk, by the node that its users are on: a guest's device, an export.
+
+    Its verbs take turns: one that was cancelled may go on for as long as the reads take that
+    QEMU has begun, and the next waits for that.
+    """
 
     @property
     def _aio(self) -> AsyncDisk:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+import re
+import weakref
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Final
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects import (
@@ -18,7 +21,7 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import lasting_name, temporary_name
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import AsyncQmp, finish
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import undo_on_failure
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
@@ -26,9 +29,21 @@ from qemu_blocksdk.tools.nbd_flush import nbd_flush
 from .jobs import Tell, drive_all
 from .temporary import remove_node, remove_secret
 
+_MOVED: Final = re.compile(r"disk-[0-9a-f]{8}-[0-9]+")
+"""A node that a disk was moved to; its secret, if it has one, has the same name."""
+
+_turns: weakref.WeakValueDictionary[tuple[AsyncQmp, str], asyncio.Lock] = (
+    weakref.WeakValueDictionary()
+)
+"""For the disks that are at work, by their nodes."""
+
 
 class AsyncDisk:
-    """A disk, by the node that its users are on: a guest's device, an export."""
+    """A disk, by the node that its users are on: a guest's device, an export.
+
+    Its verbs take turns: one that was cancelled may go on for as long as the reads take that
+    QEMU has begun, and the next waits for that.
+    """
 
     def __init__(self, qemu: AsyncQemu, node: AsyncNode) -> None:
         """Name a disk; QEMU is not asked."""
@@ -60,7 +75,7 @@ class AsyncDisk:
         """
         return AsyncOperation(
             f"the move of {subject(self)}",
-            lambda tell: self._at_work(self._move(target, options, tell, replace=replace)),
+            lambda tell: self._in_turn(lambda: self._move(target, options, tell, replace=replace)),
         )
 
     def commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
@@ -70,7 +85,8 @@ class AsyncDisk:
         from QEMU; their images stay, and are of no more use.
         """
         return AsyncOperation(
-            f"the commit of {subject(self)}", lambda tell: self._at_work(self._commit(base, tell))
+            f"the commit of {subject(self)}",
+            lambda tell: self._in_turn(lambda: self._commit(base, tell)),
         )
 
     def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
@@ -81,7 +97,7 @@ class AsyncDisk:
         """
         return AsyncOperation(
             f"the flattening of {subject(self)}",
-            lambda tell: self._at_work(self._flatten(server, tell)),
+            lambda tell: self._in_turn(lambda: self._flatten(server, tell)),
         )
 
     def __repr__(self) -> str:
@@ -89,9 +105,13 @@ class AsyncDisk:
 
     # -- how ------------------------------------------------------------------------------
 
-    async def _at_work(self, work: Coroutine[object, None, None]) -> None:
-        with self._qemu.qmp._owner.at_work():
-            await work
+    async def _in_turn(self, work: Callable[[], Coroutine[object, None, None]]) -> None:
+        while True:
+            name = self._node.name
+            async with _turns.setdefault((self._qemu.qmp, name), asyncio.Lock()):
+                if name == self._node.name:  # else the one before has moved it
+                    with self._qemu.qmp._owner.at_work():
+                        return await work()
 
     async def _move(
         self, target: AsyncImage, options: CreationOptions | None, tell: Tell, *, replace: bool
@@ -161,6 +181,8 @@ class AsyncDisk:
         # One that was opened inside another goes with its last user.
         if old.name in {node.name for node in (await self._qemu.graph()).nodes}:
             await old.delete()
+            if _MOVED.fullmatch(old.name):
+                await remove_secret(self._qemu, id=old.name)
 
     def _may_have_switched(self, job: AsyncJob) -> bool:
         """Whether the job completed, or was told to when QEMU was lost."""

@@ -30,17 +30,19 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
 
     reports = [asyncio.create_task(report(job)) for job in jobs]
     try:
-        await together(drive(job) for job in jobs)
-    except BaseException:
-        await finish(_unwind(jobs))
-        raise
-    finally:
-        for task in reports:
-            task.cancel()
-        for outcome in await asyncio.gather(*reports, return_exceptions=True):
+        try:
+            await together(drive(job) for job in jobs)
+        finally:
+            for task in reports:
+                task.cancel()
+            outcomes = await asyncio.gather(*reports, return_exceptions=True)
+        for outcome in outcomes:
             # What became of the job, its driver has said.
             if isinstance(outcome, Exception) and not isinstance(outcome, BlockSdkError):
                 raise outcome
+    except BaseException:
+        await finish(_unwind(jobs))
+        raise
 
 
 async def _unwind(jobs: Sequence[AsyncJob]) -> None:

@@ -61,6 +61,8 @@ def place(kind: str, folder: Path, device: Path | None) -> Generator[Path]:
     path = folder / "place"
     with contextlib.ExitStack() as stack:
         match kind:
+            case "nothing":
+                pass
             case "file":
                 path.write_text("old")
                 path.chmod(0o640)
