@@ -1801,11 +1801,11 @@ class Operation(Face, Generic[T_co]):
 
 
 class Image(Face):
-    """An image file. What it can be asked is in :class:`Image`.
+    """An image file.
 
-    What changes it in place is in :class:`EditableImage`; what is here makes new images,
-    beside their final names, and then renames them: what fails or is cancelled leaves what
-    was there. Formats are told all along a backing chain, or the verb is refused (UsageError).
+    New images are made beside their final names and then renamed: what fails or is cancelled
+    leaves what was there. Formats are told all along a backing chain, or the verb is refused
+    (UsageError).
     """
 
     @property

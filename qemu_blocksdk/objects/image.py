@@ -31,6 +31,7 @@ from qemu_blocksdk.tools.progress import ProgressReader
 from qemu_blocksdk.tools.run import Path as StrPath
 from qemu_blocksdk.tools.run import as_file, as_path, renamed
 from qemu_blocksdk.tools.size import to_bytes
+from qemu_blocksdk.tools.target import NEW_KEY, secrets_of
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
 from qemu_blocksdk.tools.untrusted import TO_COPY, joined
 from qemu_blocksdk.tools.words import CacheMode, flags
@@ -43,15 +44,15 @@ from .operation import AsyncOperation
 from .readable_image import snapshot_words
 from .thread import in_thread
 
-_NEW = "blocksdk-new"
 
-
+# The verbs that ask are in `ReadableImage`, those that change in place in `EditableImage`; here are
+# those that make new images.
 class AsyncImage(EditableImage):
-    """An image file. What it can be asked is in :class:`AsyncImage`.
+    """An image file.
 
-    What changes it in place is in :class:`EditableImage`; what is here makes new images,
-    beside their final names, and then renames them: what fails or is cancelled leaves what
-    was there. Formats are told all along a backing chain, or the verb is refused (UsageError).
+    New images are made beside their final names and then renamed: what fails or is cancelled
+    leaves what was there. Formats are told all along a backing chain, or the verb is refused
+    (UsageError).
     """
 
     async def create(
@@ -177,22 +178,26 @@ class AsyncImage(EditableImage):
             target_is_zero=("--target-is-zero", target_is_zero),
         )
         words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
-        words += [word for image in [*sources, target] for word in image._target.objects]
         words += [] if in_place else target._creation_words(options)
         programs = self._programs_to_make(target)
-        there = target._as_second()
-        secrets = dict(there.secrets if in_place else target._new_secrets())
-        for source in sources:
-            secrets |= source._target.secrets
+        told = [image._told(nth=nth) for nth, image in enumerate([*sources, target])]
+        words += [word for each in told for word in each.objects]
+        there = told[-1]
+        secrets = {
+            **secrets_of(told if in_place else told[:-1]),
+            **({} if in_place else target._new_secrets()),
+        }
 
         async def work(tell: Callable[[float], None]) -> None:
             async def copy(name: str, *written: StrPath) -> None:
                 with contextlib.ExitStack() as stack:
                     opened = [
                         stack.enter_context(
-                            source._opened(untrusted=untrusted, limits=TO_COPY, may_guess=False)
+                            source._opened(
+                                untrusted=untrusted, limits=TO_COPY, may_guess=False, nth=nth
+                            )
                         )
-                        for source in sources
+                        for nth, source in enumerate(sources)
                     ]
                     names = [found.filename for found, _ in opened]
                     confinement = joined(*(part for _, part in opened), written=written)
@@ -306,10 +311,10 @@ class AsyncImage(EditableImage):
             options = options_of(cast("ImageFormat", self._format))
         if options.format != self._format:
             raise UsageError(f"{type(options).__name__} is not for {self!r}")
-        return creation_words(options, key_secret=None if self._secret is None else _NEW)
+        return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
 
     def _new_secrets(self) -> Mapping[str, Secret]:
-        return {} if self._secret is None else {_NEW: self._secret}
+        return {} if self._secret is None else {NEW_KEY: self._secret}
 
     @contextlib.contextmanager
     def _draft(

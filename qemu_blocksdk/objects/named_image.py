@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from qemu_blocksdk.tools import ImageFormat, Programs
 from qemu_blocksdk.tools.chain import FileId, assert_openable, identity
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import Completed, Confinement, Limits, as_file, ask, run
-from qemu_blocksdk.tools.target import KEY, Target
+from qemu_blocksdk.tools.target import Target
 from qemu_blocksdk.tools.tls import TlsCredentials
 from qemu_blocksdk.tools.untrusted import TO_READ, alone
 from qemu_blocksdk.wire import BlockdevOptions
@@ -23,9 +24,6 @@ from .image_options import file_options, image_options
 
 ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
 """Formats that QEMU reads and does not write."""
-
-OTHER_KEY = "blocksdk-other"
-"""The id of a second image's secret."""
 
 
 class NamedImage:
@@ -47,7 +45,8 @@ class NamedImage:
 
         ``secret`` opens an encrypted one.
         """
-        self._target = Target.of_file(path, format, secret)
+        self._told: Callable[..., Target] = functools.partial(Target.of_file, path, format, secret)
+        self._target = self._told()
         self._path = as_file(path)
         self._format: str = format
         self._secret = secret
@@ -66,8 +65,8 @@ class NamedImage:
         ``secrets`` has those that the options refer to (``key_secret``), by their ids.
         Raises UsageError for options that hold a secret themselves.
         """
-        target = Target.of_options(options, secrets or {})
-        return cls._of_target(target, options.driver, programs)
+        told = functools.partial(Target.of_options, options, secrets or {})
+        return cls._of_target(told, options.driver, programs)
 
     @classmethod
     def at_uri(
@@ -83,12 +82,15 @@ class NamedImage:
         Raises UsageError for what is no NBD URI and for one with TLS without credentials.
         """
         parsed = NbdUri.parse(uri) if isinstance(uri, str) else uri
-        return cls._of_target(Target.of_nbd(parsed, format, tls), format, programs)
+        told = functools.partial(Target.of_nbd, parsed, format, tls)
+        return cls._of_target(told, format, programs)
 
     @classmethod
-    def _of_target(cls, target: Target, format: str, programs: Programs | None) -> Self:
+    def _of_target(
+        cls, told: Callable[..., Target], format: str, programs: Programs | None
+    ) -> Self:
         self = cls.__new__(cls)
-        self._target, self._path, self._format = target, "", format
+        self._told, self._target, self._path, self._format = told, told(), "", format
         self._secret, self._programs = None, programs or Programs()
         return self
 
@@ -129,12 +131,6 @@ class NamedImage:
         """The name by which another image refers to this one as its backing file."""
         return self._path or self._target.filename
 
-    def _as_second(self) -> Target:
-        """How a tool is told of the image where another one's secret has the usual id."""
-        if self._secret is None:
-            return self._target
-        return Target.of_file(self._path, self._format, self._secret, key=OTHER_KEY)
-
     def _programs_to_make(self, target: NamedImage) -> Programs:
         """The programs that copy the image to another one, which may have been given its own.
 
@@ -171,7 +167,7 @@ class NamedImage:
         limits: Limits = TO_READ,
         is_metadata: bool = False,
         may_guess: bool = True,
-        as_second: bool = False,
+        nth: int = 0,
     ) -> Generator[tuple[Target, Confinement | None]]:
         """Give how a tool is told of the image, and what it is confined to for an untrusted one.
 
@@ -179,20 +175,19 @@ class NamedImage:
         image that is not one file.
         """
         if untrusted:
-            key = OTHER_KEY if as_second else KEY
-            with self._opened_alone(limits=limits, is_metadata=is_metadata, key=key) as found:
+            with self._opened_alone(limits=limits, is_metadata=is_metadata, nth=nth) as found:
                 yield found
         else:
             self._assert_openable(may_guess=may_guess)
-            yield self._as_second() if as_second else self._target, None
+            yield self._told(nth=nth), None
 
     def _opened_alone(
-        self, *, limits: Limits, is_metadata: bool = False, key: str = KEY
+        self, *, limits: Limits, is_metadata: bool = False, nth: int = 0
     ) -> contextlib.AbstractContextManager[tuple[Target, Confinement]]:
         self._assert_is_a_file()
         return alone(
             *(self._path, self._format, self._secret),
-            key=key,
+            nth=nth,
             limits=limits,
             is_metadata=is_metadata,
         )

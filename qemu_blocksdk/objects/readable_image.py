@@ -33,14 +33,14 @@ from qemu_blocksdk.tools.results import (
 )
 from qemu_blocksdk.tools.run import Completed, Confinement, ask
 from qemu_blocksdk.tools.size import to_bytes
-from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.target import NEW_KEY, Target, secrets_of
 from qemu_blocksdk.tools.untrusted import TO_ASK, joined, with_shown_names
 from qemu_blocksdk.tools.words import AioMode, CacheMode, flags
 from qemu_blocksdk.wire import (
     SnapshotInfo,
 )
 
-from .named_image import OTHER_KEY, NamedImage
+from .named_image import NamedImage
 from .operation import AsyncOperation
 
 if TYPE_CHECKING:
@@ -236,14 +236,14 @@ class ReadableImage(NamedImage):
 
             with (
                 self._opened(untrusted=untrusted) as (one, confinement),
-                other._opened(untrusted=untrusted, as_second=True) as (two, second),
+                other._opened(untrusted=untrusted, nth=1) as (two, second),
             ):
                 arguments = [*one.format_words("-f"), *two.format_words("-F")]
                 done = await self._run(
                     "compare",
                     ["-p", *options, *arguments, one.filename, two.filename],
                     accept=(0, 1),
-                    secrets={**one.secrets, **two.secrets},
+                    secrets=secrets_of((one, two)),
                     on_output=receive,
                     confinement=joined(confinement, second),
                 )
@@ -339,7 +339,7 @@ async def _measure(
     confinement: Confinement | None = None,
 ) -> BlockMeasureInfo:
     wanted = options_of(format_or_options)
-    created = creation_words(wanted, key_secret=OTHER_KEY if is_encrypted(wanted) else None)
+    created = creation_words(wanted, key_secret=NEW_KEY if is_encrypted(wanted) else None)
     secrets: Mapping[str, Secret] = {} if target is None else target.secrets
     async with within(timeout, f"the measure of an image of format {wanted.format}"):
         done = await luks_at_last(
@@ -347,7 +347,7 @@ async def _measure(
                 [*programs.qemu_img, "measure"],
                 ["-O", wanted.format, *created, *words, *(target.words() if target else [])],
                 timeout=None,
-                secrets={**secrets, OTHER_KEY: _MEASURED},
+                secrets={**secrets, NEW_KEY: _MEASURED},
                 confinement=confinement,
             )
         )

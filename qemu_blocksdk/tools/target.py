@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from qemu_blocksdk.codec import JsonObject, Secret, Struct, Value, encode, keyval, redact
@@ -14,8 +14,19 @@ from .nbd import NbdUri
 from .run import Path, as_file
 from .tls import CREDENTIALS, TlsCredentials, tls_object, tls_secrets
 
-KEY = "blocksdk-key"
-"""The id of the secret that opens an encrypted image."""
+NEW_KEY = "blocksdk-new"
+"""The id of the secret that encrypts a new image."""
+
+
+def opened_by(
+    secret: Secret | None, format: str, *, nth: int = 0
+) -> tuple[JsonObject, Mapping[str, Secret]]:
+    """Return the options that open the ``nth`` image of a command with a secret, and its id."""
+    if secret is None:
+        return {}, {}
+    id = _numbered("blocksdk-key", nth)
+    options: JsonObject = {"key-secret": id}
+    return options if format == "luks" else {"encrypt": options}, {id: secret}
 
 
 class Target(Value):
@@ -47,41 +58,61 @@ class Target(Value):
 
     @classmethod
     def of_file(
-        cls, path: Path, format: str, secret: Secret | None = None, *, key: str = KEY
+        cls, path: Path, format: str, secret: Secret | None = None, *, nth: int = 0
     ) -> Target:
-        """Name a file; ``key`` is the id of the secret that opens an encrypted one.
+        """Name a file, the ``nth`` of a command: each has a secret of its own.
 
         Raises UsageError for an encrypted file whose name is not UTF-8.
         """
         name = as_file(path)
         if secret is None:
             return cls(filename=name, format=format, secrets={})
-        opened_by: JsonObject = {"key-secret": key}
-        members = opened_by if format == "luks" else {"encrypt": opened_by}
+        members, secrets = opened_by(secret, format, nth=nth)
         # The file has no driver: an absolute path is no protocol, and QEMU makes a
         # host_device of /dev/sdb.
         file: JsonObject = {"filename": name}
         filename = json_name({"driver": format, **members, "file": file})
-        return cls(filename=filename, secrets={key: secret})
+        return cls(filename=filename, secrets=secrets)
 
     @classmethod
-    def of_nbd(cls, uri: NbdUri, format: str, tls: TlsCredentials | None) -> Target:
-        """Name what an NBD server offers."""
+    def of_nbd(
+        cls, uri: NbdUri, format: str, tls: TlsCredentials | None, *, nth: int = 0
+    ) -> Target:
+        """Name what an NBD server offers, the ``nth`` image of a command."""
+        id = _numbered(CREDENTIALS, nth)
         # By its options: a name in a URI is cleaned as if it were a path.
-        file = encode(uri.options(tls_creds=None if tls is None else CREDENTIALS))
+        file = encode(uri.options(tls_creds=None if tls is None else id))
         return cls(
             filename=json_name({"driver": format, "file": cast("JsonObject", file)}),
-            secrets=tls_secrets(tls),
-            objects=[] if tls is None else tls_object(tls, endpoint="client"),
+            secrets=tls_secrets(tls, id=id),
+            objects=[] if tls is None else tls_object(tls, endpoint="client", id=id),
         )
 
     @classmethod
-    def of_options(cls, options: BlockdevOptions, secrets: Mapping[str, Secret]) -> Target:
+    def of_options(
+        cls, options: BlockdevOptions, secrets: Mapping[str, Secret], *, nth: int = 0
+    ) -> Target:
         """Name what block device options describe, with the secrets that they refer to.
 
-        Raises UsageError for options that hold a secret themselves.
+        Their ids are the caller's, whichever image of a command it is. Raises UsageError for
+        options that hold a secret themselves.
         """
+        del nth
         return cls(filename=f"json:{json_word(options)}", secrets=secrets)
+
+
+def secrets_of(targets: Iterable[Target]) -> Mapping[str, Secret]:
+    """Return the secrets of all. Raises UsageError for an id that two of them use differently."""
+    secrets: dict[str, Secret] = {}
+    for target in targets:
+        for id, secret in target.secrets.items():
+            if secrets.setdefault(id, secret) != secret:
+                raise UsageError(f"two images of one command have another secret of id {id!r}")
+    return secrets
+
+
+def _numbered(id: str, nth: int) -> str:
+    return f"{id}-{nth}" if nth else id
 
 
 def json_name(members: JsonObject) -> str:

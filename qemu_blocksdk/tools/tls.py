@@ -112,10 +112,12 @@ def assert_proves_names(credentials: TlsCredentials | None) -> None:
         raise UsageError("clients are admitted by name only with x509 credentials that verify them")
 
 
-def tls_object(credentials: TlsCredentials, *, endpoint: QCryptoTLSCredsEndpoint) -> list[str]:
-    """Return the option that defines the credentials, under the id :data:`CREDENTIALS`."""
+def tls_object(
+    credentials: TlsCredentials, *, endpoint: QCryptoTLSCredsEndpoint, id: str = CREDENTIALS
+) -> list[str]:
+    """Return the option that defines the credentials, under that id."""
     # Not JSON, which has no form for the name of a directory that is not UTF-8.
-    texts = dotted(tls_options(credentials, endpoint=endpoint))
+    texts = dotted(tls_options(credentials, endpoint=endpoint, id=id))
     return ["--object", f"{texts.pop('qom-type')},{keyval(texts)}"]
 
 

@@ -18,7 +18,7 @@ from qemu_blocksdk.errors import UsageError
 
 from .probe import ImageProbe, opened, probe_open
 from .run import Confinement, Limits, Path
-from .target import KEY, Target, json_name
+from .target import Target, json_name, opened_by
 
 TO_ASK = Limits()
 """What ``qemu-img info`` may use: it reads no more than headers."""
@@ -33,16 +33,15 @@ def alone(
     format: str,
     secret: Secret | None = None,
     *,
-    key: str = KEY,
+    nth: int = 0,
     limits: Limits = TO_READ,
     is_metadata: bool = False,
 ) -> Generator[tuple[Target, Confinement]]:
     """Open an image; yield how a tool is told of that one file, and how it is run for it.
 
-    The format is the one given; ``key`` is the id of the secret that opens an encrypted image.
-    Raises UsageError for an image whose data is in other files (where only ``is_metadata``
-    is read, a backing file and a data file are left out instead), and for what
-    :func:`probe` refuses.
+    The format is the one given; it is the ``nth`` image of a command. Raises UsageError for an
+    image whose data is in other files (where only ``is_metadata`` is read, a backing file and a
+    data file are left out instead), and for what :func:`probe` refuses.
     """
     # One descriptor for our look and for QEMU's: nobody puts another file in between.
     descriptor = opened(path)
@@ -54,11 +53,9 @@ def alone(
             found = probe_open(descriptor, path, format=format)
             options |= _without_others(found, path, is_metadata=is_metadata)
         options["file"] = {"driver": kind, "filename": same_file}
-        if secret is not None:
-            opened_by: JsonObject = {"key-secret": key}
-            options |= opened_by if format == "luks" else {"encrypt": opened_by}
-        name = json_name(options)
-        target = Target(filename=name, secrets={} if secret is None else {key: secret})
+        members, secrets = opened_by(secret, format, nth=nth)
+        name = json_name({**options, **members})
+        target = Target(filename=name, secrets=secrets)
         names = {name: path, same_file: path}
         yield target, Confinement(descriptors=[descriptor], names=names, limits=limits)
     finally:

@@ -9,16 +9,17 @@ from typing import get_args
 import pytest
 
 from qemu_blocksdk import Backup, Disk, Image, PointInTime, Secret, StorageDaemon
-from qemu_blocksdk.blockdev import File, Qcow2, Throttle
+from qemu_blocksdk.blockdev import File, Luks, Qcow2, Throttle
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import BlockSdkError, UsageError
-from qemu_blocksdk.tools import CreateQcow2, EncryptLuks, ImageFormat, Programs
+from qemu_blocksdk.tools import CreateLuks, CreateQcow2, EncryptLuks, ImageFormat, Programs
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QomList
 from tests.live.helpers import MakeImage
 
 pytestmark = pytest.mark.timeout(240)  # a LUKS header takes seconds of the processor
 
 KEY = Secret("s3cr3t")
+MIB = 1 << 20
 MARK = b"TOP SECRET DATA "
 # It notes what it does, and spares the four seconds that QEMU takes for a LUKS header.
 QEMU_IMG = """#!/bin/sh
@@ -233,3 +234,29 @@ def test_dd_refuses_what_it_cannot_encrypt(kitchen: Kitchen, format: ImageFormat
     with pytest.raises(UsageError, match="cannot encrypt"):
         kitchen.disk.dd(target)
     assert kitchen.state() == kitchen.before
+
+
+def test_each_image_of_a_command_is_opened_with_its_own_secret(
+    encrypted_headers: Path, tmp_path: Path
+) -> None:
+    one = Image(encrypted_headers / "header.luks", format="luks", secret=KEY)
+    two = Image(tmp_path / "two", format="luks", secret=Secret("another"))
+    two.create("16M", CreateLuks(iter_time=0.01))
+    assert not one.compare(two).run(timeout=60).is_equal
+    both = Image(tmp_path / "both", format="raw")
+    one.convert(both, append=[two]).run(timeout=60)
+    assert both.info().virtual_size == 32 * MIB
+    one.convert(two, in_place=True).run(timeout=60)
+    assert one.compare(two, untrusted=True).run(timeout=60).is_equal
+
+
+def test_two_secrets_of_one_id_are_refused(tmp_path: Path) -> None:
+    one, two = (
+        Image.from_options(
+            Luks(key_secret="key", file=File(filename=str(tmp_path / name))),
+            secrets={"key": Secret(name)},
+        )
+        for name in ("one", "two")
+    )
+    with pytest.raises(UsageError, match="another secret of id 'key'"):
+        one.convert(Image(tmp_path / "both", format="raw"), append=[two])

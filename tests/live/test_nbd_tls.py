@@ -52,6 +52,27 @@ def test_who_has_no_key_is_kept_out(image: Image, keys: Path, tmp_path: Path) ->
             NbdServer.list_exports(server.uri, tls=TlsPsk(directory=tmp_path, username="alice"))
 
 
+@pytest.mark.parametrize("verb", ["append", "compare", "in_place"])
+def test_two_servers_are_met_with_credentials_of_their_own(
+    make_image: MakeImage, keys: Path, verb: str
+) -> None:
+    disks = [Image(make_image(name, size="1M"), format="qcow2") for name in ("a", "b")]
+    with (
+        NbdServer(disks[0], tls=TlsPsk(directory=keys)) as a,
+        NbdServer(disks[1], tls=TlsAnon()) as b,
+    ):
+        one = Image.at_uri(a.uri, tls=TlsPsk(directory=keys, username="alice"))
+        two = Image.at_uri(b.uri, tls=TlsAnon())
+        if verb == "append":
+            both = Image(keys / "both", format="raw")
+            one.convert(both, append=[two]).run()
+            assert both.info().virtual_size == 2 << 20
+        elif verb == "in_place":
+            one.convert(two, in_place=True).run()
+        else:
+            assert one.compare(two).run().is_equal
+
+
 def test_strangers_talk_in_private(image: Image) -> None:
     with NbdServer(image, tls=TlsAnon()) as server:
         assert NbdServer.list_exports(server.uri, tls=TlsAnon())[0].size == 1 << 20
