@@ -180,7 +180,8 @@ class MalformedReply(BlockSdkError):
 class ToolError(BlockSdkError):
     """qemu-img, qemu-io or qemu-nbd failed: ``argv``, ``exit_status``, its words in ``output``.
 
-    The ``exit_status`` is None when the tool still runs, as a session of qemu-io does.
+    ``what`` is what it did: ``failed``, ``ended``, ``used up its 120 s of processor time``. The
+    ``exit_status`` is None when the tool still runs, as a session of qemu-io does.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class ToolError(BlockSdkError):
     ) -> None:
         name = argv[0].rpartition("/")[2]
         super().__init__(_with_process_end(f"{name} {what}", exit_status, output))
+        self.what = what
         self.argv: tuple[str, ...] = tuple(argv)
         self.exit_status = exit_status
         self.output: str = escaped(output)

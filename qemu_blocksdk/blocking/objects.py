@@ -425,7 +425,7 @@ class Process(Face):
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
         a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
-        started faster, has a stdin if any, and may be run ``under`` another program, which
+        started faster and has a stdin if any. It may be run ``under`` another program, which
         becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
         when there is no such program, UsageError for a NUL character, SandboxUnavailable.
         """
@@ -473,9 +473,12 @@ class Process(Face):
         """
         return portal.run(self._aio.kill())
 
-    def output(self, *, start: int = 0) -> str:
-        """Return what went to the log so far, from byte ``start`` on, less secrets."""
-        return portal.call(lambda: self._aio.output(start=start))
+    def output(self, *, start: int = 0, length: int | None = None) -> str:
+        """Return what went to the log so far, from byte ``start`` on, less secrets.
+
+        At most ``length`` bytes of it.
+        """
+        return portal.call(lambda: self._aio.output(start=start, length=length))
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
@@ -1987,6 +1990,7 @@ class Image(Face):
         aio: AioMode | None = None,
         native: bool = False,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> BenchResult:
@@ -1995,7 +1999,7 @@ class Image(Face):
         ``depth`` of them at once, the first at ``offset``, each ``step_size`` bytes (by
         default the buffer's) after the one before.
         """
-        return portal.run(self._aio.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, force_share=force_share, timeout=timeout))
+        return portal.run(self._aio.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def compare(
         self,
@@ -2251,6 +2255,7 @@ class Image(Face):
         block_size: int | str = 512,
         count: int | None = None,
         skip: int = 0,
+        untrusted: bool = False,
         force_share: bool = False,
         replace: bool = False,
         timeout: float | None = None,
@@ -2259,7 +2264,7 @@ class Image(Face):
 
         Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
         """
-        return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, force_share=force_share, replace=replace, timeout=timeout))
+        return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, untrusted=untrusted, force_share=force_share, replace=replace, timeout=timeout))
 
     @classmethod
     def create_marked(
@@ -3235,22 +3240,24 @@ class QemuIo(Face):
         copy_on_read: bool = False,
         force_share: bool = False,
         misalign: bool = False,
+        untrusted: bool = False,
         timeout: float = 30.0,
     ) -> None:
         """Describe a session; nothing is started yet.
 
         With ``snapshot``, what is written goes to a temporary file; ``force_share``, for
         ``read_only``, opens what another program has locked; ``misalign`` misaligns the
-        buffers. ``timeout`` is for opening, for every command, and for closing.
+        buffers. ``timeout`` is for opening, for every command, and for closing. An ``untrusted``
+        image is read as :class:`Image` says, and has to be ``read_only`` (UsageError).
         """
 
-        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, timeout=timeout)))
+        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, untrusted=untrusted, timeout=timeout)))
 
     def open(self) -> None:
         """Start qemu-io, which opens the target.
 
         Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
-        when the session is open.
+        when the session is open and for a backing chain that loops, SandboxUnavailable.
         """
         return portal.run(self._aio.open())
 
@@ -3443,6 +3450,7 @@ class NbdServer(Face):
         *,
         address: NbdAddress | None = None,
         launch_timeout: float = 30.0,
+        untrusted: bool = False,
         **options: Unpack[NbdServerOptions],
     ) -> None:
         """Describe a server; nothing is started yet.
@@ -3450,10 +3458,12 @@ class NbdServer(Face):
         ``address`` is a unix socket's path, or a TCP host and port (0: one that is free);
         by default a unix socket in a directory of our own. ``launch_timeout`` is in seconds.
         The other options are those of :class:`~qemu_blocksdk.tools.NbdServerOptions`.
+        An ``untrusted`` image is read as :class:`Image` says, but without a limit of
+        processor time: what clients ask for decides. It has to be ``read_only``.
         Raises UsageError for an address that cannot be right and for negative numbers.
         """
 
-        self._hold(portal.call(lambda: AsyncNbdServer(image._aio, address=address, launch_timeout=launch_timeout, **options)))
+        self._hold(portal.call(lambda: AsyncNbdServer(image._aio, address=address, launch_timeout=launch_timeout, untrusted=untrusted, **options)))
 
     def launch(self) -> None:
         """Start the server; it serves when this returns. Nothing is left when that fails.
@@ -3461,7 +3471,7 @@ class NbdServer(Face):
         Raises LaunchError (with the exit status and what the program said) for an address in
         use, an image that is missing, locked or not of that format, an unknown bitmap or
         snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
-        already.
+        already and for a backing chain that loops; SandboxUnavailable.
         """
         return portal.run(self._aio.launch())
 
@@ -3501,8 +3511,8 @@ class NbdServer(Face):
 
         Nothing ends it but :meth:`NbdDaemon.stop`, a signal or, where it is not
         ``persistent``, its last client. Raises ToolError with what it said when it could not
-        begin, UsageError without an ``address``, for port 0 and for a path that is taken,
-        DeadlineExceeded, Unsupported.
+        begin, UsageError without an ``address``, for port 0, for a path that is taken and for an
+        untrusted image, DeadlineExceeded, Unsupported.
         """
         return NbdDaemon._of(portal.run(self._aio.fork(timeout=timeout)))
 

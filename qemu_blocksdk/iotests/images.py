@@ -156,7 +156,7 @@ class QemuIoInteractive:
         """Start it. Raises ValueError, with what it said, where it ends instead."""
         self.args: list[str] = [*qemu_io_args_no_fmt, *args]
         try:
-            self._session = portal.run(IoSession.start(self.args, pass_fds=(), timeout=math.inf))
+            self._session = portal.run(IoSession.start(self.args, timeout=math.inf))
         except ToolError as error:
             raise ValueError(error.output) from error
 

@@ -166,8 +166,9 @@ class EditableImage(ChainedImage):
             no_drain=("--no-drain", not drain),
         )
         words += bench_words(count, buffer_size, depth, offset, step_size, aio, native, cache)
-        self._assert_openable(may_guess=False)
-        return await self._bench(words, count, to_bytes(buffer_size), timeout)
+        return await self._bench(
+            words, count, to_bytes(buffer_size), timeout=timeout, may_guess=False
+        )
 
     # -- internal snapshots -------------------------------------------------------------
 

@@ -145,17 +145,11 @@ class AsyncImage(EditableImage):
         if in_place and options is not None:
             raise UsageError(f"{target!r} is there, so it keeps the options that it has")
         sources = [self, *append]
-        if untrusted:
-            if backing is not None:
-                raise UsageError(f"an untrusted image is not compared with {backing!r}")
-            for image in (*sources, target):
-                image._assert_is_a_file()
-            target._assert_not_among(
-                {file: image._path for image in sources if (file := identity(image._path))}
-            )
-        else:
-            for image in (*sources, *([] if backing is None else [backing])):
-                target._assert_not_among(image._assert_openable(may_guess=False))
+        if untrusted and backing is not None:
+            raise UsageError(f"an untrusted image is not compared with {backing!r}")
+        target._assert_not_among_sources(
+            [*sources, *([] if backing is None else [backing])], untrusted=untrusted
+        )
         formats = {source.format for source in sources}
         if len(formats) > 1:
             raise UsageError(f"images of several formats cannot be joined: {sorted(formats)}")
@@ -216,14 +210,7 @@ class AsyncImage(EditableImage):
                 await copy(there.filename, target._path)
             else:
                 with target._draft(options, replace=replace) as draft:
-                    # The draft of a file has a directory of its own.
-                    place = as_path(draft)
-                    data_file = options.data_file if isinstance(options, CreateQcow2) else None
-                    await copy(
-                        draft,
-                        place if is_block_device(place) else place.parent,
-                        *([] if data_file is None else [as_file(data_file)]),
-                    )
+                    await copy(draft, *_written(draft, options))
 
         return AsyncOperation(f"the copy of {self!r} to {target!r}", work)
 
@@ -234,6 +221,7 @@ class AsyncImage(EditableImage):
         block_size: int | str = 512,
         count: int | None = None,
         skip: int = 0,
+        untrusted: bool = False,
         force_share: bool = False,
         replace: bool = False,
         timeout: float | None = None,
@@ -245,16 +233,20 @@ class AsyncImage(EditableImage):
         if target._secret is not None or target.format == "luks":
             raise UsageError(f"qemu-img dd cannot encrypt {target!r}: convert() to it")
         programs = self._programs_to_make(target)
-        target._assert_not_among(self._assert_openable(may_guess=False))
-        words = [*(["-U"] if force_share else []), *self._target.format_words("-f")]
-        words += ["-O", target.format, f"bs={to_bytes(block_size)}", f"skip={skip}"]
+        target._assert_not_among_sources([self], untrusted=untrusted)
+        words = [*(["-U"] if force_share else []), "-O", target.format]
+        words += [f"bs={to_bytes(block_size)}", f"skip={skip}"]
         # QEMU 7.2 and 10.0: the blocks that are skipped count as well.
         words += [] if count is None else [f"count={skip + count}"]
-        with target._draft(None, replace=replace) as draft:
+        with (
+            self._opened(untrusted=untrusted, limits=TO_COPY, may_guess=False) as (source, part),
+            target._draft(None, replace=replace) as draft,
+        ):
             await self._run(
                 "dd",
-                [*words, f"if={self._target.filename}", f"of={draft}"],
+                [*words, *source.format_words("-f"), f"if={source.filename}", f"of={draft}"],
                 timeout=timeout,
+                confinement=joined(part, written=_written(draft, None)),
                 programs=programs,
             )
 
@@ -313,6 +305,21 @@ class AsyncImage(EditableImage):
             raise UsageError(f"{type(options).__name__} is not for {self!r}")
         return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
 
+    def _assert_not_among_sources(self, sources: Sequence[AsyncImage], *, untrusted: bool) -> None:
+        """Raise UsageError where the image, to be written, is a source or behind one.
+
+        And for a source that is not to be opened: an untrusted one that is no file, or a backing
+        chain that loops or does not tell its formats.
+        """
+        if untrusted:
+            for image in (*sources, self):
+                image._assert_is_a_file()
+            files = {file: image._path for image in sources if (file := identity(image._path))}
+            self._assert_not_among(files)
+        else:
+            for image in sources:
+                self._assert_not_among(image._assert_openable(may_guess=False))
+
     def _new_secrets(self) -> Mapping[str, Secret]:
         return {} if self._secret is None else {NEW_KEY: self._secret}
 
@@ -352,3 +359,13 @@ class AsyncImage(EditableImage):
             raise UsageError(f"{str(place)!r} cannot be the data file of itself")
         with atomic_write(place, replace=replace, published=published) as draft:
             draft.touch()
+
+
+def _written(draft: str, options: CreationOptions | None) -> list[StrPath]:
+    """What a tool writes that makes an image: a draft has a directory of its own."""
+    place = as_path(draft)
+    data_file = options.data_file if isinstance(options, CreateQcow2) else None
+    return [
+        place if is_block_device(place) else place.parent,
+        *([] if data_file is None else [as_file(data_file)]),
+    ]

@@ -192,6 +192,15 @@ class NamedImage:
             is_metadata=is_metadata,
         )
 
+    def _assert_only_read(self, *, read_only: bool, snapshot: bool) -> None:
+        """Raise UsageError where a program is to write the image, or to a copy of it.
+
+        And for an image that is no file.
+        """
+        self._assert_is_a_file()
+        if not read_only or snapshot:
+            raise UsageError(f"{self!r} is untrusted: give read_only=True, and no snapshot")
+
     def _assert_is_a_file(self) -> None:
         if not self._path:
             raise UsageError(f"{self!r} has no path; an untrusted image is one file")

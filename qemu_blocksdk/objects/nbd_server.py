@@ -8,14 +8,17 @@ no meaning then, and the kernel's client, ``--connect``, is no business of a lib
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Generator, Sequence
 from typing import Unpack
 
-from qemu_blocksdk.codec import masked
+from qemu_blocksdk.codec import evolved, masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, finish, portal
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
@@ -28,8 +31,10 @@ from qemu_blocksdk.tools.qemu_nbd import (
     list_exports,
     server_words,
 )
-from qemu_blocksdk.tools.run import handed_over
-from qemu_blocksdk.tools.tls import TlsCredentials, tls_secrets
+from qemu_blocksdk.tools.run import Confinement, confined, handed_over, moved
+from qemu_blocksdk.tools.target import Target
+from qemu_blocksdk.tools.tls import TlsCredentials, TlsPsk, TlsX509, tls_secrets
+from qemu_blocksdk.tools.untrusted import TO_SERVE
 
 from .image import AsyncImage
 from .listener import Listener, checked
@@ -51,6 +56,7 @@ class AsyncNbdServer(Resource):
         *,
         address: NbdAddress | None = None,
         launch_timeout: float = 30.0,
+        untrusted: bool = False,
         **options: Unpack[NbdServerOptions],
     ) -> None:
         """Describe a server; nothing is started yet.
@@ -58,18 +64,27 @@ class AsyncNbdServer(Resource):
         ``address`` is a unix socket's path, or a TCP host and port (0: one that is free);
         by default a unix socket in a directory of our own. ``launch_timeout`` is in seconds.
         The other options are those of :class:`~qemu_blocksdk.tools.NbdServerOptions`.
+        An ``untrusted`` image is read as :class:`AsyncImage` says, but without a limit of
+        processor time: what clients ask for decides. It has to be ``read_only``.
         Raises UsageError for an address that cannot be right and for negative numbers.
         """
-        self._target = image._target
+        if untrusted:
+            image._assert_only_read(
+                read_only=options.get("read_only", False),
+                snapshot=options.get("snapshot", False),
+            )
+        self._image = image
+        self._is_untrusted = untrusted
         self._address = None if address is None else checked(address)
         self._programs = image._programs
         self._launch_timeout = launch_timeout
         self._options = options
-        self._words = [*server_words(options), *self._target.words()]
-        self._secrets = {**self._target.secrets, **tls_secrets(options.get("tls"))}
+        self._words = server_words(options)
+        self._tls = options.get("tls")
         self._home = portal.home
         self._is_launching = False
         self._process: AsyncProcess | None = None
+        self._confinement: Confinement | None = None
         self._listener: Listener | None = None
         self._scratch: Scratch | None = None
 
@@ -81,7 +96,7 @@ class AsyncNbdServer(Resource):
         Raises LaunchError (with the exit status and what the program said) for an address in
         use, an image that is missing, locked or not of that format, an unknown bitmap or
         snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
-        already.
+        already and for a backing chain that loops; SandboxUnavailable.
         """
         if self.is_running or self._is_launching:
             raise UsageError(f"{self!r} is already running")
@@ -120,17 +135,36 @@ class AsyncNbdServer(Resource):
             what = f"cannot listen at {words(address)}: {error.strerror}"
             raise self._failure(what) from error
         with listener:
-            with handed_over(self._secrets) as (objects, fds):
+            with (
+                self._opened() as (target, self._confinement),
+                handed_over({**target.secrets, **tls_secrets(self._tls)}) as (objects, fds),
+            ):
+                program = self._programs.qemu_nbd
                 # The program has to be qemu-nbd itself or become it: the socket is meant for
                 # one process id.
                 self._process = await AsyncProcess.spawn(
-                    [*self._programs.qemu_nbd, *objects, *self._words],
-                    pass_fds=fds,
+                    [*program, *objects, *self._words, *target.words()],
                     listener=listener.sock,
+                    **confined(self._confinement, program, pass_fds=fds),
                 )
             if not await listener.is_served():
                 await self._process.wait()
                 raise self._failure("qemu-nbd ended before it was ready")
+
+    @contextlib.contextmanager
+    def _opened(self) -> Generator[tuple[Target, Confinement | None]]:
+        """Give how qemu-nbd is told of the image, and what it is confined to."""
+        with contextlib.ExitStack() as stack:
+            target, confinement = stack.enter_context(
+                self._image._opened(untrusted=self._is_untrusted, limits=TO_SERVE)
+            )
+            if confinement is not None and isinstance(self._tls, TlsPsk | TlsX509):
+                with launching(self._programs.qemu_nbd):
+                    keys = moved(os.open(self._tls.directory, os.O_RDONLY | os.O_CLOEXEC))
+                stack.callback(os.close, keys)
+                descriptors = [*confinement.descriptors, keys]
+                confinement = evolved(confinement, descriptors=descriptors)
+            yield target, confinement
 
     def _failure(self, what: str) -> LaunchError:
         process = self._process
@@ -140,8 +174,12 @@ class AsyncNbdServer(Resource):
             what,
             argv=process.argv,
             exit_status=process.exit_status,
-            output=process.output_tail(),
+            output=self._output(process),
         )
+
+    def _output(self, process: AsyncProcess) -> str:
+        output = process.output_tail()
+        return output if self._confinement is None else self._confinement.with_users_names(output)
 
     async def stop(self, *, grace: float = 5.0) -> int | None:
         """End the server: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
@@ -174,7 +212,7 @@ class AsyncNbdServer(Resource):
         """
         status = await self.process.wait(timeout=timeout)
         if status:
-            output = self.process.output_tail()
+            output = self._output(self.process)
             raise ToolError(self.process.argv, exit_status=status, output=output, what="ended")
 
     async def _enter(self) -> None:
@@ -215,20 +253,23 @@ class AsyncNbdServer(Resource):
 
         Nothing ends it but :meth:`AsyncNbdDaemon.stop`, a signal or, where it is not
         ``persistent``, its last client. Raises ToolError with what it said when it could not
-        begin, UsageError without an ``address``, for port 0 and for a path that is taken,
-        DeadlineExceeded, Unsupported.
+        begin, UsageError without an ``address``, for port 0, for a path that is taken and for an
+        untrusted image, DeadlineExceeded, Unsupported.
         """
         address = self._address
         if address is None or (isinstance(address, tuple) and not address[1]):
             raise UsageError(f"{self!r} needs an address that is known, and outlives this process")
+        if self._is_untrusted:
+            raise UsageError(f"{self!r} is of an untrusted image: launch() it")
         async with within(timeout, f"the start of {subject(self)}"):
             await self._assert_offered()
-            return await AsyncNbdDaemon._start(
-                self._programs.qemu_nbd,
-                [*address_words(address), *self._words],
-                secrets=self._secrets,
-                uri=self._uri(address),
-            )
+            with self._opened() as (target, _):
+                return await AsyncNbdDaemon._start(
+                    self._programs.qemu_nbd,
+                    [*address_words(address), *self._words, *target.words()],
+                    secrets={**target.secrets, **tls_secrets(self._tls)},
+                    uri=self._uri(address),
+                )
 
     @classmethod
     async def list_exports(
@@ -251,4 +292,4 @@ class AsyncNbdServer(Resource):
 
     def __repr__(self) -> str:
         state = f"pid {self.process.pid}" if self.is_running else "not running"
-        return f"<{type(self).__name__} of {masked(self._target.filename)!r}: {state}>"
+        return f"<{type(self).__name__} of {masked(self._image._target.filename)!r}: {state}>"

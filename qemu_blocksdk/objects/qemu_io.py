@@ -16,6 +16,7 @@ from qemu_blocksdk.tools.qemu_io import IoFailure, IoInfo, IoResult, checked, li
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
 from qemu_blocksdk.tools.qemu_io_session import IoSession
 from qemu_blocksdk.tools.run import Completed, handed_over, run
+from qemu_blocksdk.tools.target import Target
 from qemu_blocksdk.tools.words import CacheMode
 from qemu_blocksdk.wire import (
     BlkdebugEvent,
@@ -51,21 +52,26 @@ class AsyncQemuIo(IoRequests, Resource):
         copy_on_read: bool = False,
         force_share: bool = False,
         misalign: bool = False,
+        untrusted: bool = False,
         timeout: float = 30.0,
     ) -> None:
         """Describe a session; nothing is started yet.
 
         With ``snapshot``, what is written goes to a temporary file; ``force_share``, for
         ``read_only``, opens what another program has locked; ``misalign`` misaligns the
-        buffers. ``timeout`` is for opening, for every command, and for closing.
+        buffers. ``timeout`` is for opening, for every command, and for closing. An ``untrusted``
+        image is read as :class:`AsyncImage` says, and has to be ``read_only`` (UsageError).
         """
+        if untrusted:
+            image._assert_only_read(read_only=read_only, snapshot=snapshot)
         self._program = image._programs.qemu_io
         flags = {"-r": read_only, "-s": snapshot, "-C": copy_on_read}
         flags |= {"-U": force_share, "-m": misalign}
         modes = {"-t": cache, "-i": aio, "-d": discard}
         self._options = [option for option, is_given in flags.items() if is_given]
         self._options += [w for option, mode in modes.items() if mode for w in (option, mode)]
-        self._target = image._target
+        self._image = image
+        self._is_untrusted = untrusted
         self._timeout = timeout
         self._home = portal.home
         self._is_opening = False
@@ -78,15 +84,22 @@ class AsyncQemuIo(IoRequests, Resource):
         """Start qemu-io, which opens the target.
 
         Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
-        when the session is open.
+        when the session is open and for a backing chain that loops, SandboxUnavailable.
         """
         if self._dialog is not None or self._is_opening:
             raise UsageError("the session of qemu-io is open already")
         self._is_opening = True
         try:
-            with handed_over(self._target.secrets) as (objects, fds):
-                argv = [*self._program, *self._options, *objects, *self._target_words()]
-                session = await IoSession.start(argv, pass_fds=fds, timeout=self._timeout)
+            with (
+                self._image._opened(untrusted=self._is_untrusted) as (target, confinement),
+                handed_over(target.secrets) as (objects, fds),
+            ):
+                session = await IoSession.start(
+                    [*self._program, *self._options, *objects, *_target_words(target)],
+                    timeout=self._timeout,
+                    pass_fds=fds,
+                    confinement=confinement,
+                )
             self._session, self._dialog = session, IoDialog(session, timeout=self._timeout)
         finally:
             self._is_opening = False
@@ -132,13 +145,15 @@ class AsyncQemuIo(IoRequests, Resource):
         script = [word for c in commands for word in ("-c", checked(c))]
         if not script:
             raise UsageError("no commands for qemu-io")
-        return await run(
-            self._program,
-            [*self._options, *script, *self._target_words()],
-            timeout=self._timeout * len(commands),
-            accept=(0, 1) if accept_failure else (0,),
-            secrets=self._target.secrets,
-        )
+        with self._image._opened(untrusted=self._is_untrusted) as (target, confinement):
+            return await run(
+                self._program,
+                [*self._options, *script, *_target_words(target)],
+                timeout=self._timeout * len(commands),
+                accept=(0, 1) if accept_failure else (0,),
+                secrets=target.secrets,
+                confinement=confinement,
+            )
 
     # -- asynchronous requests ----------------------------------------------------------
 
@@ -222,9 +237,10 @@ class AsyncQemuIo(IoRequests, Resource):
             raise UsageError("the session of qemu-io is not open")
         return self._dialog
 
-    def _target_words(self) -> list[str]:
-        return [*self._target.format_words(), "--", self._target.filename]
-
     def __repr__(self) -> str:
         state = "not open" if self._dialog is None else "open"
-        return f"<AsyncQemuIo {escaped(masked(self._target.filename))}: {state}>"
+        return f"<AsyncQemuIo {escaped(masked(self._image._target.filename))}: {state}>"
+
+
+def _target_words(target: Target) -> list[str]:
+    return [*target.format_words(), "--", target.filename]

@@ -34,7 +34,7 @@ from qemu_blocksdk.tools.results import (
 from qemu_blocksdk.tools.run import Completed, Confinement, ask
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.tools.target import NEW_KEY, Target, secrets_of
-from qemu_blocksdk.tools.untrusted import TO_ASK, joined, with_shown_names
+from qemu_blocksdk.tools.untrusted import TO_ASK, joined
 from qemu_blocksdk.tools.words import AioMode, CacheMode, flags
 from qemu_blocksdk.wire import (
     SnapshotInfo,
@@ -60,10 +60,11 @@ class ReadableImage(NamedImage):
     UsageError for a backing chain that loops.
 
     An ``untrusted`` image comes from a stranger. It is read as the format that was given, and
-    what reads it can open no other file, connect to nothing, and has limits on memory, threads and
-    output; the kernel enforces that (Landlock and seccomp). An image with its data in other
-    files, or behind a URI, is refused (UsageError). Where the kernel cannot enforce it,
-    SandboxUnavailable is raised and nothing is read. How long it may take is up to ``timeout``.
+    what reads it can open no other file, connect to nothing, and has limits on memory, threads,
+    output and processor time; the kernel enforces that (Landlock, seccomp, rlimits). An image with
+    its data in other files, or behind a URI, is refused (UsageError). Where the kernel cannot
+    enforce it, SandboxUnavailable is raised and nothing is read. The processor time is two minutes,
+    and ten for each GiB that the file takes on the disk; give a ``timeout`` for less.
     """
 
     # -- questions ----------------------------------------------------------------------
@@ -97,7 +98,7 @@ class ReadableImage(NamedImage):
                 done = await ask(confinement=confinement)
             except SandboxUnavailable:
                 done = await ask(confinement=evolved(confinement, is_unenforced=True))
-            return decode(BlockGraphInfo, with_shown_names(done.json_object(), confinement))
+            return decode(BlockGraphInfo, done.json_object())
 
     async def backing_chain(
         self, *, force_share: bool = False, timeout: float = 60.0
@@ -195,6 +196,7 @@ class ReadableImage(NamedImage):
         aio: AioMode | None = None,
         native: bool = False,
         cache: CacheMode | None = None,
+        untrusted: bool = False,
         force_share: bool = False,
         timeout: float | None = None,
     ) -> BenchResult:
@@ -205,7 +207,9 @@ class ReadableImage(NamedImage):
         """
         words = bench_words(count, buffer_size, depth, offset, step_size, aio, native, cache)
         words += ["-U"] if force_share else []
-        return await self._bench(words, count, to_bytes(buffer_size), timeout)
+        return await self._bench(
+            words, count, to_bytes(buffer_size), timeout=timeout, untrusted=untrusted
+        )
 
     async def compare(
         self,
@@ -281,10 +285,19 @@ class ReadableImage(NamedImage):
         return decode(ImageCheck, done.json_object())
 
     async def _bench(
-        self, words: Sequence[str], count: int, buffer_size: int, timeout: float | None
+        self,
+        words: Sequence[str],
+        count: int,
+        buffer_size: int,
+        *,
+        timeout: float | None,
+        untrusted: bool = False,
+        may_guess: bool = True,
     ) -> BenchResult:
-        self._assert_openable()
-        done = await self._run("bench", [*words, *self._target.words()], timeout=timeout)
+        with self._opened(untrusted=untrusted, may_guess=may_guess) as (target, confinement):
+            done = await self._run(
+                *("bench", [*words, *target.words()]), timeout=timeout, confinement=confinement
+            )
         seconds = re.search(r"completed in ([\d.]+) seconds", done.stdout)
         if seconds is None:
             raise done.failure("did not tell the time that it took")

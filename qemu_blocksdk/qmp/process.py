@@ -92,7 +92,7 @@ class AsyncProcess:
         Each may be an open descriptor instead, which stays the caller's to close, as does a
         ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
         a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
-        started faster, has a stdin if any, and may be run ``under`` another program, which
+        started faster and has a stdin if any. It may be run ``under`` another program, which
         becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
         when there is no such program, UsageError for a NUL character, SandboxUnavailable.
         """
@@ -104,7 +104,8 @@ class AsyncProcess:
             located(command)
         words = [*under, *argv]
         if not ends_itself:
-            words = Barrier.before([located(argv), *argv[1:]], has_listener=listener is not None)
+            words = [*under, located(argv), *argv[1:]]
+            words = Barrier.before(words, has_listener=listener is not None)
 
         def start() -> subprocess.Popen[bytes]:
             child = subprocess.Popen(
@@ -221,11 +222,15 @@ class AsyncProcess:
         self.send_signal(signal.SIGKILL)
         return await self.wait()
 
-    def output(self, *, start: int = 0) -> str:
-        """Return what went to the log so far, from byte ``start`` on, less secrets."""
+    def output(self, *, start: int = 0, length: int | None = None) -> str:
+        """Return what went to the log so far, from byte ``start`` on, less secrets.
+
+        At most ``length`` bytes of it.
+        """
         # pread: the child writes at the offset that it shares with us.
         start = max(start, self._dropped)
-        data = os.pread(self._log, max(0, self.output_size() - start), start)
+        there = max(0, self.output_size() - start)
+        data = os.pread(self._log, there if length is None else min(there, length), start)
         return masked(data.decode(errors="replace"), known=secrets_in_args(self._argv))
 
     def _shorten_log(self) -> None:

@@ -20,6 +20,8 @@ from qemu_blocksdk.qmp import AsyncProcess, clean_up
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.process import launching
 
+from .run import Confinement, confined
+
 _CHUNK = 1 << 16
 
 
@@ -33,8 +35,15 @@ class Answer(NamedTuple):
 class IoSession:
     """A qemu-io of one's own; made by :meth:`start`. Its commands run one after the other."""
 
-    def __init__(self, process: AsyncProcess, stdin: int, stdout: int) -> None:
+    def __init__(
+        self,
+        process: AsyncProcess,
+        stdin: int,
+        stdout: int,
+        confinement: Confinement | None,
+    ) -> None:
         self._process = process
+        self._confinement = confinement
         self._stdin = stdin
         self._stdout = stdout
         self._word = f"blocksdk-{secrets.token_hex(8)}"
@@ -53,10 +62,17 @@ class IoSession:
         self._watch.add_done_callback(lambda _: self._news.set())
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, pass_fds: Sequence[int], timeout: float) -> Self:
+    async def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        pass_fds: Sequence[int] = (),
+        confinement: Confinement | None = None,
+    ) -> Self:
         """Start the program and wait until it asks for a command.
 
-        Raises LaunchError, DeadlineExceeded, ToolError when it ends instead.
+        Raises LaunchError, DeadlineExceeded, ToolError when it ends instead, SandboxUnavailable.
         """
         with (
             launching(argv),
@@ -71,10 +87,14 @@ class IoSession:
             on_failure.callback(os.close, our_stdout)
             os.set_blocking(our_stdout, False)
             process = await AsyncProcess.spawn(
-                argv, pass_fds=pass_fds, stdin=stdin, stdout=stdout, ends_itself=True
+                argv,
+                stdin=stdin,
+                stdout=stdout,
+                ends_itself=True,
+                **confined(confinement, argv[:1], pass_fds=pass_fds),
             )
             on_failure.pop_all()
-        session = cls(process, our_stdin, our_stdout)
+        session = cls(process, our_stdin, our_stdout, confinement)
         async with within(timeout, "qemu-io to be ready"):
             prompt = await session._told([])
         session._prompt = prompt.rpartition(b"\n")[2]
@@ -109,7 +129,7 @@ class IoSession:
         text, self._late = self._late + answer, late
         words = self._process.output()
         complaints, self._complained = words[self._complained :], len(words)
-        return Answer(text.decode(errors="surrogateescape"), complaints)
+        return Answer(text.decode(errors="surrogateescape"), self._shown(complaints))
 
     async def _told(self, lines: Sequence[str]) -> bytes:
         """Send the lines; return what comes from the end of the last answer to that of theirs."""
@@ -141,7 +161,12 @@ class IoSession:
         """Return the error that tells of the end of qemu-io."""
         words = self._process.output() + self._received.decode(errors="replace")
         status = self._process.exit_status
-        return ToolError(self.argv, exit_status=status, output=words, what=what)
+        if self._confinement is not None and status is not None:
+            what = self._confinement.limits.exceeded(status) or what
+        return ToolError(self.argv, exit_status=status, output=self._shown(words), what=what)
+
+    def _shown(self, text: str) -> str:
+        return text if self._confinement is None else self._confinement.with_users_names(text)
 
     def _receive(self) -> None:
         """Take what is there; wake who waits for it when that is the end of an answer."""

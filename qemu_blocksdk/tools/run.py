@@ -11,9 +11,11 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import TypedDict
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, evolved, masked, masked_args
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
@@ -26,63 +28,52 @@ from qemu_blocksdk.terminal import escaped
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _CHUNK = 1 << 16
+_LONGEST_STDERR = 1 << 20
 _LACKING = re.compile(r"(?:unrecognized option '(-[^'=]+)|invalid option -- '(.))")
 _log = logging.getLogger("qemu_blocksdk.tools")
 _questions = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
 
 
-class Completed(Value):
-    """A tool that has ended: its exit status and what it printed."""
-
-    argv: tuple[str, ...]
-    exit_status: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> JsonValue:
-        """Return stdout as JSON. Raises ToolError when it is none."""
-        try:
-            value: JsonValue = json.loads(self.stdout)
-        except ValueError as error:
-            raise self.failure("printed no JSON") from error
-        return value
-
-    def json_object(self) -> JsonObject:
-        """Return stdout as a JSON object. Raises ToolError when it is none."""
-        value = self.json()
-        if not isinstance(value, Mapping):
-            raise self.failure("printed JSON of another form")
-        return value
-
-    def failure(self, what: str = "failed") -> ToolError:
-        """Return the error that tells of this end, in at most 64 Ki characters of the tool's."""
-        words = self.stderr if self.stderr.strip() else self.stdout
-        words = masked(words[:_CHUNK])
-        return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
-
-
 class Limits(Value):
     """What a tool may use: bytes of memory and of output, seconds of processor time, threads.
 
-    None is no limit. The kernel counts threads by user, and not those of root.
+    None is no limit. ``cpu_time_per_gib`` is added for each GiB of the files that it reads. The
+    kernel counts threads by user, and not those of root.
     """
 
     memory: int | None = 1 << 30
     output: int | None = 64 << 20
     cpu_time: int | None = 10
+    cpu_time_per_gib: int = 0
     threads: int | None = 256
 
     def argv(self) -> list[str]:
         """Return the words to put before a command line (``prlimit`` of util-linux)."""
         kinds = {
-            "as": self.memory,
+            # Not the address space, of which each thread reserves much that it never uses.
+            "data": self.memory,
             "fsize": self.output,
-            "cpu": self.cpu_time,
+            # At the first number SIGXCPU, which tells why; at the second SIGKILL.
+            "cpu": None if self.cpu_time is None else f"{self.cpu_time}:{self.cpu_time + 1}",
             "nproc": self.threads,
             "core": 0,
         }
         given = [f"--{kind}={limit}" for kind, limit in kinds.items() if limit is not None]
         return ["prlimit", *given]
+
+    def exceeded(self, exit_status: int) -> str:
+        """Return which limit ended a tool with that exit status; empty for none."""
+        return {
+            -signal.SIGXCPU: f"used up its {self.cpu_time} s of processor time",
+            -signal.SIGXFSZ: f"wrote more than its {self.output} bytes",
+        }.get(exit_status, "")
+
+    def for_files(self, size: int) -> Limits:
+        """Return the limits for files that take ``size`` bytes of disk."""
+        if self.cpu_time is None:
+            return self
+        more = size * self.cpu_time_per_gib >> 30
+        return evolved(self, cpu_time=self.cpu_time + more)
 
 
 class Confinement(Value):
@@ -98,15 +89,94 @@ class Confinement(Value):
     limits: Limits
     is_unenforced: bool = False
 
-    def sandbox(self, program: Sequence[str]) -> Sandbox | None:
-        """Return the sandbox to start a program in."""
-        if self.is_unenforced:
-            return None
-        return Sandbox(
-            programs=[*program, *self.limits.argv()[:1]],
-            files=self.descriptors,
-            written=[os.fsdecode(path) for path in self.written],
-        )
+    def with_users_names(self, text: str) -> str:
+        """Return what a tool said with the users' names of the files."""
+        for name, users in self.names.items():
+            text = re.sub(rf"{re.escape(name)}(?!\d)", lambda _: users, text)  # noqa: B023
+        return text
+
+    def with_users_filenames(self, value: JsonValue) -> JsonValue:
+        """Return JSON of a tool in which each ``filename`` is the user's."""
+        if isinstance(value, Mapping):
+            return {
+                key: self._users_filename(inner)
+                if key == "filename" and isinstance(inner, str)
+                else self.with_users_filenames(inner)
+                for key, inner in value.items()
+            }
+        if isinstance(value, str | int | float | None):
+            return value
+        return [self.with_users_filenames(inner) for inner in value]
+
+    def _users_filename(self, name: str) -> str:
+        # QEMU writes options in its own way where no name has all of them.
+        for own, users in self.names.items():
+            if name == own or (name.startswith("json:") and f'"{own}"' in name):
+                return users
+        return name
+
+
+class Completed(Value):
+    """A tool that has ended: its exit status and what it printed, the first MiB of stderr.
+
+    ``confinement`` is what it was confined to. In JSON it changes the names of files to the users'.
+    """
+
+    argv: tuple[str, ...]
+    exit_status: int
+    stdout: str
+    stderr: str
+    confinement: Confinement | None = None
+
+    def json(self) -> JsonValue:
+        """Return stdout as JSON. Raises ToolError when it is none."""
+        try:
+            value: JsonValue = json.loads(self.stdout)
+        except ValueError as error:
+            raise self.failure("printed no JSON") from error
+        return value if self.confinement is None else self.confinement.with_users_filenames(value)
+
+    def json_object(self) -> JsonObject:
+        """Return stdout as a JSON object. Raises ToolError when it is none."""
+        value = self.json()
+        if not isinstance(value, Mapping):
+            raise self.failure("printed JSON of another form")
+        return value
+
+    def failure(self, what: str = "failed") -> ToolError:
+        """Return the error that tells of this end, in at most 64 Ki characters of the tool's."""
+        if self.confinement is not None:
+            what = self.confinement.limits.exceeded(self.exit_status) or what
+        words = self.stderr if self.stderr.strip() else self.stdout
+        words = masked(words[:_CHUNK])
+        return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
+
+
+class SpawnArguments(TypedDict):
+    """Arguments of ``AsyncProcess.spawn`` that confine a program, or do not."""
+
+    pass_fds: Sequence[int]
+    under: Sequence[str]
+    sandbox: Sandbox | None
+
+
+def confined(
+    confinement: Confinement | None, program: Sequence[str], *, pass_fds: Sequence[int] = ()
+) -> SpawnArguments:
+    """Return how a program is started, of which ``program`` are the first words."""
+    if confinement is None:
+        return {"pass_fds": pass_fds, "under": [], "sandbox": None}
+    under = confinement.limits.argv()
+    sandbox = Sandbox(
+        programs=[*program, under[0]],
+        files=confinement.descriptors,
+        written=[os.fsdecode(path) for path in confinement.written],
+    )
+    return {
+        "pass_fds": [*pass_fds, *confinement.descriptors],
+        "under": under,
+        "sandbox": None if confinement.is_unenforced else sandbox,
+    }
 
 
 @sealed
@@ -144,12 +214,10 @@ async def run(
             _log.debug("%s", escaped(shlex.join(masked_args(words))))
         process = await AsyncProcess.spawn(
             words,
-            pass_fds=(*fds, *pass_fds, *([] if confinement is None else confinement.descriptors)),
             stdout=stdout.child_end,
             stderr=stdout.child_end if merged else None,
             ends_itself=True,
-            under=[] if confinement is None else confinement.limits.argv(),
-            sandbox=None if confinement is None else confinement.sandbox(command[:-1]),
+            **confined(confinement, command, pass_fds=(*fds, *pass_fds)),
         )
         try:
             async with within(timeout, f"the end of {command[0]}", limit=limit):
@@ -157,14 +225,14 @@ async def run(
         except (asyncio.CancelledError, DeadlineExceeded):
             await clean_up(process.kill())
             raise
+        stderr = process.output(length=_LONGEST_STDERR)
         done = Completed(
             argv=process.argv,
             exit_status=status,
             stdout=stdout.read().decode(errors="surrogateescape"),
-            stderr=process.output(),
+            stderr=stderr if confinement is None else confinement.with_users_names(stderr),
+            confinement=confinement,
         )
-    for name, shown in () if confinement is None else confinement.names.items():
-        done = evolved(done, stderr=done.stderr.replace(name, shown))
     _log.debug("%s: exit status %d", escaped(command[0]), status)
     if status not in accept:
         lacking = _LACKING.search(done.stderr)
@@ -217,7 +285,7 @@ def renamed(error: ToolError, *names: str, to: str) -> ToolError:
     words = error.output
     for name in names:
         words = words.replace(name, to)
-    return ToolError(error.argv, exit_status=error.exit_status, output=words)
+    return ToolError(error.argv, exit_status=error.exit_status, output=words, what=error.what)
 
 
 @contextlib.contextmanager
@@ -227,12 +295,7 @@ def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], lis
     objects: list[str] = []
     try:
         for secret_id, secret in secrets.items():
-            memory = os.memfd_create("secret", os.MFD_CLOEXEC)
-            # Not 3, where a server finds its socket (``AsyncProcess.spawn``).
-            try:
-                fd = fcntl.fcntl(memory, fcntl.F_DUPFD_CLOEXEC, 4)
-            finally:
-                os.close(memory)
+            fd = moved(os.memfd_create("secret", os.MFD_CLOEXEC))
             fds.append(fd)
             os.write(fd, secret.reveal())
             objects += ["--object", f"secret,id={secret_id},file=/dev/fd/{fd}"]
@@ -240,6 +303,14 @@ def handed_over(secrets: Mapping[str, Secret]) -> Generator[tuple[list[str], lis
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def moved(descriptor: int) -> int:
+    """Give a descriptor another number than 3, where a server finds its socket."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 4)
+    finally:
+        os.close(descriptor)
 
 
 def as_file(path: Path) -> str:

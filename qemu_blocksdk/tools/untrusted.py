@@ -11,20 +11,22 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, evolved
 from qemu_blocksdk.errors import UsageError
 
 from .probe import ImageProbe, opened, probe_open
-from .run import Confinement, Limits, Path
+from .run import Confinement, Limits, Path, moved
 from .target import Target, json_name, opened_by
 
 TO_ASK = Limits()
 """What ``qemu-img info`` may use: it reads no more than headers."""
-TO_READ = Limits(memory=4 << 30, cpu_time=None)
-"""What a tool may use that reads everything; how long is up to the image's size."""
-TO_COPY = Limits(memory=4 << 30, cpu_time=None, output=None)
+TO_READ = Limits(memory=2 << 30, cpu_time=120, cpu_time_per_gib=600)
+"""What a tool may use that reads everything."""
+TO_COPY = evolved(TO_READ, output=None)
+TO_SERVE = evolved(TO_READ, cpu_time=None)
+"""What a server may use; its clients decide how much it does."""
 
 
 @contextlib.contextmanager
@@ -44,19 +46,24 @@ def alone(
     data file are left out instead), and for what :func:`probe` refuses.
     """
     # One descriptor for our look and for QEMU's: nobody puts another file in between.
-    descriptor = opened(path)
+    descriptor = moved(opened(path))
     try:
         same_file = f"/proc/self/fd/{descriptor}"
-        kind = "host_device" if stat.S_ISBLK(os.fstat(descriptor).st_mode) else "file"
+        status = os.fstat(descriptor)
+        is_device = stat.S_ISBLK(status.st_mode)
         options: dict[str, JsonValue] = {"driver": format, "backing": None}
         if format != "raw":
             found = probe_open(descriptor, path, format=format)
             options |= _without_others(found, path, is_metadata=is_metadata)
-        options["file"] = {"driver": kind, "filename": same_file}
+        driver = "host_device" if is_device else "file"
+        options["file"] = {"driver": driver, "filename": same_file}
         members, secrets = opened_by(secret, format, nth=nth)
         name = json_name({**options, **members})
         target = Target(filename=name, secrets=secrets)
         names = {name: path, same_file: path}
+        # What an attacker has to send, not the size that a header claims or holes make up.
+        size = os.lseek(descriptor, 0, os.SEEK_END) if is_device else status.st_blocks * 512
+        limits = limits.for_files(size)
         yield target, Confinement(descriptors=[descriptor], names=names, limits=limits)
     finally:
         os.close(descriptor)
@@ -83,23 +90,11 @@ def joined(*parts: Confinement | None, written: Sequence[Path] = ()) -> Confinem
     given = [part for part in parts if part is not None]
     if not given:
         return None
+    times = [part.limits.cpu_time for part in given if part.limits.cpu_time is not None]
     return evolved(
         given[0],
         descriptors=[descriptor for part in given for descriptor in part.descriptors],
         names={old: new for part in given for old, new in part.names.items()},
         written=written,
+        limits=evolved(given[0].limits, cpu_time=sum(times) if times else None),
     )
-
-
-def with_shown_names(info: JsonObject, confinement: Confinement) -> JsonObject:
-    """Return what ``qemu-img info`` tells with the users' names, in the children too."""
-    changed = dict(info)
-    if isinstance(name := info.get("filename"), str):
-        changed["filename"] = confinement.names.get(name, name)
-    if isinstance(children := info.get("children"), list):
-        changed["children"] = [
-            {**child, "info": with_shown_names(inner, confinement)}
-            for child in children
-            if isinstance(child, Mapping) and isinstance(inner := child.get("info"), Mapping)
-        ]
-    return changed

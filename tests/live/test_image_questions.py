@@ -197,7 +197,7 @@ def test_an_untrusted_image_with_its_data_elsewhere_is_refused(tmp_path: Path) -
 
 def test_an_untrusted_image_is_looked_at_under_limits(tmp_path: Path) -> None:
     fake = tmp_path / "fake-img"
-    fake.write_text("#!/bin/sh\nfor kind in v t f; do ulimit -$kind >&2; done; exit 1\n")
+    fake.write_text("#!/bin/sh\nfor kind in d t f; do ulimit -$kind >&2; done; exit 1\n")
     fake.chmod(0o755)
     (tmp_path / "disk").write_bytes(bytes(512))
     image = Image(tmp_path / "disk", format="raw", programs=Programs(qemu_img=[str(fake)]))
@@ -209,7 +209,7 @@ def test_an_untrusted_image_is_looked_at_under_limits(tmp_path: Path) -> None:
     # In KiB, in seconds, in blocks of 512 bytes.
     assert seen == {
         "info": [str(1 << 20), "10", str(64 << 11)],
-        "map": [str(4 << 20), "unlimited", str(64 << 11)],
+        "map": [str(2 << 20), "120", str(64 << 11)],
     }
 
 
@@ -394,3 +394,20 @@ def test_an_untrusted_image_is_called_by_its_name_in_errors(make_image: MakeImag
         file.write(b"\x7f\xff\xff\xff")  # entries of the first table
     with pytest.raises(ToolError, match=rf"Could not open '{path}': Active L1 table"):
         Image(path, format="qcow2").info(untrusted=True)
+
+
+def test_processor_time_goes_by_what_the_file_takes_on_the_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.touch()
+    os.truncate(disk, 1 << 40)  # a hole
+    image = Image(disk, format="raw", programs=fake_tool(tmp_path, "ulimit -t >&2; exit 1"))
+
+    def seconds() -> int:
+        with pytest.raises(ToolError) as caught:
+            image.map(untrusted=True)
+        return int(caught.value.output)
+
+    assert seconds() == 120
+    with disk.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 512 * MIB)
+    assert seconds() == 120 + 300

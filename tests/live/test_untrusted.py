@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk import Image
-from qemu_blocksdk.codec import JsonObject
-from qemu_blocksdk.errors import BlockSdkError, SandboxUnavailable, ToolError, UsageError
-from qemu_blocksdk.tools import target, untrusted
+from qemu_blocksdk import Image, NbdServer, QemuIo
+from qemu_blocksdk.codec import JsonObject, evolved
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    LaunchError,
+    SandboxUnavailable,
+    ToolError,
+    UsageError,
+)
+from qemu_blocksdk.tools import TlsPsk, target, untrusted
 from qemu_blocksdk.tools.probe import ImageProbe, probe
+from qemu_blocksdk.tools.run import Limits
+from tests.live import greedy_images
 from tests.live.hostile_images import IMAGES, MARK, NOT_REACHED, World, world
 from tests.live.test_sandbox import without_landlock
+from tests.live.tls import keys as keys
 
+PAGE = Path(__file__).parents[2] / "docs" / "images.md"
 Verb = Callable[[Image, World], object]
 
 
@@ -25,6 +37,25 @@ def copied(image: Image, format: str, w: World) -> bytes:
     copy = Image(w.folder / "copy", format="raw" if format == "raw" else "qcow2")
     image.convert(copy, untrusted=True, replace=True).run(timeout=20)
     return copy.path.read_bytes()
+
+
+def dumped(image: Image, w: World) -> bytes:
+    copy = Image(w.folder / "copy", format="raw")
+    image.dd(copy, block_size=65536, untrusted=True, replace=True, timeout=20)
+    return copy.path.read_bytes()
+
+
+def read_by_qemu_io(image: Image) -> bytes:
+    with QemuIo(image, read_only=True, untrusted=True) as io:
+        return io.read_data(0, 65536)
+
+
+def read_by_qemu_nbd(image: Image) -> bytes:
+    with (
+        NbdServer(image, read_only=True, untrusted=True) as server,
+        QemuIo(Image.at_uri(server.uri), read_only=True) as io,
+    ):
+        return io.read_data(0, 65536)
 
 
 def good(w: World) -> Image:
@@ -43,6 +74,13 @@ VERBS: dict[str, Verb] = {
     "compare, as the second": lambda i, w: good(w).compare(i, untrusted=True).run(timeout=20),
     "convert to raw": lambda i, w: copied(i, "raw", w),
     "convert to qcow2": lambda i, w: copied(i, "qcow2", w),
+    "dd": lambda i, w: dumped(i, w),
+    "bench": lambda i, _: i.bench(count=4, buffer_size=65536, untrusted=True, timeout=20),
+    "qemu-io": lambda i, _: read_by_qemu_io(i),
+    "qemu-io, one command": lambda i, _: (
+        QemuIo(i, read_only=True, untrusted=True).run_commands("read -v 0 64k").stdout
+    ),
+    "qemu-nbd": lambda i, _: read_by_qemu_nbd(i),
     "convert, appended": lambda i, w: (
         good(w)
         .convert(Image(w.folder / "copy", format="raw"), append=[i], untrusted=True, replace=True)
@@ -50,7 +88,7 @@ VERBS: dict[str, Verb] = {
     ),
 }
 READ_HEADERS_ONLY = ("info", "snapshots")
-BLIND = ("info", "map", "compare", "convert to raw")
+BLIND = ("info", "map", "compare", "convert to raw", "dd", "qemu-io", "qemu-nbd")
 """Each way to run the tool, where the refusals that come before are switched off."""
 
 
@@ -152,10 +190,103 @@ def test_a_good_image_is_read_by_every_verb(there: World) -> None:
         assert image.measure("raw", untrusted=True).required >= 1 << 20
         assert image.compare(raw, untrusted=True).run().is_equal or format == "vpc"
         assert copied(image, "raw", there)[:65536] == data
+        assert dumped(image, there)[:65536] == data
+        assert read_by_qemu_io(image) == data
+        assert read_by_qemu_nbd(image) == data
+        assert image.bench(count=4, untrusted=True).count == 4
         if format in ("qcow2", "vdi", "vhdx", "qed", "parallels"):
             assert image.check(untrusted=True).is_clean
     copy = Image(there.folder / "image", format="vmdk")
-    assert "the copy of" in repr(raw.convert(copy, untrusted=True, replace=True))
+    operation = raw.convert(copy, untrusted=True, replace=True)
+    assert "the copy of" in repr(operation)
+    operation.run(timeout=20)
+
+
+def in_row(start: str) -> set[str]:
+    """The names that the page's table has in the row that begins so."""
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| {start}")]
+    return set(re.findall(r"`([^`]*)`", row.rpartition(" | ")[2]))
+
+
+def test_the_page_says_of_every_verb_whether_it_trusts_an_image() -> None:
+    names = {name for name in dir(Image) if not name.startswith("_")}
+    safe = in_row("takes `untrusted=True`")
+    others = [in_row("never opens"), in_row("reads the header"), in_row("trusts")]
+    said = [name for row in (safe, *others) for name in row]
+    assert sorted(said) == sorted(names | {"QemuIo", "NbdServer", "NbdServer.fork"})
+    takes = {name for name in names if "untrusted" in signature_of(getattr(Image, name))}
+    assert takes == safe - {"QemuIo", "NbdServer"}
+    for door in (QemuIo, NbdServer):
+        assert door.__name__ in safe
+        assert "untrusted" in signature_of(door)
+    # And each of them is walked here.
+    walked = {name.partition(",")[0].partition(" ")[0] for name in VERBS}
+    assert {{"qemu-io": "QemuIo", "qemu-nbd": "NbdServer"}.get(w, w) for w in walked} == safe
+
+
+def signature_of(member: object) -> set[str]:
+    return set(inspect.signature(member).parameters) if callable(member) else set()
+
+
+def test_what_could_write_an_untrusted_image_is_refused(there: World) -> None:
+    image = good(there)
+    for door in (
+        lambda: QemuIo(image, untrusted=True),
+        lambda: QemuIo(image, read_only=True, snapshot=True, untrusted=True),
+        lambda: NbdServer(image, untrusted=True),
+        lambda: NbdServer(image, read_only=True, snapshot=True, untrusted=True),
+    ):
+        with pytest.raises(UsageError, match="is untrusted: give read_only=True"):
+            door()
+    server = NbdServer(image, address=there.folder / "own", read_only=True, untrusted=True)
+    with pytest.raises(UsageError, match="of an untrusted image: launch"):
+        server.fork()
+
+
+def test_an_untrusted_image_is_served_over_tls(there: World, keys: Path) -> None:
+    alice = TlsPsk(directory=keys, username="alice")
+    server_keys = TlsPsk(directory=keys)
+    with NbdServer(good(there), read_only=True, untrusted=True, tls=server_keys) as server:
+        remote = Image.at_uri(server.uri, tls=alice)
+        assert remote.info().virtual_size == 1 << 20
+
+
+TIME = r"used up its [12] s of processor time \(killed by signal 24\)"
+OUTPUT = r"wrote more than its 67108864 bytes \(killed by signal 25\)"
+MEMORY = r"annot allocate memory"
+GREEDY = (
+    (greedy_images.compressed, "check", OUTPUT),
+    (greedy_images.compressed, "map", TIME),
+    (greedy_images.compressed, "convert to raw", TIME),
+    (greedy_images.compressed, "convert to qcow2", TIME),
+    (greedy_images.compressed, "dd", TIME),
+    (greedy_images.alternating, "map", OUTPUT),
+    (greedy_images.zeros, "measure", TIME),
+    (greedy_images.slow_key, "compare", TIME),
+    (greedy_images.slow_key, "qemu-io", TIME),
+    (greedy_images.large_map, "info", MEMORY),
+    (greedy_images.large_map, "convert to qcow2", MEMORY),
+    (greedy_images.large_map, "qemu-io", MEMORY),
+    (greedy_images.large_map, "qemu-nbd", MEMORY),
+)
+
+
+@pytest.mark.parametrize(("make", "verb", "limit"), GREEDY)
+def test_a_greedy_image_is_stopped(
+    make: Callable[[Path], Image],
+    verb: str,
+    limit: str,
+    there: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def a_second(limits: Limits, _: int) -> Limits:
+        return evolved(limits, cpu_time=1)
+
+    monkeypatch.setattr(Limits, "for_files", a_second)
+    image = make(there.folder / "greedy")
+    with pytest.raises((ToolError, LaunchError), match=limit):
+        VERBS[verb](image, there)
+    assert not (there.folder / "copy").exists()
 
 
 def test_a_backing_file_is_refused_where_its_data_counts(there: World) -> None:
@@ -214,8 +345,8 @@ def test_a_target_of_several_files_is_made(there: World) -> None:
 
 def test_an_error_has_the_names_of_the_user(there: World) -> None:
     image = Image(there.foreign, format="qcow2")
-    for verb in ("info", "check", "map", "compare", "convert to raw"):
-        with pytest.raises(ToolError) as caught:
+    for verb in ("info", "check", "map", "compare", "convert to raw", "dd", "qemu-io", "qemu-nbd"):
+        with pytest.raises((ToolError, LaunchError)) as caught:
             VERBS[verb](image, there)
         assert str(there.foreign) in str(caught.value)
         assert "/proc/self" not in str(caught.value)
