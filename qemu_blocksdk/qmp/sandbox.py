@@ -59,14 +59,21 @@ _FORBIDDEN: Final = {
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424),
-    # What opens or changes a file and is not covered by every version of Landlock.
+    "process_madvise": (440, 440),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "kcmp": (312, 272),
+    # What opens or changes a file and is not covered by every version of Landlock, or by none:
+    # a descriptor that only reads is enough to change an owner, a mode or an attribute.
     "open_by_handle_at": (304, 265),
     "truncate": (76, 45),
     "chmod": (90, None),
+    "fchmod": (91, 52),
     "fchmodat": (268, 53),
     "fchmodat2": (452, 452),
     "chown": (92, None),
     "lchown": (94, None),
+    "fchown": (93, 55),
     "fchownat": (260, 54),
     "utime": (132, None),
     "utimes": (235, None),
@@ -74,15 +81,43 @@ _FORBIDDEN: Final = {
     "utimensat": (280, 88),
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
     "setxattrat": (463, 463),
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
     "removexattrat": (466, 466),
     # What changes the system.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
     "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "mount_setattr": (442, 442),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "acct": (163, 89),
+    "reboot": (169, 142),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
+    "syslog": (103, 116),
     "unshare": (272, 97),
     "setns": (308, 268),
     "bpf": (321, 280),
@@ -92,6 +127,8 @@ _FORBIDDEN: Final = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
 }
+_PRLIMIT: Final = (302, 261)
+"""``prlimit64``, which is allowed for oneself: its first argument is 0."""
 _X32: Final = 0x40000000  # x86_64 has each system call a second time from here on
 
 _SYSTEM: Final = (
@@ -232,8 +269,9 @@ def _filter() -> bytes:
     numbers = [number for row in _FORBIDDEN.values() if (number := row[column]) is not None]
     lines = [(0x20, 0, 0, 4), (0x15, 1, 0, audit), (0x06, 0, 0, _KILL), (0x20, 0, 0, 0)]
     # Jumps over what is left of the list, to the last line.
-    lines.append((0x35, len(numbers) + 1, 0, _X32))
-    lines += [(0x15, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    lines.append((0x35, len(numbers) + 4, 0, _X32))
+    lines += [(0x15, len(numbers) - at + 3, 0, number) for at, number in enumerate(numbers)]
+    lines += [(0x15, 0, 2, _PRLIMIT[column]), (0x20, 0, 0, 16), (0x15, 0, 1, 0)]
     lines += [(0x06, 0, 0, _ALLOW), (0x06, 0, 0, _EACCES)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 

@@ -21,7 +21,7 @@ from qemu_blocksdk.errors import LaunchError, SandboxUnavailable, ToolError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, sandbox
 
 PRELUDE = """
-import ctypes, os, socket, sys
+import ctypes, os, resource, socket, sys, time
 foreign, folder, own, parent = sys.argv[1:5]
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
@@ -47,6 +47,13 @@ ATTEMPTS = {
     "change a file's owner": "os.chown(foreign, 0, 0)",
     "change a file's times": "os.utime(foreign, (0, 0))",
     "set an attribute": "os.setxattr(foreign, 'user.x', b'x')",
+    "change an open file's mode": "os.fchmod(os.open(own, os.O_RDONLY), 0o777)",
+    "change an open file's owner": "os.fchown(os.open(own, os.O_RDONLY), 0, 0)",
+    "change an open file's times": "os.utime(os.open(own, os.O_RDONLY), (0, 0))",
+    "set an open file's attribute": "os.setxattr(os.open(own, os.O_RDONLY), 'user.x', b'x')",
+    "remove an attribute": "os.removexattr(os.open(own, os.O_RDONLY), 'user.y')",
+    "limit its parent": "resource.prlimit(int(parent), resource.RLIMIT_CORE, (0, 0))",
+    "set the clock": "time.clock_settime(time.CLOCK_REALTIME, time.time())",
     "run a foreign program": "os.execv(folder + '/program', ['true'])",
     "open a FIFO": "os.open(folder + '/fifo', os.O_RDONLY | os.O_NONBLOCK)",
     "write its own file": "open(own, 'r+')",
@@ -67,6 +74,7 @@ ALLOWED = {
     "read it by its descriptor": "assert open('/dev/fd/' + sys.argv[5]).read() == 'own'",
     "write to nowhere": "open('/dev/null', 'w').write('x')",
     "run a program of the system": "assert os.system('true') == 0",
+    "limit itself": "resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))",
     "start a thread": "import threading; t = threading.Thread(target=print); t.start(); t.join()",
 }
 
