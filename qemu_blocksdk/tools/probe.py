@@ -107,7 +107,9 @@ def probe_open(descriptor: int, name: str, *, format: str | None = None) -> Imag
         found = look(image)
         if found is not None:
             return found
-    return ImageProbe(format="raw", content=_content(image), virtual_size=image.size)
+    return ImageProbe(
+        format="raw", content=_content(image), virtual_size=_sectors(image.size + 511)
+    )
 
 
 def opened(path: str | os.PathLike[str]) -> int:
@@ -151,10 +153,16 @@ class _Bytes:
         values: tuple[int, ...] = struct.unpack(layout, self.at(offset, struct.calcsize(layout)))
         return values
 
-    def text(self, offset: int, length: int) -> str:
+    def text(self, offset: int, length: int) -> str | None:
+        """Return a name, which ends at a NUL; None for one of no length."""
         if length > _MAX_NAME:
             raise UsageError(f"{self.name!r} has a file name of {length} bytes in its header")
-        return os.fsdecode(self.at(offset, length))
+        return os.fsdecode(self.at(offset, length).partition(b"\0")[0]) if length else None
+
+
+def _sectors(size: int) -> int:
+    """The bytes of the whole sectors, which are all that QEMU has of an image."""
+    return size // 512 * 512
 
 
 def _bits(number: int) -> tuple[int, ...]:
@@ -179,7 +187,7 @@ def _qcow2(image: _Bytes) -> ImageProbe | None:
     has_data_file = bool(incompatible & 1 << 2)
     return ImageProbe(
         format="qcow2",
-        virtual_size=size,
+        virtual_size=_sectors(size),
         backing_file=image.text(name_offset, name_length) if name_offset else None,
         backing_format=_name(extensions.get(0xE2792ACA)),
         data_file=(_name(extensions.get(0x44415441)) or "") if has_data_file else None,
@@ -213,7 +221,7 @@ def _qcow(image: _Bytes) -> ImageProbe:
     (crypt,) = image.fields(">I", 36)
     return ImageProbe(
         format="qcow",
-        virtual_size=size,
+        virtual_size=_sectors(size),
         backing_file=image.text(name_offset, name_length) if name_offset else None,
         encryption="aes" if crypt else None,
     )
@@ -244,8 +252,10 @@ def _vdi(image: _Bytes) -> ImageProbe | None:
         return None
     (size,) = image.fields("<Q", 368)
     (kind,) = image.fields("<I", 76)
-    # QEMU opens dynamic (1) and static (2) images only; the others lean on a parent.
-    return ImageProbe(format="vdi", virtual_size=size, backing_file=None if kind < 3 else "")
+    # Other images than dynamic (1) and static (2) ones lean on a parent, which QEMU does not read.
+    return ImageProbe(
+        format="vdi", virtual_size=_sectors(size + 511), backing_file=None if kind < 3 else ""
+    )
 
 
 def _vhdx(image: _Bytes) -> ImageProbe | None:
@@ -289,7 +299,9 @@ def _vpc(image: _Bytes) -> ImageProbe | None:
     is_fixed = image.upto(0, 8) != b"conectix"
     if is_fixed and image.size < 1024:
         return None
-    footer = image.at(image.size - 512, 512) if is_fixed else image.at(0, 512)
+    # The last sector may be cut off: old Virtual PCs write 511 bytes.
+    start = _sectors(image.size + 511) - 512 if is_fixed else 0
+    footer = image.upto(start, 512).ljust(512, b"\0")
     (kind,) = struct.unpack_from(">I", footer, 60)
     if is_fixed and (not footer.startswith(b"conectix") or kind != 2):
         return None
@@ -312,18 +324,18 @@ def _vpc_size(footer: bytes) -> int | None:
     size: int = struct.unpack_from(">Q", footer, 48)[0]
     geometry: tuple[int, int, int] = struct.unpack_from(">HBB", footer, 56)
     cylinders, heads, sectors = geometry
-    by_geometry = size // 512 * 512
+    by_geometry = _sectors(size)
     if geometry != _VPC_LARGEST:  # which stands for all that is larger
         by_geometry = cylinders * heads * sectors * 512
     if creator in _VPC_SIZE or by_geometry == size:
-        return size // 512 * 512
+        return _sectors(size)
     # QEMU 7.2 takes the geometry of all others, 10.0 the size.
     return by_geometry if creator in _VPC_GEOMETRY else None
 
 
 def _dmg(image: _Bytes) -> ImageProbe | None:
     # QEMU looks for the trailer in the last two sectors, and a little further.
-    start = max(0, image.size - 1023)
+    start = max(0, _sectors(image.size + 511) - 1023)
     is_there = b"koly" in image.upto(start, 515)
     return ImageProbe(format="dmg", marked_at_end=True) if is_there else None
 
@@ -409,7 +421,7 @@ def _starts(format: ProbedFormat, *signatures: bytes) -> Callable[[_Bytes], Imag
 
 _LOOKS: tuple[Callable[[_Bytes], ImageProbe | None], ...] = (
     *(_qcow2, _qed, _luks, _vdi, _vhdx, _vmdk),
-    _starts("parallels", b"WithoutFreeSpace", b"WithouFreSpacExt"),
+    _starts("parallels", b"WithoutFreeSpace\2\0\0\0", b"WithouFreSpacExt\2\0\0\0"),
     _starts("bochs", b"Bochs Virtual HD Image"),
     _starts("cloop", b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop"),
     *(_vpc, _dmg),

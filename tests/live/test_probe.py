@@ -217,10 +217,70 @@ def test_a_vhd_of_virtual_pc_has_the_size_of_its_geometry(tmp_path: Path) -> Non
     assert probe(path).virtual_size == 100 * 4 * 17 * 512 == json.loads(info(path))["virtual-size"]
 
 
-@pytest.mark.parametrize("before", [512, 600, 1023])
-def test_a_dmg_is_told_by_its_end(before: int, tmp_path: Path) -> None:
+UNEVEN: dict[str, tuple[int, str]] = {
+    "qcow2": (24, ">Q"),
+    "qcow": (24, ">Q"),
+    "vdi": (368, "<Q"),
+}
+"""Where a header has the size."""
+
+
+@pytest.mark.parametrize("format", [*UNEVEN, "raw"])
+def test_an_image_has_whole_sectors_as_in_qemu(format: str, tmp_path: Path) -> None:
+    path = create(tmp_path / "image", "-f", format, size=1 << 20)
+    for size in (21, (1 << 20) - 511, (1 << 20) - 1):
+        with path.open("r+b") as file:
+            if format == "raw":
+                file.truncate(size)
+            else:
+                offset, layout = UNEVEN[format]
+                file.seek(offset)
+                file.write(struct.pack(layout, size))
+        name = f"driver={format},file.filename={path}"
+        argv = ["qemu-img", "info", "--output=json", "--image-opts", name]
+        told = json.loads(subprocess.check_output(argv))
+        assert probe(path).virtual_size == told["virtual-size"], size
+
+
+def test_a_name_ends_at_a_nul_and_none_has_no_length(tmp_path: Path) -> None:
+    create(tmp_path / "base", "-f", "raw")
+    path = create(tmp_path / "top", "-f", "qcow2", "-b", "base", "-F", "raw", size=None)
+    with path.open("r+b") as file:
+        for length, name in ((5, "base"), (0, None)):
+            file.seek(16)
+            file.write(struct.pack(">I", length))
+            file.flush()
+            assert probe(path).backing_file == name
+            assert json.loads(info(path)).get("backing-filename") == name
+
+
+def test_parallels_of_another_version_is_raw(tmp_path: Path) -> None:
+    path = create(tmp_path / "image", "-f", "parallels")
+    with path.open("r+b") as file:
+        file.seek(16)
+        file.write(b"\3")
+    assert probe(path).format == json.loads(info(path))["format"] == "raw"
+
+
+@pytest.mark.parametrize("length", [512, 511, 100])
+def test_a_fixed_vhd_may_end_within_its_last_sector(length: int, tmp_path: Path) -> None:
     path = tmp_path / "image"
-    path.write_bytes(bytes(4096) + b"koly".ljust(before, b"\0"))
+    whole = footer(b"qem2", 1 << 20, (60, 2, 17))
+    path.write_bytes(bytes(1 << 20) + whole[:length])
+    image = f"driver=vpc,file.filename={path}"
+    told = subprocess.check_output(["qemu-img", "info", "--output=json", "--image-opts", image])
+    assert json.loads(told)["virtual-size"] == probe(path).virtual_size == 1 << 20
+    assert probe(path).format == "vpc"
+
+
+@pytest.mark.parametrize("size", [8192, 8292, 8703])
+@pytest.mark.parametrize("before", [512, 600, 1023])
+def test_a_dmg_is_told_by_its_end(before: int, size: int, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    content = bytearray(size)
+    at = -(-size // 512) * 512 - before  # from the end of the last sector, whole or not
+    content[at : at + 4] = b"koly"
+    path.write_bytes(content)
     assert (probe(path).format, probe(path).marked_at_end) == ("dmg", True)
 
 
