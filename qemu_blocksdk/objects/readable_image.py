@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -298,10 +297,7 @@ class ReadableImage(NamedImage):
             done = await self._run(
                 *("bench", [*words, *target.words()]), timeout=timeout, confinement=confinement
             )
-        seconds = re.search(r"completed in ([\d.]+) seconds", done.stdout)
-        if seconds is None:
-            raise done.failure("did not tell the time that it took")
-        return BenchResult(count=count, buffer_size=buffer_size, seconds=float(seconds[1]))
+        return BenchResult.parse(done, count, buffer_size)
 
 
 def _json(force_share: bool) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
 
 from qemu_blocksdk.codec import masked
@@ -53,21 +54,26 @@ class IoDialog:
         """Return all that was printed; whether the command failed is not looked at."""
         answer = await self._ask(line, timeout)
         if self._under_way:
-            self._without_asides(line, answer)
+            with self._reading(line, answer):
+                self._without_asides(line, answer)
         return answer.complaints + answer.text
 
     async def request(self, request: Request) -> IoResult:
         """Have a request carried out; it succeeded when there is a report of it."""
         answer = await self._ask(request.line)
-        text = self._without_asides(request.line, answer)
-        return self._understood(request.line, answer, text, report(text, request))
+        with self._reading(request.line, answer):
+            text = self._without_asides(request.line, answer)
+            value = report(text, request)
+        return self._understood(request.line, answer, text, value)
 
     async def told(self, line: str, parse: Parse[T], *, timeout: float | None = None) -> T:
         """Return what the answer means; a complaint on stderr is a failure, too."""
         answer = await self._ask(line, timeout)
-        text = self._without_asides(line, answer)
-        is_fine = not _REMARK.sub("", answer.complaints)
-        return self._understood(line, answer, text, parse(text) if is_fine else None)
+        with self._reading(line, answer):
+            text = self._without_asides(line, answer)
+            is_fine = not _REMARK.sub("", answer.complaints)
+            value = parse(text) if is_fine else None
+        return self._understood(line, answer, text, value)
 
     async def done(self, line: str, *, timeout: float | None = None) -> None:
         """Have a command carried out that prints nothing unless it fails."""
@@ -100,6 +106,14 @@ class IoDialog:
         text, ended = without_asides(text, self._under_way, age=age)
         self._ended += ended
         return text + own
+
+    @contextlib.contextmanager
+    def _reading(self, line: str, answer: Answer) -> Generator[None]:
+        """Have numbers that are none, in an answer that looks as it should, be a failure."""
+        try:
+            yield
+        except (ValueError, LookupError, ArithmeticError) as error:
+            raise self.failure(line, answer.complaints + answer.text) from error
 
     def _understood(self, line: str, answer: Answer, text: str, value: T | None) -> T:
         if value is None:

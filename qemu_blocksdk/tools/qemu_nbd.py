@@ -185,6 +185,9 @@ def _export(block: str) -> NbdExport | None:
     if len(contexts) != int(found["count"] or 0):
         return None
     fields: dict[str, str] = dict(_FIELD.findall(found["fields"] or ""))
+    numbers = ("min block", "opt block", "max block")
+    if not all(fields[name].isdecimal() for name in numbers if name in fields):
+        return None
     return NbdExport(
         name=found["name"],
         description=found["description"],

@@ -18,6 +18,8 @@ from qemu_blocksdk.wire import (
     SnapshotInfo,
 )
 
+from .run import Completed
+
 
 class BlockChildInfo(Struct):
     """A child of a node and what is known of it; ``name`` is its role (``file``)."""
@@ -145,7 +147,9 @@ class Comparison(Value):
         sizes_differ = "Image size mismatch" in words
         if exit_status == 0:
             return cls(sizes_differ=sizes_differ)
-        at = re.search(r"(Content) mismatch at offset (\d+)|Offset (\d+) block status", words)
+        at = re.search(
+            r"(Content) mismatch at offset (\d{1,20})|Offset (\d{1,20}) block status", words
+        )
         if at is None:
             return cls(difference="size", sizes_differ=True)
         offset = int(at[2] or at[3])
@@ -159,3 +163,11 @@ class BenchResult(Value):
     count: int
     buffer_size: int
     seconds: float
+
+    @classmethod
+    def parse(cls, done: Completed, count: int, buffer_size: int) -> BenchResult:
+        """Read what ``qemu-img bench`` printed. Raises ToolError where the time is not in it."""
+        seconds = re.search(r"completed in (\d{1,20}(?:\.\d{1,20})?) seconds", done.stdout)
+        if seconds is None:
+            raise done.failure("did not tell the time that it took")
+        return cls(count=count, buffer_size=buffer_size, seconds=float(seconds[1]))

@@ -132,9 +132,11 @@ class Completed(Value):
         """Return stdout as JSON. Raises ToolError when it is none."""
         try:
             value: JsonValue = json.loads(self.stdout)
-        except ValueError as error:
+            if self.confinement is not None:
+                value = self.confinement.with_users_filenames(value)
+        except (ValueError, RecursionError) as error:
             raise self.failure("printed no JSON") from error
-        return value if self.confinement is None else self.confinement.with_users_filenames(value)
+        return value
 
     def json_object(self) -> JsonObject:
         """Return stdout as a JSON object. Raises ToolError when it is none."""

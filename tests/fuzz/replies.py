@@ -60,10 +60,10 @@ def fuzz_replies(folder: Path, *, seconds: float, seed: int) -> int:
         reply = copy.deepcopy(recorded[name])
         holder = {"return": reply}
         for _ in range(choose.randrange(1, 4)):
-            _change(choose, holder)
+            change(choose, holder)
         replies = {**recorded, name: holder.get("return")}
-        for read in (lambda: _read_reply(name, replies[name]), lambda: _read_graph(replies)):  # noqa: B023
-            _fails_well(read, replies[name])
+        for look in (lambda: _read_reply(name, replies[name]), lambda: _read_graph(replies)):  # noqa: B023
+            _fails_well(look, replies[name])
         count += 1
     return count
 
@@ -76,7 +76,7 @@ def _fails_well(read: Callable[[], object], reply: JsonValue) -> None:
         raise AssertionError(f"{error!r} of {json.dumps(reply)}") from error
 
 
-def _change(choose: random.Random, json: object) -> None:
+def change(choose: random.Random, json: object) -> None:
     """Change one place in a list or object: take it away, or put something strange there."""
     places = list(_places(json))
     if not places:
@@ -107,24 +107,24 @@ def _read_reply(name: str, reply: JsonValue) -> None:
     repr(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         for each in cast("Sequence[object]", value):
-            _read(each)
+            read(each)
     else:
-        _read(value)
+        read(value)
 
 
-def _read(value: object) -> None:
+def read(value: object) -> None:
     """Read all of a value, as its types say that it may be read."""
     if isinstance(value, Struct):
         repr(value)
         json.dumps(encode(value))
         assert value == copy.copy(value)
         for attribute in shape(type(value)).order:
-            _read(getattr(value, attribute))
+            read(getattr(value, attribute))
         attrs.asdict(value)
         dict(value.unknown_members)
     elif isinstance(value, list | tuple):
         for each in cast("Sequence[object]", value):
-            _read(each)
+            read(each)
 
 
 def _read_graph(replies: Mapping[str, JsonValue]) -> None:

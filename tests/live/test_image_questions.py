@@ -18,6 +18,7 @@ from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, ToolError, UsageError
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.creation import CreateVmdk
+from tests.fuzz.tools import fuzz_results
 from tests.live.helpers import MakeImage, Script, run, wait_until, with_mark, write_with_qemu_io
 
 MIB = 1 << 20
@@ -411,3 +412,7 @@ def test_processor_time_goes_by_what_the_file_takes_on_the_disk(tmp_path: Path) 
     with disk.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, 512 * MIB)
     assert seconds() == 120 + 300
+
+
+def test_a_short_fuzz_of_results_finds_nothing(tmp_path: Path) -> None:
+    assert fuzz_results(tmp_path, seconds=1.0, seed=1) > 0
