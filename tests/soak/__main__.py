@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import sys
 import tempfile
@@ -26,8 +27,8 @@ from qemu_blocksdk.wire import JobStatusChange
 MIB = 1 << 20
 WARM = 0.2
 """The part of the time after which nothing may grow."""
-MOST_KIB = 2048
-"""KiB of memory that are no growth: allocators keep some in reserve."""
+MOST_KIB = 1024
+"""KiB of memory that are no growth."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class Held:
 
 
 def held(daemon: StorageDaemon) -> Held:
-    """Count what this process and its daemon hold."""
+    """Count what this process and its daemon hold, without what the allocator has in reserve."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     return Held(
         _resident("self"),
         _resident(daemon.process.pid),
