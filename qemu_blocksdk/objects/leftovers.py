@@ -8,7 +8,6 @@ is in the way of something else goes first; a job is cancelled and never complet
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import BlockSdkError, CommandError
 from qemu_blocksdk.graph import GraphNode
 from qemu_blocksdk.qmp.owner import forget_owner, owner_of, owner_state
+from qemu_blocksdk.tools.private_directory import NAME, clear_dead, is_private, undo
 from qemu_blocksdk.wire import (
     NbdServerStop,
     ObjectAdd,
@@ -46,10 +46,8 @@ LeftoverKind = Literal["job", "export", "nbd-server", "node", "bitmap", "object"
 
 _SERVER: Final = "nbd-server "
 _CLAIMS: Final = "-claims-"
-_DRAFTS: Final = re.compile(r"\.blocksdk-[0-9a-f]{16}")
-"""Directories of ``tools/atomic_write.py``; all in there is a draft."""
-_SCRATCH: Final = re.compile(r"blocksdk-[0-9a-z_]{8}/(scratch|blocksdk-[0-9a-f]{8}-[0-9]+\.sock)")
-"""A scratch image or a socket in a temporary directory."""
+_SOCKET: Final = re.compile(r"blocksdk-[0-9a-z_]{8}/blocksdk-[0-9a-f]{8}-[0-9]+\.sock")
+"""A socket in a temporary directory."""
 
 
 class Leftover(Value):
@@ -214,18 +212,15 @@ class _Removal:
             if left.name in node.names and node.kind == "job":
                 for edge in node.children:
                     if new_disk.fullmatch(edge.child.name):
-                        await self._remove_moved(edge.child, is_proven=left.is_proven)
+                        await self._remove_moved(edge.child)
 
-    async def _remove_moved(self, node: GraphNode, *, is_proven: bool) -> None:
+    async def _remove_moved(self, node: GraphNode) -> None:
         await AsyncNode(self._qemu._connection(), node.name).delete()
         with contextlib.suppress(CommandError):  # it has a secret only when it is encrypted
             await self._qemu._execute(ObjectDel(id=node.name))
         file = _own_file(node)
-        if is_proven and file is not None:
-            with contextlib.suppress(OSError):
-                # What it replaced may be there under such a name: then that is for a person.
-                if not any(map(_is_set_aside, file.parent.iterdir())):
-                    file.unlink()
+        if file is not None:
+            clear_dead(file.parent)
 
     async def _remove_export(self, left: Leftover) -> None:
         qmp = self._qemu._connection()
@@ -303,19 +298,14 @@ def _own_file(node: GraphNode) -> Path | None:
     return None
 
 
-def _is_set_aside(file: Path) -> bool:
-    return _DRAFTS.fullmatch(file.name) is not None and file.is_file()
-
-
 def _remove_private(file: Path) -> None:
     """Remove a file with its directory, if that is one of those that we make for a while."""
     folder = file.parent
-    is_draft = _DRAFTS.fullmatch(folder.name) is not None
-    if not is_draft and _SCRATCH.fullmatch(f"{folder.name}/{file.name}") is None:
-        return
     with contextlib.suppress(OSError):
-        status = folder.lstat()
-        if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
-            for each in folder.iterdir() if is_draft else [file]:
-                each.unlink(missing_ok=True)
+        if not is_private(folder):
+            return
+        if NAME.fullmatch(folder.name) is not None:
+            undo(folder)
+        elif _SOCKET.fullmatch(f"{folder.name}/{file.name}") is not None:
+            file.unlink(missing_ok=True)
             folder.rmdir()

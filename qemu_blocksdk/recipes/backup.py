@@ -367,6 +367,7 @@ class AsyncBackup:
         files = {disk.node.name: (await disk.node.query_info()).file for disk in self._disks}
         # From here on the next increment may need the images, even if no reply comes.
         images.are_needed = True
+        images.published.settle()
         try:
             await transaction.commit()
         except TransactionFailed:

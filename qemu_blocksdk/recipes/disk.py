@@ -128,7 +128,7 @@ class AsyncDisk:
             try:
                 await self._add(new, target)
                 job = await self._node.mirror(new, sync="full")
-                await self._switch(job, new, tell)
+                await self._switch(job, new, tell, at_last=published.settle)
             except BaseException:
                 if job is not None and self._may_have_switched(job):
                     published.keep()  # the users may be on it
@@ -164,9 +164,17 @@ class AsyncDisk:
             await stack.enter_async_context(export)
             await nbd_flush(export.uri)
 
-    async def _switch(self, job: AsyncJob, new: AsyncNode, tell: Tell) -> None:
+    async def _switch(
+        self,
+        job: AsyncJob,
+        new: AsyncNode,
+        tell: Tell,
+        *,
+        at_last: Callable[[], None] = lambda: None,
+    ) -> None:
         """Bring a job to where it is ready, and then the users to the other node."""
         await drive_all([job], lambda job: job.wait(until="ready"), tell)
+        at_last()
         self._switching = job
         try:
             await job.run()

@@ -6,8 +6,6 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, UsageError
@@ -24,6 +22,7 @@ from qemu_blocksdk.qmp import as_unit, clean_up, finish
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.tools import CreateQcow2, EncryptLuks
 from qemu_blocksdk.tools.nbd import NbdUri
+from qemu_blocksdk.tools.private_directory import private_directory
 from qemu_blocksdk.wire import CopyBeforeWrite, QomSet, SnapshotAccess
 
 from .temporary import temporary_image, temporary_node
@@ -87,8 +86,7 @@ class AsyncPointInTime(Resource):
 
     async def _set_up(self) -> AsyncExitStack:
         async with AsyncExitStack() as stack:
-            folder = TemporaryDirectory(prefix="blocksdk-", dir=self._folder)
-            path = Path(stack.enter_context(folder), "scratch")
+            path = stack.enter_context(private_directory(self._folder)) / "scratch"
             scratch = AsyncImage(path, format="qcow2", secret=await self._scratch_key())
             await scratch.create(
                 (await self._node.query_info()).image.virtual_size,

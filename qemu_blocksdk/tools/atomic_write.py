@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import stat
-import struct
 from collections.abc import Generator
-from typing import NamedTuple
 
 from qemu_blocksdk.codec.filename import has_protocol, qemu_name
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp import portal
 
 from .mounts import is_mount_point
+from .private_directory import NEW, OLD, PrivateDirectory, clear_dead, is_locked
 from .run import Path, as_path
 
 
@@ -31,58 +28,75 @@ class Published:
     """The files that :func:`atomic_write` gave their names; see :func:`undo_on_failure`."""
 
     def __init__(self) -> None:
-        self._home = portal.home
-        self._files: list[_Name] = []
+        self._drafts: list[_Drafts] = []
+
+    def settle(self) -> None:
+        """From now on, keep the files when this process is killed; they can still be undone."""
+        for drafts in self._drafts:
+            drafts.keep()
 
     def keep(self) -> None:
         """Keep the files whatever happens from now on, and drop what they replaced."""
-        while self._home.is_here and self._files:
-            name = self._files[-1]
-            if name.aside is not None:
-                name.aside.unlink(missing_ok=True)
-            self._files.pop()
+        self.settle()
+        while self._drafts:
+            self._drafts[-1].remove()
+            self._drafts.pop()
 
     def undo(self) -> None:
         """Take the files back, and give back what they replaced."""
-        while self._home.is_here and self._files:
-            name = self._files[-1]
-            if not name.is_given():
-                if name.aside is not None:
-                    name.aside.unlink(missing_ok=True)
-            elif name.aside is not None:
-                name.aside.replace(name.place)
-            else:
-                name.place.unlink(missing_ok=True)
-            self._files.pop()
+        while self._drafts:
+            self._drafts[-1].take_back()
+            self._drafts[-1].remove()
+            self._drafts.pop()
 
-    def give(
-        self, file: pathlib.Path, place: pathlib.Path, *, replace: bool, restore: bool
-    ) -> None:
-        """Rename a file; ``restore`` keeps what it replaces until the end. Raises OSError."""
-        status = file.lstat()
+    def _add(self, drafts: _Drafts) -> None:
+        self._drafts.append(drafts)
+
+
+class _Drafts(PrivateDirectory):
+    """The drafts of one file, and of its parts, which get their places in the folder."""
+
+    def __init__(self, target: pathlib.Path) -> None:
+        super().__init__(target.parent)
+        self._renamed: list[tuple[pathlib.Path, os.stat_result]] = []
+
+    def give(self, draft: pathlib.Path, *, replace: bool) -> None:
+        """Give a draft its place. Raises OSError."""
+        place = self.path.parent / draft.name
         if replace and place.exists():
-            _take_attributes(file, place)
-            if restore:
-                aside = place.with_name(f".blocksdk-{os.urandom(8).hex()}")
-                self._files.append(_Name(place, status, aside))
-                aside.hardlink_to(place)
-            file.replace(place)
+            _take_attributes(draft, place)
+            draft.replace(place)
         else:
-            self._files.append(_Name(place, status, None))
-            _move(file, place)
+            self._renamed.append((place, draft.lstat()))
+            _move(draft, place)
 
+    def give_for_a_while(self, draft: pathlib.Path, *, replace: bool) -> None:
+        """Do so and keep second names, by which that can be undone. Raises OSError."""
+        place, new = self.path.parent / draft.name, self.path / NEW / draft.name
+        for kind in (NEW, OLD):
+            (self.path / kind).mkdir(exist_ok=True)
+        if replace and place.exists():
+            _take_attributes(draft, place)
+            new.hardlink_to(draft)
+            (self.path / OLD / draft.name).hardlink_to(place)
+            draft.replace(place)
+            return
+        self._renamed.append((place, draft.lstat()))
+        try:
+            new.hardlink_to(draft)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        _move(draft, place)
 
-class _Name(NamedTuple):
-    """A name that a file got, and a second name of the file that had it before."""
-
-    place: pathlib.Path
-    file: os.stat_result
-    aside: pathlib.Path | None
-
-    def is_given(self) -> bool:
-        with contextlib.suppress(OSError):
-            return os.path.samestat(self.place.lstat(), self.file)
-        return False
+    def take_back(self) -> None:
+        super().take_back()
+        while self._home.is_here and self._renamed:
+            place, status = self._renamed[-1]
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(place.lstat(), status):
+                    place.unlink()
+            self._renamed.pop()
 
 
 @contextlib.contextmanager
@@ -121,7 +135,8 @@ def atomic_write(
     Yields the draft, a path of the same base name in a private directory. All that the block
     leaves in there moves into the folder of ``path``, the draft itself last. When the block
     raises, or is interrupted, all of it is removed and ``path`` stays as it was. With
-    ``published``, that can be undone after the block as well.
+    ``published``, that can be undone after the block as well. What a process has left in the
+    folder that was killed in such a block, or before it kept what is published, is undone first.
 
     ``replace`` allows files that are there to be replaced. Owner, mode, ACL and extended
     attributes of such a file are kept. A symbolic link stays one: the file that it points to
@@ -133,22 +148,27 @@ def atomic_write(
     on: it would go on with the old file, which then has no name any more.
     """
     target = _resolved(path)
+    clear_dead(target.parent)
     _assert_free(target, replace=replace)
-    # The name is known before there is such a directory, whenever Ctrl-C comes.
-    private = target.with_name(f".blocksdk-{os.urandom(8).hex()}")
-    home = portal.home
+    drafts = _Drafts(target)
+    draft = drafts.path / target.name
+    is_published = False
     try:
         try:
-            _make(private)
+            _make(drafts)
+            draft = drafts.path / target.name
             if target.exists():
-                _assert_replaceable(target, private / target.name, restore=published is not None)
-            yield private / target.name
-            _publish(private, target, replace=replace, published=published)
+                _assert_replaceable(target, draft, restore=published is not None)
+            yield draft
+            _publish(drafts, draft, replace=replace, published=published)
+            is_published = published is not None
         finally:
-            _remove(private, home)
+            if not is_published:
+                drafts.remove()
     except BaseException:
         # Once more, because Ctrl-C may have cut the first time short.
-        _remove(private, home)
+        if not is_published:
+            drafts.remove()
         raise
 
 
@@ -171,7 +191,7 @@ def assert_device_can_be_written(path: Path, *, replace: bool) -> None:
             ) from error
         raise UsageError(f"cannot write {name!r}: {error.strerror}") from error
     try:
-        if _is_locked(device):
+        if is_locked(device):
             raise UsageError(f"{name!r} is in use by a running QEMU")
     finally:
         os.close(device)
@@ -219,7 +239,7 @@ def _assert_free(place: pathlib.Path, *, replace: bool) -> None:
         if is_mount_point(place):
             raise UsageError(f"{name!r} is a mount point: it cannot be replaced")
         with place.open("rb") as file:
-            if _is_locked(file.fileno()):
+            if is_locked(file.fileno()):
                 raise UsageError(f"{name!r} is in use by a running QEMU")
         if _is_immutable(place):
             raise UsageError(f"{name!r} is immutable or append-only: see chattr(1)")
@@ -232,20 +252,6 @@ def _assert_free(place: pathlib.Path, *, replace: bool) -> None:
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP)
 """What a file system without hard links says (vfat): the look before has to do there."""
 
-_FLOCK = "hhqqi4x"
-"""C's ``struct flock``: type, whence, start, length, process."""
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Whether a QEMU uses an image, unless with ``locking=off``."""
-    # QEMU 7.2: a byte is locked for each permission, from 100 on for those that are used and
-    # from 200 on for those that nobody else may have, so any lock in there tells. A raw node
-    # that nothing uses yet holds none, so nobody can know of it.
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
-    kind: int = struct.unpack(_FLOCK, answer)[0]
-    return kind != fcntl.F_UNLCK
-
 
 def _is_immutable(place: pathlib.Path) -> bool:
     """Whether ``chattr`` protects a file from being replaced, by whomever."""
@@ -256,11 +262,12 @@ def _is_immutable(place: pathlib.Path) -> bool:
     return False
 
 
-def _make(private: pathlib.Path) -> None:
+def _make(drafts: PrivateDirectory) -> None:
     try:
-        private.mkdir(0o700)
+        drafts.make()
     except OSError as error:
-        raise UsageError(f"cannot write in {str(private.parent)!r}: {error.strerror}") from error
+        folder = str(drafts.path.parent)
+        raise UsageError(f"cannot write in {folder!r}: {error.strerror}") from error
 
 
 def _assert_replaceable(place: pathlib.Path, sample: pathlib.Path, *, restore: bool) -> None:
@@ -312,20 +319,21 @@ def _attributes(file: pathlib.Path) -> dict[str, bytes]:
 
 
 def _publish(
-    private: pathlib.Path, target: pathlib.Path, *, replace: bool, published: Published | None
+    drafts: _Drafts, draft: pathlib.Path, *, replace: bool, published: Published | None
 ) -> None:
-    draft = private / target.name
-    files = [*(file for file in private.iterdir() if file != draft), draft]
+    files = [*(file for file in drafts.files() if file != draft), draft]
     for file in files:
-        _assert_free(target.with_name(file.name), replace=replace)
-    names = Published() if published is None else published
+        _assert_free(drafts.path.with_name(file.name), replace=replace)
+    give = drafts.give
+    if published is not None:
+        give = drafts.give_for_a_while
+        published._add(drafts)
     try:
         for file in files:
-            place = target.with_name(file.name)
-            names.give(file, place, replace=replace, restore=published is not None)
+            give(file, replace=replace)
     except BaseException as error:
         if published is None:
-            names.undo()
+            drafts.take_back()
         if isinstance(error, FileExistsError):
             raise UsageError(f"{error.filename2!r} exists already") from error
         raise
@@ -339,14 +347,3 @@ def _move(file: pathlib.Path, place: pathlib.Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         file.rename(place)
-
-
-def _remove(private: pathlib.Path, home: portal.Home) -> None:
-    # Not shutil.rmtree(): in Python 3.11, Ctrl-C can have it close a descriptor twice.
-    if home.is_here and private.exists():
-        with contextlib.suppress(OSError):  # where it is empty, without a descriptor to list it
-            private.rmdir()
-            return
-        for file in private.iterdir():
-            file.unlink()
-        private.rmdir()

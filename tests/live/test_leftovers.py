@@ -18,6 +18,7 @@ from qemu_blocksdk.aio import AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Qcow2, Throttle
 from qemu_blocksdk.errors import CommandError, UsageError
 from qemu_blocksdk.qmp import owner
+from qemu_blocksdk.tools.private_directory import is_in_use
 from qemu_blocksdk.wire import (
     BlockExportAdd,
     BlockExportOptionsNbd,
@@ -58,8 +59,10 @@ JOB = "a job runs"
 QUICKLY = """
 import shutil
 from qemu_blocksdk.aio import AsyncImage
-async def create(self, *_, **__):
-    shutil.copy(folder / "scripts" / "header.qcow2", self.path)
+from qemu_blocksdk.tools.atomic_write import atomic_write
+async def create(self, *_, published, **__):
+    with atomic_write(self.path, published=published) as draft:
+        shutil.copy(folder / "scripts" / "header.qcow2", draft)
 AsyncImage._create = create
 """
 """Spare the time that a LUKS header takes."""
@@ -279,6 +282,73 @@ def test_what_a_killed_client_leaves_is_listed_and_removed(
     foreign.assert_clean()
 
 
+MOVE = """
+Disk(qemu, disk).move(image("copy.qcow2"), replace=True).run()
+"""
+
+
+@ONE
+@pytest.mark.parametrize("somebody", ["", "else's"])
+def test_a_killed_move_gives_back_the_file_that_it_replaced(
+    foreign: Foreign, somebody: str
+) -> None:
+    copy = foreign.folder / "copy.qcow2"
+    copy.write_text("old")
+    with foreign.client_at_work(MOVE, JOB) as client:
+        assert copy.read_bytes() != b"old"
+        client.kill()
+    if somebody:
+        copy.unlink()
+        copy.write_text(somebody)
+    # While QEMU has it open, it is not taken away.
+    Image(foreign.folder / "next", format="raw").create("1M")
+    (foreign.folder / "next").unlink()
+    assert copy.read_bytes()[:3] == (b"els" if somebody else b"QFI")
+    foreign.qemu.clear_leftovers()
+    assert copy.read_text() == (somebody or "old")
+    copy.unlink()
+    foreign.assert_clean()
+
+
+MOVE_IN_A_QEMU_OF_ITS_OWN = """
+import sys, time
+from pathlib import Path
+from qemu_blocksdk import *
+from qemu_blocksdk.blockdev import *
+from qemu_blocksdk.wire import *
+source, target = map(Path, sys.argv[1:])
+with StorageDaemon() as qemu:
+    qemu.add_throttle_group("slow", limits=ThrottleLimits(bps_read=1 << 20))
+    slow = Throttle(throttle_group="slow", file=File(filename=str(source)))
+    disk = Disk(qemu, qemu.add_node(Qcow2(node_name="disk", file=slow)))
+    move = disk.move(Image(target, format="raw"), replace=True)
+    while not qemu.query_jobs():
+        time.sleep(0.01)
+    print("ready", flush=True)
+    move.wait()
+"""
+
+
+@pytest.mark.parametrize("content", ["old", None])
+def test_a_move_that_was_killed_with_its_qemu_is_undone_by_the_next_call_there(
+    tmp_path: Path, make_image: MakeImage, content: str | None
+) -> None:
+    source = make_image("disk.qcow2", write="-P 1 0 8M")
+    target, other = tmp_path / "target", tmp_path / "other"
+    other.write_text("other")
+    if content is not None:
+        target.write_text(content)
+    with Script(tmp_path, MOVE_IN_A_QEMU_OF_ITS_OWN, str(source), str(target)) as client:
+        assert client.line() == "ready"
+        client.kill()
+    assert list(tmp_path.glob(".blocksdk-*"))
+    wait_until(lambda: not is_in_use(target), what="the end of QEMU")
+    with pytest.raises(UsageError, match="exists already"):
+        Image(other, format="raw").create("1M")
+    assert not list(tmp_path.glob(".blocksdk-*"))
+    assert (target.read_text() if target.exists() else None) == content
+
+
 @BOTH
 def test_the_next_backup_removes_what_a_killed_one_left(foreign: Foreign) -> None:
     with foreign.client_at_work(*CLIENTS["backup"]) as client:
@@ -328,8 +398,10 @@ for seconds in {[dice.random() / 4 for _ in range(16)]}:
         with contextlib.suppress(CommandError):
             foreign.disk.bitmap(bitmap).remove()
     (foreign.folder / "copy.qcow2").unlink(missing_ok=True)
-    for draft in foreign.folder.glob(".blocksdk-*"):  # killed before QEMU had opened it
-        shutil.rmtree(draft)
+    Image(foreign.folder / "next", format="raw").create(
+        "1M"
+    )  # removes drafts that QEMU had not opened
+    (foreign.folder / "next").unlink()
     foreign.assert_clean()
 
 
