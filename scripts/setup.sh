@@ -66,15 +66,16 @@ missing() {  # one line each: program, package
     fi
 }
 
-# Block drivers in modules of their own, which only some tests need: these skip without. All are in
-# one package, so one stands for all.
-missing_drivers() {
+# What only some tests need, which skip without: block drivers in modules of their own (all are in one
+# package, so one stands for all), and the kernel's headers.
+missing_for_tests() {
+    [ -e /usr/include/asm-generic/unistd.h ] || echo 'unistd.h linux-libc-dev'
     qemu-img info 'json:{"driver":"ssh"}' 2>&1 | grep -q "'server'" || echo 'ssh qemu-block-extra'
 }
 
 lacking() {
     missing
-    [ "$extra" = bare ] || missing_drivers
+    [ "$extra" = bare ] || missing_for_tests
 }
 
 apt_install() {

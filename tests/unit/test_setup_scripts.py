@@ -168,7 +168,8 @@ def test_who_is_not_root_learns_which_packages_to_ask_for(
     others = ("setpriv", "mke2fs", "dot", "openssl", "losetup")
     done = set_up_in(tmp_path, *there, *others, "apt-get", extra=extra)
     assert done.returncode == 2, done.stderr
-    assert f"ask root for: apt-get install python3-venv {more}\n" in done.stderr
+    asked = done.stderr.replace("linux-libc-dev ", "")  # which may be there or not
+    assert f"ask root for: apt-get install python3-venv {more}\n" in asked
 
 
 @pytest.mark.parametrize("value", ["9.9", "", "10.0 system"])
