@@ -154,10 +154,11 @@ class _Bytes:
         return values
 
     def text(self, offset: int, length: int) -> str | None:
-        """Return a name, which ends at a NUL; None for one of no length."""
+        """Return a name, which ends at a NUL; None for an empty one, which QEMU ignores."""
         if length > _MAX_NAME:
             raise UsageError(f"{self.name!r} has a file name of {length} bytes in its header")
-        return os.fsdecode(self.at(offset, length).partition(b"\0")[0]) if length else None
+        name = self.at(offset, length) if length else b""
+        return os.fsdecode(name.partition(b"\0")[0]) or None
 
 
 def _sectors(size: int) -> int:

@@ -25,8 +25,8 @@ TO_ASK = Limits()
 TO_READ = Limits(memory=2 << 30, cpu_time=120, cpu_time_per_gib=600)
 """What a tool may use that reads everything."""
 TO_COPY = evolved(TO_READ, output=None)
-TO_SERVE = evolved(TO_READ, cpu_time=None)
-"""What a server may use; its clients decide how much it does."""
+TO_SERVE = evolved(TO_READ, cpu_time=None, output=None)
+"""What a server may use; its clients decide how much it does, and its log is kept short."""
 
 
 @contextlib.contextmanager

@@ -90,8 +90,11 @@ class World:
 
     # -- images -------------------------------------------------------------------------
 
-    def qcow2(self, backing: str = "", *, data_file: str = "") -> bytes:
-        """An empty qcow2 of 1 MiB that refers to others."""
+    def qcow2(self, backing: str = "", *, data_file: str = "", before: int = 0) -> bytes:
+        """An empty qcow2 of 1 MiB that refers to others.
+
+        The name of the data file is the header extension that has so many ``before`` it.
+        """
         image = bytearray((self.folder / "empty.qcow2").read_bytes())
         (length,) = struct.unpack_from(">I", image, 100)
         if backing:
@@ -100,7 +103,8 @@ class World:
         if data_file:
             name = data_file.encode()
             image[79] |= 4
-            record = struct.pack(">II", 0x44415441, len(name)) + name.ljust(-len(name) % 8, b"\0")
+            record = struct.pack(">II", 0x6803F857, 0) * before
+            record += struct.pack(">II", 0x44415441, len(name)) + name.ljust(-len(name) % 8, b"\0")
             image[length : length + len(record) + 8 + 8] = record.ljust(len(record) + 16, b"\0")
         return bytes(image)
 
@@ -238,6 +242,11 @@ IMAGES: dict[str, Build] = {
     "qcow2: ssh://": backed(lambda w: f"ssh://127.0.0.1:{w.port}/x"),
     "qcow2: nfs://": backed(lambda w: f"nfs://127.0.0.1/x?nfsport={w.port}&mountport={w.port}"),
     "qcow2: a data file": lambda w: w.qcow2(data_file=str(w.foreign)),
+    "qcow2: a data file behind many extensions": lambda w: w.qcow2(
+        data_file=str(w.foreign), before=100
+    ),
+    "qcow2: a backing file that goes on behind a NUL": backed(lambda w: f"{w.foreign}\0x"),
+    "qed: a backing file that goes on behind a NUL": lambda w: w.qed(f"{w.foreign}\0x"),
     "qcow2: a data file by a link": lambda w: w.qcow2(data_file=str(w.linked)),
     "qcow2: a data file behind NBD": lambda w: w.qcow2(
         data_file=f"nbd+unix:///x?socket={w.socket}"

@@ -246,9 +246,12 @@ def test_a_name_ends_at_a_nul_and_none_has_no_length(tmp_path: Path) -> None:
     create(tmp_path / "base", "-f", "raw")
     path = create(tmp_path / "top", "-f", "qcow2", "-b", "base", "-F", "raw", size=None)
     with path.open("r+b") as file:
-        for length, name in ((5, "base"), (0, None)):
+        offset = struct.unpack(">Q", path.read_bytes()[8:16])[0]
+        for length, name, start in ((5, "base", b"b"), (0, None, b"b"), (4, None, b"\0")):
             file.seek(16)
             file.write(struct.pack(">I", length))
+            file.seek(offset)
+            file.write(start)
             file.flush()
             assert probe(path).backing_file == name
             assert json.loads(info(path)).get("backing-filename") == name
