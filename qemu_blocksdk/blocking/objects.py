@@ -3568,7 +3568,8 @@ class Backup(Face):
 
         The ``base`` of an incremental backup is the last full or incremental one, that of a
         differential one the last full one. It has to be of the disk's size: after a resize
-        make a full backup. ``options`` are those of the new image, of the target's format.
+        make a full backup. The ``target`` is a new file: one that is there is never replaced, nor
+        is a device written. ``options`` are those of the new image, of the target's format.
         """
         return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio, options=options))
 

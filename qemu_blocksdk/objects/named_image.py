@@ -12,7 +12,12 @@ from typing import Literal, Self, cast
 from qemu_blocksdk.codec import Secret, masked
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import ImageFormat, Programs
-from qemu_blocksdk.tools.chain import FileId, assert_openable, identity
+from qemu_blocksdk.tools.chain import (
+    FileId,
+    assert_can_be_an_image,
+    assert_openable,
+    identity,
+)
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import Completed, Confinement, Limits, as_file, ask, run
 from qemu_blocksdk.tools.target import Target
@@ -150,6 +155,10 @@ class NamedImage:
         if self._path:
             return assert_openable(self._path, self._format, may_guess=may_guess)
         return assert_openable(self._target.filename, None, may_guess=may_guess)
+
+    def _assert_can_be_an_image(self) -> None:
+        if self._path:
+            assert_can_be_an_image(self._path)
 
     def _assert_not_among(self, files: Mapping[FileId, str]) -> None:
         """Raise UsageError where the image, to be written, is one of the files that are read."""

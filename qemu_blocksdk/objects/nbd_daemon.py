@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import signal
+import socket
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +69,7 @@ class AsyncNbdDaemon(Resource):
                 raise done.failure("ended at once") from error
         except BaseException:
             _kill_all(str(pid_file))
-            _remove(uri)
+            _remove_unserved(uri)
             raise
         finally:
             scratch.remove()
@@ -147,6 +149,18 @@ def _assert_free(uri: NbdUri) -> None:
 def _remove(uri: NbdUri) -> None:
     if isinstance(uri.address, str):
         Path(uri.address).unlink(missing_ok=True)
+
+
+def _remove_unserved(uri: NbdUri) -> None:
+    """Remove the socket of a server that has been killed; what somebody else put there stays."""
+    if isinstance(uri.address, str):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            if (
+                Path(uri.address).is_socket()
+                and client.connect_ex(uri.address) == errno.ECONNREFUSED
+            ):
+                _remove(uri)
 
 
 def _kill_all(word: str) -> None:

@@ -89,6 +89,7 @@ class ReadableImage(NamedImage):
         """
         words = _json(force_share)
         if not untrusted:
+            self._assert_can_be_an_image()
             done = await self._ask("info", words, self._target.words(), timeout=timeout)
             return decode(BlockGraphInfo, done.json_object())
         with self._opened_alone(limits=TO_ASK, is_metadata=True) as (target, confinement):
@@ -104,6 +105,7 @@ class ReadableImage(NamedImage):
     ) -> Sequence[BlockGraphInfo]:
         """Return the info of the image, its backing file, and so on (``--backing-chain``)."""
         words = ["--backing-chain", *self._target.words()]
+        self._assert_can_be_an_image()
         done = await self._ask("info", _json(force_share), words, timeout=timeout)
         return [decode(BlockGraphInfo, link) for link in _objects(done)]
 

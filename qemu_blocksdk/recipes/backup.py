@@ -97,7 +97,8 @@ class AsyncBackup:
 
         The ``base`` of an incremental backup is the last full or incremental one, that of a
         differential one the last full one. It has to be of the disk's size: after a resize
-        make a full backup. ``options`` are those of the new image, of the target's format.
+        make a full backup. The ``target`` is a new file: one that is there is never replaced, nor
+        is a device written. ``options`` are those of the new image, of the target's format.
         """
         self._disks.append(_Disk(node, target, base, options))
 
@@ -239,6 +240,8 @@ class AsyncBackup:
 
     async def _back_up(self, tell: Tell, *, bitmap: str | None, rotated: Sequence[str]) -> None:
         """Make the images and rotate the bitmaps, or undo all."""
+        for disk in self._disks:
+            _assert_new(disk.target)
         images = _Images()
         try:
             async with self._rotation(rotated, images) as transaction:
@@ -392,6 +395,16 @@ class _Images:
             self.published.keep()
         else:
             self.published.undo()
+
+
+def _assert_new(target: AsyncImage) -> None:
+    if target.path.is_block_device():
+        raise UsageError(
+            f"{subject(target)} is a block device, and a backup is a new file; node.backup() writes"
+            " to a device that is open as a node"
+        )
+    if target.path.exists():
+        raise UsageError(f"{subject(target)} exists already, and a backup replaces nothing")
 
 
 async def _remove(bitmaps: Sequence[AsyncBitmap]) -> None:

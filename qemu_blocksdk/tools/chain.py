@@ -41,10 +41,10 @@ class _Reference(NamedTuple):
 def assert_openable(name: str, format: str | None, *, may_guess: bool = True) -> dict[FileId, str]:
     """Raise UsageError for a backing chain that loops or has more than 500 files.
 
-    And, unless QEMU ``may_guess``, for one in which the format of a backing file is not
-    told. What the headers do not tell is left to QEMU. ``name`` is an absolute path, or a
-    file name in QEMU's syntax without a ``format``. Returns the files, their paths by their
-    identities.
+    And for one with a directory, a FIFO (QEMU would wait for its writer) or a socket in it; and,
+    unless QEMU ``may_guess``, for one in which the format of a backing file is not told. What the
+    headers do not tell is left to QEMU. ``name`` is an absolute path, or a file name in QEMU's
+    syntax without a ``format``. Returns the files, their paths by their identities.
     """
     seen: dict[FileId, str] = {}
     above: dict[FileId, str] = {}
@@ -66,6 +66,7 @@ def assert_openable(name: str, format: str | None, *, may_guess: bool = True) ->
             raise UsageError(f"the backing chain loops: {_shown([*above.values(), item.path])}")
         if file in seen:
             continue
+        assert_can_be_an_image(item.path)
         if len(seen) == _LONGEST:
             raise UsageError(f"the backing chain of {name!r} has more than {_LONGEST} files")
         seen[file] = item.path
@@ -95,6 +96,15 @@ def identity(path: str) -> FileId | None:
             return "device", os.major(status.st_rdev), os.minor(status.st_rdev)
         return "file", status.st_dev, status.st_ino
     return None
+
+
+def assert_can_be_an_image(path: str) -> None:
+    """Raise UsageError for a directory, a socket, or a FIFO, where QEMU waits for a writer."""
+    mode = 0
+    with suppress(OSError):
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a str may hold any bytes
+    if stat.S_ISFIFO(mode) or stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
+        raise UsageError(f"{path!r} is neither a regular file nor a device")
 
 
 def _look(file: _Reference) -> ImageProbe | None:

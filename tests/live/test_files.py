@@ -13,15 +13,32 @@ import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from qemu_blocksdk import Disk, Image, NbdServer, Node, Operation, StorageDaemon
+from qemu_blocksdk import (
+    Backup,
+    Disk,
+    Image,
+    NbdServer,
+    Node,
+    Operation,
+    PointInTime,
+    StorageDaemon,
+)
 from qemu_blocksdk.blockdev import Blkdebug, BlkdebugInjectErrorOptions, File, NullCo, Raw
-from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, ToolError, UsageError
+from qemu_blocksdk.errors import (
+    BlockSdkError,
+    CommandError,
+    DeadlineExceeded,
+    ToolError,
+    Unsupported,
+    UsageError,
+)
 from qemu_blocksdk.testing import Transcript, record
 from qemu_blocksdk.testing.golden import Golden
-from qemu_blocksdk.tools import CreateQcow2, CreateRaw
+from qemu_blocksdk.tools import CreateQcow2, CreateRaw, ImageFormat
 from qemu_blocksdk.wire import (
     BlockdevCreateOptionsFile,
 )
@@ -138,7 +155,28 @@ def _vhost_user(path: Path, daemon: StorageDaemon) -> None:
         node.delete()
 
 
+def _backup(path: Path, daemon: StorageDaemon, *, format: str) -> None:
+    node = daemon.add_node(NullCo(node_name="null", size=MIB))
+    try:
+        backup = Backup(daemon, persistent=False)
+        backup.add_disk(node, Image(path, format=cast("ImageFormat", format)))
+        backup.full().run(timeout=30)
+    finally:
+        node.delete()
+
+
+def _scratch_in(path: Path, daemon: StorageDaemon) -> None:
+    node = daemon.add_node(NullCo(node_name="null", size=MIB))
+    try:
+        with PointInTime(daemon, node, scratch_folder=path):
+            pass
+    finally:
+        node.delete()
+
+
 REFUSING: dict[str, Verb] = {
+    "backup to raw": lambda p, s, d, r: _backup(p, d, format="raw"),
+    "backup to qcow2": lambda p, s, d, r: _backup(p, d, format="qcow2"),
     "start_nbd_server": lambda p, s, d, r: d.start_nbd_server(address=str(p)),
     "export_vhost_user_blk": lambda p, s, d, r: _vhost_user(p, d),
     "NbdServer": lambda p, s, d, r: NbdServer(s, address=str(p)).launch(),
@@ -172,7 +210,7 @@ def test_nothing_that_is_there_is_touched_unasked(
     do = ALL[verb]
     with place(kind, folder, device) as path:
         before = state(folder)
-        if kind == "dangling link" and verb in REPLACING:
+        if kind == "dangling link" and (verb in REPLACING or "backup" in verb):
             # Nothing is there, so the file that the link points to is made; the link stays.
             do(path, source, shared, False)
             assert path.readlink() == Path("real")
@@ -327,6 +365,64 @@ def test_a_golden_file_is_a_regular_file(
                 Golden(folder / "case.py", test="test").check("new")
             assert state(folder) == before
         golden.unlink() if not golden.is_dir() else None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scratch_folder_and_a_mount_point_are_as_before(
+    kind: str, folder: Path, daemon: StorageDaemon, device: Path | None
+) -> None:
+    with place(kind, folder, device) as path:
+        before = state(folder)
+        with contextlib.ExitStack() as stack:
+            if kind != "directory":
+                stack.enter_context(pytest.raises((BlockSdkError, OSError)))
+            _scratch_in(path, daemon)
+        assert state(folder) == before
+        node = daemon.add_node(NullCo(node_name="null", size=MIB))
+        # QEMU takes a regular file, where it has the right to mount.
+        with (
+            contextlib.suppress(CommandError, Unsupported),
+            daemon.export_fuse(node, mountpoint=path),
+        ):
+            assert kind in ("file", "link", "owned", "mounted")
+        node.delete()
+        assert state(folder) == before
+
+
+@pytest.mark.parametrize("format", ["raw", "qcow2"])
+@pytest.mark.parametrize("kind", ["fifo", "socket", "directory"])
+def test_what_cannot_be_an_image_is_refused_as_a_source(
+    kind: str, format: ImageFormat, folder: Path, source: Image
+) -> None:
+    with place(kind, folder, None) as path:
+        before = state(folder)
+        odd, new = Image(path, format=format), Image(folder / "new", format="qcow2")
+        other = Image(source.path, format=format)
+        attempts: dict[str, Callable[[], object]] = {
+            "info": odd.info,
+            "untrusted info": lambda: odd.info(untrusted=True),
+            "check": odd.check,
+            "map": odd.map,
+            "measure": lambda: odd.measure("qcow2"),
+            "snapshots": odd.snapshots,
+            "backing_chain": odd.backing_chain,
+            "chain_options": lambda: odd.chain_options("n"),
+            "bench": lambda: odd.bench(count=1),
+            "resize": lambda: odd.resize("2M"),
+            "probe": lambda: Image.probe(path),
+            "convert": lambda: odd.convert(new).run(),
+            "untrusted convert": lambda: odd.convert(new, untrusted=True).run(),
+            "append": lambda: other.convert(new, append=[odd]).run(),
+            "compare": lambda: odd.compare(source).run(),
+            "compare with": lambda: source.compare(odd).run(),
+            "dd": lambda: odd.dd(new),
+            "create": lambda: new.create(backing=odd),
+            "rebase": lambda: other.rebase(odd),
+        }
+        for name, attempt in attempts.items():
+            with pytest.raises(BlockSdkError):
+                attempt()
+            assert state(folder) == before, name
 
 
 def test_a_device_that_is_in_use_is_not_overwritten(folder: Path, source: Image) -> None:

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from qemu_blocksdk import Image, NbdServer
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, UsageError
-from qemu_blocksdk.tools import NbdUri
+from qemu_blocksdk.tools import NbdUri, Programs
 from tests.live.helpers import MakeImage, Script, exists, run, scratch, wait_until, with_mark
 from tests.live.nbd import silent_server
 
@@ -150,7 +151,7 @@ def test_a_server_that_cannot_begin_in_time_leaves_nothing(stuck: NbdUri, tmp_pa
 _BEGINNING = """
 import sys
 from qemu_blocksdk import Image, NbdServer
-from qemu_blocksdk.tools import NbdUri
+from qemu_blocksdk.tools import NbdUri, Programs
 
 image = Image.from_options(NbdUri(address=sys.argv[2]).options())
 server = NbdServer(image, address=sys.argv[3])
@@ -170,3 +171,31 @@ def test_ctrl_c_while_a_server_begins_leaves_nothing(
         script.interrupt()
         assert script.finish() == "interrupted\n"
     assert reading(stuck) == set()
+
+
+@pytest.mark.parametrize("kind", ["a file", "a socket that is served"])
+def test_a_server_that_cannot_begin_leaves_what_somebody_put_at_its_path(
+    image: Image, tmp_path: Path, kind: str
+) -> None:
+    # A program that finds the path taken, as if somebody had been faster.
+    path, ready = tmp_path / "sock", tmp_path / "ready"
+    program = tmp_path / "qemu-nbd"
+    program.write_text(
+        f"#!/bin/sh\ntouch '{ready}'\nwhile [ ! -e '{path}' ]; do sleep 0.01; done\nexit 1\n"
+    )
+    program.chmod(0o755)
+    slow = Image(image.path, format="qcow2", programs=Programs(qemu_nbd=[str(program)]))
+    with socket.socket(socket.AF_UNIX) as theirs, ThreadPoolExecutor(1) as pool:
+        failure = pool.submit(NbdServer(slow, address=path).fork)
+        wait_until(ready.exists, what="the program")
+        if kind == "a file":
+            path.write_text("theirs")
+        else:
+            theirs.bind(str(tmp_path / "bound"))
+            theirs.listen()
+            (tmp_path / "bound").rename(path)
+        before = path.lstat()
+        with pytest.raises(ToolError):
+            failure.result(timeout=20)
+        assert os.path.samestat(path.lstat(), before)
+        path.unlink()
