@@ -138,8 +138,9 @@ def test_env(
 
     item: pytest.Item = request.node
     # Beside what the test itself has in tmp_path.
-    with gone_afterwards(tmp_path / "test_dir") as test_dir:
-        test_dir.mkdir()
+    place = tmp_path / "test_dir"
+    place.mkdir()  # one that is there already is not removed
+    with gone_afterwards(place) as test_dir:
         sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
         here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
         env = item.stash[ENV] = evolved(environment_of(item), **here)

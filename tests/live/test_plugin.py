@@ -101,6 +101,29 @@ def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> Non
     session(pytester, "--imgfmt=qcow2", "--cache-mode=none").assert_outcomes(passed=3)
 
 
+def test_a_folder_that_is_there_is_not_removed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import shutil
+        import pytest
+
+        @pytest.fixture
+        def mine(tmp_path):
+            place = tmp_path / "test_dir"
+            place.mkdir()
+            (place / "file").write_text("mine")
+            yield
+            assert (place / "file").read_text() == "mine"
+            shutil.rmtree(place)
+
+        def test_a(mine, test_env): pass
+        """
+    )
+    done = session(pytester)
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines("*FileExistsError*test_dir*")
+
+
 def test_the_log_has_what_the_test_said_without_what_differs(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_a="""
