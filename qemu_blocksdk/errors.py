@@ -1,14 +1,15 @@
 """The one exception tree.
 
 Every error that this package raises on purpose is a :class:`BlockSdkError`. What
-happened is in the attributes; ``str()`` is one sentence made from them. Secrets
-never get here: whoever raises redacts first (``codec.redact``).
+happened is in the attributes; ``str()`` is one sentence made from them. The root takes secrets
+out of all of that. Whoever knows more than a text tells, as what was sent, redacts first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .redaction import masked, masked_args
 from .terminal import escaped
 
 _LONGEST = 2000
@@ -46,6 +47,12 @@ class BlockSdkError(Exception):
 
     subject: str = ""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(_less_secrets, args))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, _less_secrets(value))
+
     def __str__(self) -> str:
         sentence = super().__str__()
         return escaped(f"{self.subject}: {sentence}" if self.subject else sentence)
@@ -53,6 +60,10 @@ class BlockSdkError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own would call the class with the sentence alone.
         return _restored, (type(self), self.args, vars(self))
+
+
+def _less_secrets(value: object) -> object:
+    return masked(value) if isinstance(value, str) else value
 
 
 def _restored(
@@ -158,7 +169,7 @@ class LaunchError(BlockSdkError):
     ) -> None:
         super().__init__(_with_process_end(what, exit_status, output))
         self.what = what
-        self.argv: tuple[str, ...] = tuple(argv)
+        self.argv: tuple[str, ...] = masked_args(argv)
         self.exit_status = exit_status
         self.output: str = escaped(output)
 
@@ -195,7 +206,7 @@ class ToolError(BlockSdkError):
         name = argv[0].rpartition("/")[2]
         super().__init__(_with_process_end(f"{name} {what}", exit_status, output))
         self.what = what
-        self.argv: tuple[str, ...] = tuple(argv)
+        self.argv: tuple[str, ...] = masked_args(argv)
         self.exit_status = exit_status
         self.output: str = escaped(output)
 

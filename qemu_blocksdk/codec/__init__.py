@@ -5,9 +5,10 @@ Encoding is strict, decoding lenient; absent (``None``), null (``NULL``) and a v
 are three things. No knowledge of a single QEMU type belongs here.
 """
 
+from qemu_blocksdk.redaction import masked, masked_args, redact, secrets_in, secrets_in_args
+
 from .convert import decode, decode_event, decode_reply, encode
 from .dotted import dotted, doubled, flatten, keyval
-from .redaction import masked, masked_args, redact, secrets_in, secrets_in_args
 from .secret import Secret
 from .struct import (
     NULL,

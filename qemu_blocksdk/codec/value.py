@@ -15,8 +15,7 @@ from inspect import Parameter, Signature, get_annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
 
 from qemu_blocksdk.errors import MalformedReply
-
-from .redaction import is_secret, redact
+from qemu_blocksdk.redaction import is_secret, redact
 
 if TYPE_CHECKING:
     from attrs import Attribute

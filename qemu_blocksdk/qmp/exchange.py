@@ -16,7 +16,7 @@ import queue
 import socket
 from collections.abc import Callable
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, redact
+from qemu_blocksdk.codec import JsonObject, JsonValue, redact, secrets_in
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, Unsupported, UsageError
 
 from . import portal
@@ -50,6 +50,8 @@ class Exchange:
         self._pending: dict[int, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._error: BlockSdkError | None = None
         self._unclaimed_error = ""
+        # What a reply may quote, while somebody looks.
+        self._secrets: dict[object, frozenset[str]] = {}
         self._link = Link(sock, on_line=self._on_line, on_lost=on_lost)
 
     @property
@@ -82,7 +84,11 @@ class Exchange:
         if oob and not self.has_oob:
             raise Unsupported("out-of-band execution")
         request = request_line(name, arguments, ident, oob=oob)
-        if _log.isEnabledFor(logging.DEBUG):
+        is_logged = _log.isEnabledFor(logging.DEBUG)
+        is_shown = is_logged or self._on_message is not None
+        if is_shown and (found := secrets_in(arguments, of=name)):
+            self._secrets[ident] = found
+        if is_logged:
             _log.debug("--> %s %s", name, redact(arguments, of=name))
         return request
 
@@ -106,8 +112,7 @@ class Exchange:
             message = await reply
             is_answered = True
         finally:
-            self._pending.pop(ident, None)
-            self._ids.settle(ident, is_answered=is_answered)
+            self._settle(ident, is_answered=is_answered)
             if expiry is not None:
                 expiry.cancel()
         return result(message, name, arguments)
@@ -146,11 +151,16 @@ class Exchange:
                 reply = self._wait(mailbox, name, deadline)
             is_answered = True
         finally:
-            self._pending.pop(ident, None)
-            self._ids.settle(ident, is_answered=is_answered)
+            self._settle(ident, is_answered=is_answered)
         if isinstance(reply, BlockSdkError):
             raise _again(reply)
         return result(reply, name, arguments)
+
+    def _settle(self, ident: int, *, is_answered: bool) -> None:
+        self._pending.pop(ident, None)
+        self._ids.settle(ident, is_answered=is_answered)
+        if is_answered:
+            self._secrets.pop(ident, None)
 
     def _wait(
         self,
@@ -194,7 +204,7 @@ class Exchange:
             self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
             return
         if self._on_message is not None:
-            self._show(self._shown_ids.of_reply(message))
+            self._show(self._shown_ids.of_reply(message), known=self._known(message))
         if "event" in message:
             self._on_event(message)
         elif not self.greeting.done():
@@ -210,6 +220,7 @@ class Exchange:
                 deliver(message)
                 return
             self._ids.settle_late(ident)
+            self._secrets.pop(ident, None)
         _log.debug("dropped: a reply that nobody waits for (id %r)", ident)
         error = message.get("error")
         if ident is None and isinstance(error, dict):
@@ -218,13 +229,18 @@ class Exchange:
     def _parse(self, line: bytes) -> JsonObject:
         message = parse(line)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("<-- %s", shown(message))
+            _log.debug("<-- %s", shown(message, known=self._known(message)))
         return message
 
-    def _show(self, message: JsonObject, name: str = "") -> None:
+    def _known(self, message: JsonObject) -> frozenset[str]:
+        return self._secrets.get(message.get("id"), frozenset())
+
+    def _show(
+        self, message: JsonObject, name: str = "", *, known: frozenset[str] = frozenset()
+    ) -> None:
         assert self._on_message is not None
         try:
-            self._on_message(shown(message, of=name))
+            self._on_message(shown(message, of=name, known=known))
         except Exception as error:  # noqa: BLE001 - must not keep it from its receiver
             context = {"message": "on_message raised", "exception": error}
             self._link.loop.call_exception_handler(context)

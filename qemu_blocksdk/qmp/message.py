@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from qemu_blocksdk.codec import JsonObject, JsonValue, masked, redact, secrets_in
@@ -84,12 +84,15 @@ def parse(line: bytes) -> JsonObject:
     return cast("JsonObject", message)
 
 
-def shown(message: JsonObject, *, of: str = "") -> JsonObject:
-    """Return a copy of a message without its secrets; ``of`` names the command that it is."""
+def shown(message: JsonObject, *, of: str = "", known: Iterable[str] = ()) -> JsonObject:
+    """Return a copy of a message without its secrets; ``of`` names the command that it is.
+
+    ``known`` are those of the command that a reply answers.
+    """
     if isinstance(message.get("return"), str):
         # A text alone may be any property's value, a secret's too.
         message = {**message, "return": "***"}
-    return cast("JsonObject", redact(message, of=of))
+    return cast("JsonObject", redact(message, of=of, known=known))
 
 
 def result(reply: JsonObject, name: str, arguments: JsonObject) -> JsonValue:

@@ -11,7 +11,7 @@ import re
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from qemu_blocksdk.codec import Value, masked
+from qemu_blocksdk.codec import Value, redact
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import Nbd, SocketAddressInet, SocketAddressUnix
@@ -54,7 +54,7 @@ class NbdUri(Value):
 
         Raises UsageError for what is none, and for a parameter that is not known here.
         """
-        shown = masked(text)
+        shown = str(redact(text))
         found = _URI.fullmatch(text)
         if found is None or not _LEGAL.fullmatch(text):
             raise UsageError(f"{shown!r} is no NBD URI")

@@ -14,10 +14,19 @@ import shlex
 import signal
 import time
 import weakref
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import TypedDict
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, Value, evolved, masked, masked_args
+from qemu_blocksdk.codec import (
+    JsonObject,
+    JsonValue,
+    Secret,
+    Value,
+    evolved,
+    masked,
+    masked_args,
+    secrets_in_args,
+)
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
@@ -145,12 +154,15 @@ class Completed(Value):
             raise self.failure("printed JSON of another form")
         return value
 
-    def failure(self, what: str = "failed") -> ToolError:
-        """Return the error that tells of this end, in at most 64 Ki characters of the tool's."""
+    def failure(self, what: str = "failed", *, known: Iterable[str] = ()) -> ToolError:
+        """Return the error that tells of this end, in at most 64 Ki characters of the tool's.
+
+        ``known`` are secrets that it may quote.
+        """
         if self.confinement is not None:
             what = self.confinement.limits.exceeded(self.exit_status) or what
         words = self.stderr if self.stderr.strip() else self.stdout
-        words = masked(words[:_CHUNK])
+        words = masked(words[:_CHUNK], known=known)
         return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
 
 
@@ -241,7 +253,7 @@ async def run(
         if lacking is not None:
             name = " ".join(word.rpartition("/")[2] for word in command)
             raise Unsupported(f"option {lacking[1] or '-' + lacking[2]} of {name}")
-        raise done.failure()
+        raise done.failure(known=secrets_in_args(words))
     return done
 
 

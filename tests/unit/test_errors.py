@@ -103,3 +103,14 @@ def test_a_warning_before_the_complaint_is_not_quoted(place: str) -> None:
 def test_without_a_complaint_the_last_line_is_quoted() -> None:
     error = ConnectionLost("gone", exit_status=-6, output="one\ntwo\n\n")
     assert str(error) == "gone (killed by signal 6): two"
+
+
+def test_an_error_holds_no_secret_whoever_raises_it() -> None:
+    error = UsageError("{'password': 'hunter2'} is no command")
+    error.subject = "image 'https://user:hunter2@host/disk'"
+    assert "hunter2" not in f"{error}{error!r}{error.args}{vars(error)}"
+    late = DeadlineExceeded("qemu-io, asked to 'open -o password=hunter2'", seconds=1)
+    assert "hunter2" not in f"{late}{late!r}{vars(late)}"
+    words = ["qemu-img", "--object", "secret,id=s,data=hunter2"]
+    failed = ToolError(words, exit_status=1, output="qemu-img: secret,id=s,data=hunter2: no")
+    assert "hunter2" not in f"{failed}{failed!r}{vars(failed)}"

@@ -18,8 +18,9 @@ import qemu_blocksdk
 PACKAGE = Path(qemu_blocksdk.__file__).parent
 LAYERS = (
     *(
-        "sealed",
         "terminal",
+        "redaction",
+        "sealed",
         "errors",
         "lazy",
         "schema",

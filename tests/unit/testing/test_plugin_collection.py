@@ -280,6 +280,7 @@ def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
         "qemu_blocksdk",
         "qemu_blocksdk.errors",
         "qemu_blocksdk.lazy",
+        "qemu_blocksdk.redaction",
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
         "qemu_blocksdk.testing.switches",

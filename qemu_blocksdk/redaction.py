@@ -3,7 +3,8 @@
 Three inputs, three functions: JSON (:func:`redact`), a command line (:func:`masked_args`), and a
 text of no known structure (:func:`masked`). The first two follow the structure, so a value may
 hold anything. A text has no such borders: there, too much is hidden rather than too little. What
-is found by structure is therefore looked for in the texts about it (``known``).
+is found by structure is therefore looked for in all else that the JSON or the command line says,
+and in the texts about it (``known``).
 
 All take time in proportion to the length of their input.
 """
@@ -38,7 +39,7 @@ _LONG_OPTION = re.compile(r"--?([\w.-]+)=")
 _PART = re.compile(r"(?:[^,]++|,,)*+")
 _MONITOR_LINE = re.compile(
     r"\b(?:set_password[ \t]+(?:-d[ \t]*\S+[ \t]+)?(?:(?:vnc|spice)[ \t]+)?"
-    r"|change[ \t]+\S+[ \t]+passw(?:or)?d[ \t]+"
+    r"|change[ \t]+\S+[ \t]+[\\\"']*passw(?:or)?d[\\\"']*[ \t]+"
     r"|block_passwd[ \t]+\S+[ \t]+"
     r"|qom-set[ \t]+\S+[ \t]+\S+[ \t]+)(?P<value>[^\n]+)"
 )
@@ -56,6 +57,7 @@ _QUERY_SECRET = re.compile(
 )
 _RBD = re.compile(r"""\brbd:[^\s"']+""")
 _RBD_SECRET = re.compile(r"(?<=:)((?:[\w-]*key|[\w-]*secret|password)=)((?:[^:\\]|\\.)*)")
+_TAKEN = re.compile(r"\\(.)", re.DOTALL)
 _CAN_HOLD_ONE = re.compile(r"[=: ]")
 
 
@@ -75,9 +77,15 @@ def is_secret(member: str, *, of: str) -> bool:
     )
 
 
-def redact(json: object, *, of: str = "") -> object:
-    """Return JSON with its secrets replaced; ``of`` names the command that it belongs to."""
-    return _redacted(json, of, set())
+def redact(json: object, *, of: str = "", known: Iterable[str] = ()) -> object:
+    """Return JSON with its secrets replaced, ``known`` ones and others.
+
+    ``of`` names the command that it belongs to.
+    """
+    found: set[str] = set()
+    redacted = _redacted(json, of, found)
+    also = {*known, *_worth_hiding(found)}
+    return _redacted(redacted, of, set(), also) if also else redacted
 
 
 def secrets_in(json: object, *, of: str = "") -> frozenset[str]:
@@ -97,16 +105,23 @@ def secrets_in_args(args: Iterable[str]) -> frozenset[str]:
 
 def masked_args(args: Iterable[str]) -> tuple[str, ...]:
     """Return a command line with its secrets replaced."""
-    return tuple(_argument(arg, set()) for arg in args)
+    found: set[str] = set()
+    masked_ones = [_argument(arg, found) for arg in args]
+    known = _worth_hiding(found)
+    return tuple(_without(arg, known) for arg in masked_ones)
 
 
 def masked(text: str, *, known: Iterable[str] = ()) -> str:
     """Return the text with the secrets that it shows replaced, ``known`` ones and others."""
+    return _text(_without(text, known), set())
+
+
+def _without(text: str, known: Iterable[str]) -> str:
     for secret in sorted(known, key=len, reverse=True):
         as_json = json_module.dumps(secret, ensure_ascii=False)[1:-1]
         for form in {secret, as_json, secret.replace(",", ",,"), quote(secret, errors="replace")}:
             text = text.replace(form, _MASK)
-    return _text(text, set())
+    return text
 
 
 def _worth_hiding(found: Iterable[str]) -> frozenset[str]:
@@ -116,7 +131,7 @@ def _worth_hiding(found: Iterable[str]) -> frozenset[str]:
 # -- by structure -----------------------------------------------------------------------------
 
 
-def _redacted(json: object, of: str, found: set[str]) -> object:
+def _redacted(json: object, of: str, found: set[str], known: Iterable[str] = ()) -> object:
     """Replace; add what was replaced to ``found``. Does not recurse: JSON may be deep."""
     root: dict[object, object] = {}
     todo: list[tuple[object, str, dict[object, object] | list[object], object]]
@@ -140,7 +155,7 @@ def _redacted(json: object, of: str, found: set[str]) -> object:
             copy = items
             todo += [(item, kind, items, number) for number, item in enumerate(items)]
         elif isinstance(value, str):
-            copy = _leaf(value, found)
+            copy = _leaf(_without(value, known), found)
         cast("dict[object, object]", into)[key] = copy
     return root[""]
 
@@ -163,7 +178,19 @@ def _leaf(text: str, found: set[str]) -> str:
     url = _WHOLE_URL.match(text)
     if url is not None:
         return text[: url.end()] + _after_scheme(text[: url.end()], text[url.end() :], found, True)
+    if text.startswith("rbd:"):
+        return _without_keys(text, found)
     return _text(text, found)
+
+
+def _without_keys(name: str, found: set[str]) -> str:
+    """Replace the keys in a name of rbd, in which a backslash takes the next character as it is."""
+
+    def less_key(part: re.Match[str]) -> str:
+        found.add(_TAKEN.sub(r"\1", part[2]))
+        return f"{part[1]}{_MASK}"
+
+    return _RBD_SECRET.sub(less_key, name)
 
 
 def _argument(arg: str, found: set[str]) -> str:
@@ -209,15 +236,29 @@ def _text(text: str, found: set[str]) -> str:
     if not _CAN_HOLD_ONE.search(text):
         return text
     text = _without_members(text, found)
-    text = _RBD.sub(lambda name: _RBD_SECRET.sub(rf"\1{_MASK}", name[0]), text)
-    text = _URL.sub(lambda url: _without_password(url, found), text)
+    text = _RBD.sub(lambda name: _without_keys(name[0], found), text)
+    text = _without_passwords(text, found)
     text = _without_options(text, found)
     return _MONITOR_LINE.sub(lambda line: _less_value(line, found), text)
 
 
-def _without_password(url: re.Match[str], found: set[str]) -> str:
-    scheme = url.string[max(0, url.start() - 12) : url.start()]
-    return "://" + _after_scheme(scheme, url["rest"], found, False)
+def _without_passwords(text: str, found: set[str]) -> str:
+    """Replace the passwords of URLs; one with spaces in it ends at the last ``@`` of its line."""
+    done: list[str] = []
+    begin = line_end = last_at = 0
+    while (url := _URL.search(text, begin)) is not None:
+        if url.start() >= line_end:
+            line_end = text.find("\n", url.start())
+            line_end = len(text) if line_end < 0 else line_end
+            last_at = text.rfind("@", url.start(), line_end)
+        scheme = text[max(0, url.start() - 12) : url.start()]
+        end = url.end()
+        if "@" not in url["rest"] and last_at > end and _password(scheme, url["rest"]) >= 0:
+            end = last_at + 1
+        rest = text[url.start("rest") : end]
+        done += (text[begin : url.start("rest")], _after_scheme(scheme, rest, found, False))
+        begin = end
+    return "".join((*done, text[begin:]))
 
 
 def _less_value(found_line: re.Match[str], found: set[str]) -> str:
@@ -268,12 +309,12 @@ def _without_options(text: str, found: set[str]) -> str:
     """Replace what follows ``name=``, up to a comma that is not doubled or the line's end."""
     done: list[str] = []
     begin = 0
-    first = text.find("secret")
+    has_secret = "secret" in text
     while (option := _OPTION.search(text, begin)) is not None:
         end = option.end()
         done.append(text[begin:end])
         begin = end
-        is_due = not option["maybe"] or 0 <= first < option.start()
+        is_due = has_secret or not option["maybe"]
         if is_due and not text.startswith(_MASK, end):
             value = cast("re.Match[str]", _OPTION_VALUE.match(text, end))
             if value[0]:
@@ -288,12 +329,9 @@ def _after_scheme(scheme: str, rest: str, found: set[str], is_whole: bool) -> st
     if "@" not in rest and "=" not in rest:
         return rest
     begin = 0
-    user = cast("re.Match[str]", _USER.match(rest)).end()
-    separators = ":%" if scheme.rstrip(":/").lower().endswith(("iscsi", "iser")) else ":"
-    if rest[:1] != "[" and rest[user : user + 1] in tuple(separators):
-        password = user + 1
-        is_port = _PORT.match(rest, password)
-        end = -1 if is_port else _end_of_password(rest, password, is_whole)
+    password = _password(scheme, rest)
+    if password >= 0:
+        end = _end_of_password(rest, password, is_whole)
         if end > password:
             found.update((rest[password:end], unquote(rest[password:end])))
             rest = f"{rest[:password]}{_MASK}{rest[end:]}"
@@ -307,6 +345,14 @@ def _after_scheme(scheme: str, rest: str, found: set[str], is_whole: bool) -> st
         return f"{parameter[1]}={_MASK}"
 
     return rest[:begin] + pattern.sub(less_token, rest[begin:])
+
+
+def _password(scheme: str, rest: str) -> int:
+    """Return where the password of a URL would begin; -1 where there is none."""
+    user = cast("re.Match[str]", _USER.match(rest)).end()
+    separators = ":%" if scheme.rstrip(":/").lower().endswith(("iscsi", "iser")) else ":"
+    has_one = rest[:1] != "[" and rest[user : user + 1] in tuple(separators)
+    return user + 1 if has_one and not _PORT.match(rest, user + 1) else -1
 
 
 def _end_of_password(rest: str, begin: int, is_whole: bool) -> int:

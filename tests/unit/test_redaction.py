@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qemu_blocksdk.blockdev import Https
-from qemu_blocksdk.codec import encode, masked, masked_args, redact, secrets_in, secrets_in_args
+from qemu_blocksdk.codec import (
+    doubled,
+    encode,
+    masked,
+    masked_args,
+    redact,
+    secrets_in,
+    secrets_in_args,
+)
 from qemu_blocksdk.wire import ObjectAdd, ObjectOptionsSecret, QomSet
 
 SECRET = "hunter2"
@@ -88,6 +96,13 @@ HARD = (
     "p@/?#HUNT",
 )
 """Secrets with what ends a value in one form or another; each has a word that must not show."""
+
+
+def taken(secret: str) -> str:
+    """As a part of a name of rbd."""
+    return secret.replace("\\", "\\\\").replace(":", "\\:")
+
+
 JSON_DOORS: Mapping[str, tuple[str, Callable[[str], dict[str, object]]]] = {
     "cookie": ("blockdev-add", lambda s: {"driver": "https", "file": {"cookie": s}}),
     "proxy": ("blockdev-add", lambda s: {"proxy-password": s}),
@@ -101,6 +116,8 @@ JSON_DOORS: Mapping[str, tuple[str, Callable[[str], dict[str, object]]]] = {
     "set_password": ("set_password", lambda s: {"protocol": "vnc", "password": s}),
     "whole url": ("x", lambda s: {"url": f"https://user:{s}@host/disk"}),
     "rbd": ("x", lambda s: {"=keyvalue-pairs": json.dumps(["key", s])}),
+    "rbd name": ("x", lambda s: {"filename": f"rbd:p/i:key={taken(s)}:id=a"}),
+    "elsewhere as well": ("x", lambda s: {"password": s, "a": [f"see {s} there"]}),
     "number": ("x", lambda s: {"password": [1, {"a": s}]}),
 }
 LINES: Mapping[str, Callable[[str], str]] = {
@@ -109,6 +126,8 @@ LINES: Mapping[str, Callable[[str], str]] = {
     "change": lambda s: f"change vnc password {s}",
     "object_add": lambda s: f"object_add secret,id=s,data={s.replace(',', ',,')}",
     "qom-set": lambda s: f"qom-set /objects/s data {s}",
+    "change, in quotes": lambda s: f'change "vnc" "password" {s}',
+    "object_add, type last": lambda s: f"object_add id=s,data={doubled(s)},qom-type=secret",
     "drive_add": lambda s: f"drive_add 0 driver=https,file.cookie={s.replace(',', ',,')},id=d",
 }
 ARGS: Mapping[str, Callable[[str], list[str]]] = {
@@ -170,6 +189,17 @@ def test_no_text_shows_the_password_or_token_of_a_url(text: str, secret: str) ->
     assert "HUNT" not in masked(text.format(f"https://user:{secret}@host:80/disk?a=1#x"))
     assert "HUNT" not in masked(text.format(f"https://:{secret}@host/disk"))
     assert "HUNT" not in masked(text.format(f"iscsi://user%{secret}@host/iqn/0"))
+
+
+@pytest.mark.parametrize("secret", ["p HUNT", 'p"}, "HUNT', "p\tHUNT @HUNT"])
+def test_a_password_with_spaces_in_a_text_ends_at_the_last_at_sign_of_its_line(secret: str) -> None:
+    text = f"a b@c\nCould not open 'http://user:{secret}@host:80/disk': no\nd e@f"
+    assert masked(text) == "a b@c\nCould not open 'http://user:***@host:80/disk': no\nd e@f"
+
+
+def test_an_address_after_a_url_without_a_password_stays() -> None:
+    text = "see http://host:80/disk or http://host/x: write to me@home"
+    assert masked(text) == text
 
 
 @pytest.mark.parametrize(
