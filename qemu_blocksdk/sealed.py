@@ -4,7 +4,8 @@ A report with the values of local variables (``pytest -l``, rich, Sentry) shows 
 and what was made of it: arguments as sent, command lines, lines of the human monitor. So an error
 that leaves one of our doors takes the frames of this package along no further than the door, and
 the door's own arguments are gone by then. The sentence of an error of ours says all; what is no
-error of ours, and so a fault, has the lines of the frames as a note.
+error of ours, and so a fault, has the lines of the frames as a note. Errors of Python in the chain
+lose the text or object that they are about.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
-from types import TracebackType
+from collections.abc import Callable, Coroutine, Iterator
+from types import FunctionType, TracebackType
 from typing import ParamSpec, TypeVar, cast
+
+from .redaction import masked
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+C = TypeVar("C", bound=type)
 
 _OURS = __name__.partition(".")[0]
+_SPECIAL = frozenset(
+    (
+        *("__init__", "__enter__", "__exit__", "__next__"),
+        *("__aenter__", "__aexit__", "__anext__"),
+    )
+)
 
 
 def sealed(function: Callable[P, T]) -> Callable[P, T]:
@@ -59,14 +69,49 @@ def _sealed_coroutine(
     return call
 
 
+def sealed_class(cls: C) -> C:
+    """Make doors of all that a class of ours offers, also of what it has from its bases.
+
+    Not of what takes no arguments worth hiding: properties, asynchronous generators.
+    """
+    members: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        if _is_ours(base.__module__):
+            members.update(vars(base))
+    for name, member in members.items():
+        if name[0] == "_" and name not in _SPECIAL:
+            continue
+        is_bound = isinstance(member, classmethod)
+        function: object = member
+        if is_bound:
+            function = cast("classmethod[object, ..., object]", member).__func__
+        if not isinstance(function, FunctionType) or is_door(function):
+            continue
+        if not inspect.isasyncgenfunction(function):
+            door = sealed(function)
+            setattr(cls, name, classmethod(door) if is_bound else door)
+    return cls
+
+
+def is_door(function: Callable[..., object]) -> bool:
+    """Whether a function is sealed."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == sealed.__code__.co_filename
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == _OURS
+
+
+def _is_library(trace: TracebackType) -> bool:
+    module = str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
 def _is_callers(trace: TracebackType | None) -> bool:
     """Whether code of others that we call back, or that we import, raised an error."""
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    name = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    return name != _OURS and name not in sys.stdlib_module_names
+    last = next((each for each in reversed([*_entries(trace)]) if not _is_library(each)), None)
+    return last is not None and not _is_frame_ours(last)
 
 
 def cut(error: BaseException) -> None:
@@ -77,11 +122,13 @@ def cut(error: BaseException) -> None:
     here = error.__traceback__
     if here is not None:
         inside = here.tb_next
+        _empty(error, inside)
         here.tb_next = _less_ours(inside, below_ours=True)
         is_fault = (
             isinstance(error, Exception)
-            and not type(error).__module__.startswith(_OURS)
+            and not _is_ours(type(error).__module__)
             and not _is_callers(inside)
+            and not (isinstance(error, AssertionError) and error.args)  # on purpose
         )
         if is_fault and inside is not here.tb_next:
             lines = "".join(traceback.format_tb(inside, limit=-20))
@@ -92,21 +139,46 @@ def cut(error: BaseException) -> None:
         each = chained.pop()
         if each is not None and id(each) not in seen:
             seen.add(id(each))
+            _empty(each, each.__traceback__)
             each.__traceback__ = _less_ours(each.__traceback__, below_ours=False)
             chained += (each.__cause__, each.__context__)
 
 
+def _empty(error: BaseException, trace: TracebackType | None) -> None:
+    """Take out of an error of Python that was raised by us what it holds beside its sentence."""
+    is_from_here = any(_is_frame_ours(each) for each in _entries(trace))
+    if _is_ours(type(error).__module__) or not is_from_here or _is_callers(trace):
+        return
+    about: object = getattr(error, "object", None)  # of UnicodeError, in its arguments as well
+    nothing = about[:0] if isinstance(about, str | bytes) else None
+    error.args = tuple(
+        nothing if each is about else masked(each) if isinstance(each, str) else each
+        for each in error.args
+    )
+    for name, empty in (("object", nothing), ("doc", ""), ("obj", None)):
+        if getattr(error, name, None) is not None:
+            setattr(error, name, empty)
+
+
+def _entries(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _is_frame_ours(trace: TracebackType) -> bool:
+    return _is_ours(str(trace.tb_frame.f_globals.get("__name__", "")))
+
+
 def _less_ours(trace: TracebackType | None, *, below_ours: bool) -> TracebackType | None:
     kept: list[TracebackType] = []
-    while trace is not None:
-        module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if module == _OURS:
+    for each in _entries(trace):
+        if _is_frame_ours(each):
             below_ours = True
-        elif not (below_ours and module in sys.stdlib_module_names):
-            kept.append(trace)
-        trace = trace.tb_next
+        elif not (below_ours and _is_library(each)):
+            kept.append(each)
     below = None
-    for trace in reversed(kept):
-        trace.tb_next = below
-        below = trace
+    for each in reversed(kept):
+        each.tb_next = below
+        below = each
     return below

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import FunctionType
-from typing import Self, cast
+from typing import Self
 
 from qemu_blocksdk.qmp import portal
-from qemu_blocksdk.sealed import sealed
+from qemu_blocksdk.sealed import sealed_class
 
 
 class Face:
@@ -21,14 +20,7 @@ class Face:
     def __init_subclass__(cls) -> None:
         """Seal what a class offers: an error that leaves it shows none of its arguments."""
         super().__init_subclass__()
-        for name, member in list(vars(cls).items()):
-            if name[0] == "_" and name not in ("__init__", "__enter__", "__exit__", "__next__"):
-                continue
-            if isinstance(member, FunctionType):
-                setattr(cls, name, sealed(member))
-            elif isinstance(member, classmethod):
-                method = cast("classmethod[Self, ..., object]", member)
-                setattr(cls, name, classmethod(sealed(method.__func__)))
+        sealed_class(cls)
 
     @classmethod
     def _of(cls, twin: object) -> Self:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import NoReturn, Self, final
 
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed_class
 
 
+@sealed_class
 @final
 class Secret:
     """A passphrase or key. It shows as ``Secret(***)``, wherever it is shown.
@@ -22,15 +23,10 @@ class Secret:
 
     def __init__(self, value: str | bytes) -> None:
         """Keep a secret; text is taken as UTF-8, as QEMU does. Raises UsageError for other text."""
-        data: bytes | None = None
-        with contextlib.suppress(UnicodeEncodeError):
-            data = value.encode() if isinstance(value, str) else bytes(value)
-        if data is None:
-            # Not while the other error is handled, which holds the text; and a traceback shows
-            # what is here.
-            del value
-            raise UsageError("a secret that is text has characters that UTF-8 lacks")
-        self._value = data
+        try:
+            self._value = value.encode() if isinstance(value, str) else bytes(value)
+        except UnicodeEncodeError as error:
+            raise UsageError("a secret that is text has characters that UTF-8 lacks") from error
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:

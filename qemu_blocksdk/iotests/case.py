@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from qemu_blocksdk.codec import JsonValue, flatten
 from qemu_blocksdk.errors import DeadlineExceeded, Unsupported
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.testing import notrun as typed
 from qemu_blocksdk.testing import skips
 from qemu_blocksdk.testing.assertions import QmpAssertions
@@ -198,6 +199,7 @@ def verify_working_luks() -> None:
     typed.verify_working_luks(env=ENV)
 
 
+@sealed
 def qemu_pipe(*args: str) -> str:
     """Run QEMU with options that print something and exit; return that."""
     return qemu_tool_pipe_and_status("qemu", [qemu_prog, *qemu_opts, *args])[0]

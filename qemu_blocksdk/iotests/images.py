@@ -14,6 +14,7 @@ from typing import Any
 
 from qemu_blocksdk.errors import ToolError
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.sealed import sealed, sealed_class
 from qemu_blocksdk.tools.qemu_io_session import IoSession
 
 from .environ import (
@@ -32,21 +33,25 @@ from .programs import call, qemu_tool_pipe_and_status, told
 _KEY = ("--object", luks_default_secret_object)
 
 
+@sealed
 def qemu_img_pipe_and_status(*args: str) -> tuple[str, int]:
     """Run qemu-img; return what it printed, on stderr too, and its status."""
     return qemu_tool_pipe_and_status("qemu-img", [*qemu_img_args, *args])
 
 
+@sealed
 def qemu_img(*args: str) -> int:
     """Run qemu-img; return its status."""
     return qemu_img_pipe_and_status(*args)[1]
 
 
+@sealed
 def qemu_img_pipe(*args: str) -> str:
     """Run qemu-img; return what it printed, on stderr too."""
     return qemu_img_pipe_and_status(*args)[0]
 
 
+@sealed
 def qemu_img_create(*args: str) -> int:
     """Run ``qemu-img create``, for LUKS with the default key unless another is given."""
     words = list(args)
@@ -61,22 +66,26 @@ def qemu_img_create(*args: str) -> int:
     return qemu_img("create", *words)
 
 
+@sealed
 def qemu_img_measure(*args: str) -> Any:
     """Run ``qemu-img measure``; return what it says, from JSON."""
     return json.loads(qemu_img_pipe("measure", "--output", "json", *args))
 
 
+@sealed
 def qemu_img_check(*args: str) -> Any:
     """Run ``qemu-img check``; return what it says, from JSON."""
     return json.loads(qemu_img_pipe("check", "--output", "json", *args))
 
 
+@sealed
 def qemu_img_verbose(*args: str) -> int:
     """Run qemu-img, whose output is the script's; return its status."""
     words = [*qemu_img_args, *args]
     return told("qemu-img", words, call(words))
 
 
+@sealed
 def qemu_img_log(*args: str) -> str:
     """Run qemu-img; log and return what it printed."""
     result = qemu_img_pipe(*args)
@@ -84,6 +93,7 @@ def qemu_img_log(*args: str) -> str:
     return result
 
 
+@sealed
 def img_info_log(
     filename: str,
     filter_path: str | None = None,
@@ -96,11 +106,13 @@ def img_info_log(
     log(filter_img_info(output, filter_path or filename))
 
 
+@sealed
 def qemu_io(*args: str) -> str:
     """Run qemu-io; return what it printed, on stderr too."""
     return qemu_tool_pipe_and_status("qemu-io", [*qemu_io_args, *args])[0]
 
 
+@sealed
 def qemu_io_log(*args: str) -> str:
     """Run qemu-io; log and return what it printed."""
     result = qemu_io(*args)
@@ -108,6 +120,7 @@ def qemu_io_log(*args: str) -> str:
     return result
 
 
+@sealed
 def qemu_io_silent(*args: str) -> int:
     """Run qemu-io, whose complaints alone are the script's; return its status."""
     has_format = "-f" in args or "--image-opts" in args
@@ -116,17 +129,20 @@ def qemu_io_silent(*args: str) -> int:
         return told("qemu-io", words, call(words, stdout=nowhere.fileno()))
 
 
+@sealed
 def qemu_io_silent_check(*args: str) -> bool:
     """Run qemu-io, which prints nothing; tell whether it succeeded."""
     with Path(os.devnull).open("wb") as nowhere:
         return call([*qemu_io_args, *args], stdout=nowhere.fileno(), stderr=nowhere.fileno()) == 0
 
 
+@sealed
 def compare_images(img1: str, img2: str, fmt1: str = imgfmt, fmt2: str = imgfmt) -> bool:
     """Tell whether two images have the same content."""
     return qemu_img("compare", "-f", fmt1, "-F", fmt2, img1, img2) == 0
 
 
+@sealed
 def create_image(name: str, size: int) -> None:
     """Make a raw image in which each sector says, at both ends, which one it is."""
     with Path(name).open("wb") as file:
@@ -134,6 +150,7 @@ def create_image(name: str, size: int) -> None:
             file.write(struct.pack(">l504xl", sector, sector))
 
 
+@sealed
 def image_size(img: str) -> int:
     """Return the virtual size of an image in bytes."""
     size: int = json.loads(qemu_img_pipe("info", "--output=json", "-f", imgfmt, img))[
@@ -142,6 +159,7 @@ def image_size(img: str) -> int:
     return size
 
 
+@sealed
 def unarchive_sample_image(sample: str, fname: str) -> None:
     """Unpack a sample image, ``SAMPLE.bz2``, into a file."""
     packed = Path(sample_img_dir) / f"{sample}.bz2"
@@ -149,6 +167,7 @@ def unarchive_sample_image(sample: str, fname: str) -> None:
         shutil.copyfileobj(source, target)
 
 
+@sealed_class
 class QemuIoInteractive:
     """A qemu-io that is asked line by line."""
 

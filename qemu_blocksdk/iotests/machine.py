@@ -25,6 +25,7 @@ from qemu_blocksdk.errors import (
     LaunchError,
     UsageError,
 )
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.testing.queued import QueuedQmp, event_match
 
 Message = dict[str, Any]
@@ -61,6 +62,7 @@ def _description(reply: Message) -> str:
 _Choice = Literal["qtest", "tcg", "kvm", "default"] | None
 
 
+@sealed_class
 class QEMUMachine:
     """A QEMU: its command line, its life, its QMP."""
 
@@ -335,6 +337,7 @@ class QEMUMachine:
         return self._queue
 
 
+@sealed_class
 class QEMUQtestMachine(QEMUMachine):
     """A QEMU that runs no guest code, with the channel of qtest, where the binary has it."""
 

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from qemu_blocksdk.codec import masked_args
 from qemu_blocksdk.qmp import AsyncProcess, finish, portal
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.tools.run import run
 
 _ANY_STATUS = range(-255, 256)
@@ -15,6 +17,7 @@ _GAP = " " * 31
 """What the newer iotests prints before the signal, where it takes the output."""
 
 
+@sealed
 def qemu_tool_pipe_and_status(
     tool: str, args: Sequence[str], connect_stderr: bool = True
 ) -> tuple[str, int]:
@@ -26,6 +29,7 @@ def qemu_tool_pipe_and_status(
     return output, told(tool, args, done.exit_status, gap=_GAP)
 
 
+@sealed
 def call(words: Sequence[str], *, stdout: int = _STDOUT, stderr: int = _STDERR) -> int:
     """Run a program whose output goes to descriptors, the script's own; return its status."""
     return portal.run(_call(words, stdout, stderr))
@@ -39,8 +43,9 @@ async def _call(words: Sequence[str], stdout: int, stderr: int) -> int:
         await finish(process.kill())
 
 
+@sealed
 def told(tool: str, words: Sequence[str], status: int, *, gap: str = "") -> int:
     """Return the status of a tool; say so on stderr where a signal ended it."""
     if status < 0:
-        sys.stderr.write(f"{tool} received signal {gap}{-status}: {' '.join(words)}\n")
+        sys.stderr.write(f"{tool} received signal {gap}{-status}: {' '.join(masked_args(words))}\n")
     return status

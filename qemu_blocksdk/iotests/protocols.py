@@ -17,6 +17,7 @@ from qemu_blocksdk.errors import (
     LaunchError,
     UsageError,
 )
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.testing.queued import QueuedQmp
 
 from .machine import Message, QMPResponseError
@@ -78,6 +79,7 @@ class _Channel:
         self._socket = self._listener = None
 
 
+@sealed_class
 class QEMUMonitorProtocol:
     """A QMP monitor by its address, with whole replies as dictionaries."""
 
@@ -208,6 +210,7 @@ class QEMUMonitorProtocol:
         self._channel.close()
 
 
+@sealed_class
 class QEMUQtestProtocol:
     """The channel of qtest by its address: a line asks, a line answers."""
 

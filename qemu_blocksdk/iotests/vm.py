@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from qemu_blocksdk.codec import flatten
 from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.sealed import sealed_class
 
 from .case import NotHere
 from .environ import (
@@ -32,6 +33,7 @@ from .machine import Message, QEMUQtestMachine
 _JOB_EVENTS = ("COMPLETED", "CANCELLED", "ERROR", "READY")
 
 
+@sealed_class
 class VM(QEMUQtestMachine):
     """A QEMU VM."""
 

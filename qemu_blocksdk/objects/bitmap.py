@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.qmp import AsyncQmp
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BlockDirtyBitmap,
     BlockDirtyBitmapAdd,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .node import AsyncNode
 
 
+@sealed_class
 class AsyncBitmap(Live):
     """A dirty bitmap of a node, by its name."""
 

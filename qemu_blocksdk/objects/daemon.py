@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from qemu_blocksdk.qmp import ServerKind
+from qemu_blocksdk.sealed import sealed_class
 
 from .launch import Handover, Program, QemuOptions, json_words
 from .qemu import AsyncQemu
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.wire import BlockExportOptions, NbdServerStart
 
 
+@sealed_class
 class AsyncStorageDaemon(AsyncQemu):
     """A ``qemu-storage-daemon``."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qemu_blocksdk.codec import decode, encode
 from qemu_blocksdk.errors import GraphError, UnplugRefused, UsageError
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BlockDeviceStats,
     BlockInfo,
@@ -30,6 +31,7 @@ _THROTTLE_WORDS = {
 """``block_set_io_throttle`` and ``query-block`` have other words than throttle groups."""
 
 
+@sealed_class
 class AsyncDevice(Added):
     """A device of the guest, by its id; leaving the block removes it.
 

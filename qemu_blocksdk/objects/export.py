@@ -15,6 +15,7 @@ from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded
 from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.wire import (
     BlockExportAdd,
@@ -49,6 +50,7 @@ class ExportOptions(TypedDict, total=False):
     allow_inactive: bool
 
 
+@sealed_class
 class AsyncExport(Live, Resource):
     """An export of a node; leaving the block removes it, whoever is connected.
 
@@ -167,6 +169,7 @@ class AsyncExport(Live, Resource):
         return f"<{self._words()}{': deleted' if self._is_deleted else ''}>"
 
 
+@sealed_class
 class AsyncUriExport(AsyncExport):
     """An export for NBD clients, by the NBD server of its QEMU."""
 
@@ -192,6 +195,7 @@ class AsyncUriExport(AsyncExport):
         return f"{super()._words()} at {self._uri}"
 
 
+@sealed_class
 class AsyncFileExport(AsyncExport):
     """An export that a client opens by a path: FUSE, vhost-user-blk or VDUSE.
 

@@ -15,6 +15,7 @@ from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.tls import (
     TlsCredentials,
@@ -71,6 +72,7 @@ class ExportServerOptions(TypedDict, total=False):
     handshake_max_seconds: int
 
 
+@sealed_class
 class AsyncExportServer(Live, Resource):
     """The NBD server of one QEMU; leaving the block stops it.
 

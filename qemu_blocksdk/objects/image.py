@@ -10,6 +10,7 @@ from typing import Self, cast
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import ToolError, UsageError
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.atomic_write import (
     Published,
@@ -47,6 +48,7 @@ from .thread import in_thread
 
 # The verbs that ask are in `ReadableImage`, those that change in place in `EditableImage`; here are
 # those that make new images.
+@sealed_class
 class AsyncImage(EditableImage):
     """An image file.
 

@@ -6,6 +6,7 @@ from typing import cast
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import GraphError
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import IOThreadInfo, QueryIothreads
 
 from .live import subject
@@ -26,6 +27,7 @@ class IoThreadParameters(Value):
     aio_max_batch: int | None = None
 
 
+@sealed_class
 class AsyncIoThread(UserObject):
     """An I/O thread, which devices and exports name and nodes are moved into.
 

@@ -23,6 +23,7 @@ from qemu_blocksdk.jobs.state import ENDING, PAUSED
 from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BlockJobCancel,
     BlockJobChange,
@@ -44,6 +45,7 @@ from .live import Live, subject
 from .watched_job import WatchedJob
 
 
+@sealed_class
 class AsyncJob(WatchedJob, Resource):
     """A background operation of QEMU, from its start to its dismissal.
 

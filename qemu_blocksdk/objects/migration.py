@@ -20,6 +20,7 @@ from qemu_blocksdk.jobs import MigrationProgress
 from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     MigrateCancel,
     MigrateContinue,
@@ -35,6 +36,7 @@ from .live import Live, follow, subject
 _OVER: frozenset[MigrationStatus] = frozenset({"completed", "failed", "cancelled"})
 
 
+@sealed_class
 class AsyncMigration(Live, Resource):
     """The migration of a VM's guest to another QEMU, or from another.
 

@@ -10,7 +10,6 @@ from typing import TypeVar, get_args
 from qemu_blocksdk.codec import Command, masked
 from qemu_blocksdk.errors import BlockSdkError, CommandError, GraphError, UsageError
 from qemu_blocksdk.graph import BlockGraph, GraphNode
-from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import (
     AddFd,
     AddfdInfo,
@@ -43,7 +42,6 @@ class Monitor(AsyncQemu):
 
     # -- human commands -----------------------------------------------------------------
 
-    @sealed
     async def hmp(self, command_line: str, *, timeout: float | None = None) -> str:
         """Run a human monitor command (``human-monitor-command``); return what it printed.
 
@@ -51,7 +49,6 @@ class Monitor(AsyncQemu):
         """
         return await self._execute(HumanMonitorCommand(command_line=command_line), timeout=timeout)
 
-    @sealed
     async def hmp_qemu_io(
         self, drive: str, command: str, *, qdev: bool = False, timeout: float | None = None
     ) -> None:

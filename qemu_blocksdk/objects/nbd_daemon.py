@@ -22,6 +22,7 @@ from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 from qemu_blocksdk.qmp import finish, portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import run
 
@@ -29,6 +30,7 @@ from .listener import inode
 from .scratch import Scratch
 
 
+@sealed_class
 class AsyncNbdDaemon(Resource):
     """A ``qemu-nbd`` that outlives this process; made by :meth:`AsyncNbdServer.fork`.
 

@@ -20,6 +20,7 @@ from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.qemu_nbd import (
@@ -43,6 +44,7 @@ from .nbd_daemon import AsyncNbdDaemon
 from .scratch import Scratch
 
 
+@sealed_class
 class AsyncNbdServer(Resource):
     """A ``qemu-nbd`` of one's own.
 

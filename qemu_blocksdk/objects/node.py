@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import BlockdevDel, XBlockdevSetIothread
 
 from .bitmap import AsyncBitmap
@@ -14,6 +15,7 @@ from .node_io import AsyncNodeIo
 from .node_jobs import NodeJobs
 
 
+@sealed_class
 class AsyncNode(NodeJobs):
     """A node of the block graph, by its name."""
 

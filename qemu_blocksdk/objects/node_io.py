@@ -6,6 +6,7 @@ returns; it is what is printed meanwhile.
 
 from __future__ import annotations
 
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.qemu_io import checked
 from qemu_blocksdk.tools.qemu_io_answers import is_complaint
 from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
@@ -17,6 +18,7 @@ from .live import naming, subject
 from .node_info import NodeInfo
 
 
+@sealed_class
 class AsyncNodeIo(IoRequests):
     """Requests to a node through the monitor, without a guest or an export.
 

@@ -12,6 +12,7 @@ from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import Resource
 from qemu_blocksdk.qmp.unwind import Unit
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.progress import ToolProgress
 
 from . import unfinished
@@ -19,6 +20,7 @@ from . import unfinished
 T_co = TypeVar("T_co", covariant=True)
 
 
+@sealed_class
 class AsyncOperation(Resource, Generic[T_co]):
     """An operation of qemu-img in flight.
 

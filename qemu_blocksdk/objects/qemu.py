@@ -11,6 +11,7 @@ from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import StateError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BlockdevAdd,
     BlockdevOptions,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
 
 
+@sealed_class
 class AsyncQemu(Nodes, Exporting, UserObjects, Life):
     """A QEMU process and its block layer.
 

@@ -9,7 +9,7 @@ from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.qmp import portal
 from qemu_blocksdk.qmp.resource import Resource
-from qemu_blocksdk.sealed import sealed
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.terminal import escaped
 from qemu_blocksdk.tools import qemu_io_answers as answers
 from qemu_blocksdk.tools.qemu_io import IoFailure, IoInfo, IoResult, checked, line, request
@@ -29,6 +29,7 @@ from .image import AsyncImage
 from .io_requests import IoRequests
 
 
+@sealed_class
 class AsyncQemuIo(IoRequests, Resource):
     """A session of ``qemu-io``, open while the block runs.
 
@@ -125,7 +126,6 @@ class AsyncQemuIo(IoRequests, Resource):
 
     # -- any command --------------------------------------------------------------------
 
-    @sealed
     async def raw(self, command: str, *, timeout: float | None = None) -> str:
         """Have qemu-io carry out a command line; return all that it printed meanwhile.
 
@@ -134,7 +134,6 @@ class AsyncQemuIo(IoRequests, Resource):
         """
         return await self._running.raw(checked(command), timeout=timeout)
 
-    @sealed
     async def run_commands(self, *commands: str, accept_failure: bool = False) -> Completed:
         """Run a qemu-io of its own for the commands (``-c``), apart from the session.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from qemu_blocksdk.codec import decode, encode
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import ThrottleLimits
 
 from .user_object import UserObject
 
 
+@sealed_class
 class AsyncThrottleGroup(UserObject):
     """A throttle group, which :class:`~qemu_blocksdk.blockdev.Throttle` nodes name.
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from qemu_blocksdk.qmp import together
 from qemu_blocksdk.schema import Schema
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.drivers import (
     DriverSupport,
@@ -42,6 +43,7 @@ _drivers = Answers[Mapping[str, DriverSupport]]()
 _luks = Answers[LuksSupport]()
 
 
+@sealed_class
 class AsyncToolchain:
     """The QEMU programs of one place, and what they say of themselves.
 

@@ -13,6 +13,7 @@ from qemu_blocksdk.codec import encode, evolved
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed
 from qemu_blocksdk.qmp import AsyncQmp, as_unit
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.atomic_write import assert_absent
 
 from .bitmap import AsyncBitmap
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .node import AsyncNode
 
 
+@sealed_class
 class AsyncTransaction(Live):
     """Actions that are collected and then carried out together (``transaction``).
 

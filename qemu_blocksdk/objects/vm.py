@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 from qemu_blocksdk.blockdev.drive import Drive
 from qemu_blocksdk.errors import Unsupported, UsageError
 from qemu_blocksdk.qmp import ServerKind
+from qemu_blocksdk.sealed import sealed_class
 
 from .devices import Devices
 from .emulator import monitor_objects, query_accelerators
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Accelerator = Literal["qtest", "tcg", "kvm"]
 
 
+@sealed_class
 class AsyncVM(Devices, Migratable, VmSnapshots, Monitor):
     """A ``qemu-system-*``, without display, and without default devices unless asked for."""
 

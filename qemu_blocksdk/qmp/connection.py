@@ -30,7 +30,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.schema import Schema
-from qemu_blocksdk.sealed import sealed
+from qemu_blocksdk.sealed import sealed_class
 
 from . import portal
 from .address import Address, connected, words
@@ -67,6 +67,7 @@ class Peer(Protocol):
         ...
 
 
+@sealed_class
 class AsyncQmp(Resource):
     """A QMP connection to a running QEMU or storage daemon.
 
@@ -197,7 +198,6 @@ class AsyncQmp(Resource):
 
     # -- commands -----------------------------------------------------------------------
 
-    @sealed
     async def execute(
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
@@ -235,7 +235,6 @@ class AsyncQmp(Resource):
         except (ConnectionLost, DeadlineExceeded):
             return None  # the refusal itself is what the caller needs
 
-    @sealed
     async def execute_with_fd(
         self, command: Command[R], fd: int, *, timeout: float | None = None
     ) -> R:
@@ -267,7 +266,6 @@ class AsyncQmp(Resource):
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot pass descriptor {fd}: {error}") from error
 
-    @sealed
     async def execute_raw(
         self,
         name: str,
@@ -284,7 +282,6 @@ class AsyncQmp(Resource):
             name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
-    @sealed
     def execute_from_thread(
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
@@ -303,7 +300,6 @@ class AsyncQmp(Resource):
             raise meaning from error
         return decode_reply(command, reply)
 
-    @sealed
     def execute_raw_from_thread(
         self,
         name: str,

@@ -17,6 +17,7 @@ from typing import Generic, Self, TypeVar, cast
 from qemu_blocksdk import wire
 from qemu_blocksdk.codec import Event, JsonObject, decode_event
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, UsageError
+from qemu_blocksdk.sealed import sealed_class
 
 from .resource import Resource
 
@@ -86,6 +87,7 @@ class Register:
                 stream._finish()
 
 
+@sealed_class
 class AsyncEventStream(Resource, Generic[E_co]):
     """Events of one connection, from the moment of subscribing, in order of arrival.
 

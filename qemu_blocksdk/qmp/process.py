@@ -23,7 +23,7 @@ from typing import Self
 
 from qemu_blocksdk.codec import masked, masked_args, secrets_in_args
 from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
-from qemu_blocksdk.sealed import sealed
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.terminal import escaped
 
 from . import portal
@@ -38,6 +38,7 @@ _LOG_PACE = 10.0
 _log = logging.getLogger(__name__)
 
 
+@sealed_class
 class AsyncProcess:
     """A running or ended child process; made by :meth:`spawn`.
 
@@ -71,7 +72,6 @@ class AsyncProcess:
         weakref.finalize(self, os.close, log).atexit = False
 
     @classmethod
-    @sealed
     async def spawn(
         cls,
         argv: Sequence[str],

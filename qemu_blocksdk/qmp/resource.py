@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.sealed import sealed
 
 
 class Resource:
     """A context manager in terms of :meth:`_enter` and :meth:`_leave`."""
 
-    @sealed
     async def __aenter__(self) -> Self:
         try:
             asyncio.get_running_loop()

@@ -36,6 +36,7 @@ from qemu_blocksdk.objects.leftovers import claim_name
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
 
@@ -65,6 +66,7 @@ _latest: weakref.WeakKeyDictionary[AsyncQmp, dict[_Marked, AsyncImage]] = (
 """The last backup by each bitmap, as far as it was made by this connection."""
 
 
+@sealed_class
 class AsyncBackup:
     """Backups of disks of one QEMU, all of one moment, into new images.
 

@@ -22,6 +22,7 @@ from qemu_blocksdk.objects import (
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import lasting_name, temporary_name
 from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import undo_on_failure
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
@@ -38,6 +39,7 @@ _turns: weakref.WeakValueDictionary[tuple[AsyncQmp, str], asyncio.Lock] = (
 """For the disks that are at work, by their nodes."""
 
 
+@sealed_class
 class AsyncDisk:
     """A disk, by the node that its users are on: a guest's device, an export.
 

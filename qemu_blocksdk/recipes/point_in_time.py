@@ -20,6 +20,7 @@ from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import as_unit, clean_up, finish
 from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateQcow2, EncryptLuks
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.private_directory import private_directory
@@ -28,6 +29,7 @@ from qemu_blocksdk.wire import CopyBeforeWrite, QomSet, SnapshotAccess
 from .temporary import temporary_image, temporary_node
 
 
+@sealed_class
 class AsyncPointInTime(Resource):
     """The content of a node at the moment that the block is entered; gone with the block.
 

@@ -15,6 +15,7 @@ from qemu_blocksdk.objects import (
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.objects.scratch import Scratch
 from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
     BitmapMigrationNodeAlias,
@@ -30,6 +31,7 @@ class _Disk(NamedTuple):
     target: AsyncNode
 
 
+@sealed_class
 class AsyncStorageMigration:
     """The move of a VM's guest to another VM on this machine, with its disks and their bitmaps.
 

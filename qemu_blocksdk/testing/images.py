@@ -11,6 +11,7 @@ from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.image_options import image_options
 from qemu_blocksdk.objects.life import identity
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateLuks, ImageFormat
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import File
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _headers = dict[object, bytes]()
 
 
+@sealed_class
 class AsyncImages:
     """Makes images for one test, and opens them in its QEMUs."""
 
@@ -91,6 +93,7 @@ class AsyncImages:
         return await qemu.add_node(options.named(node_name).cached(self._env.cache_mode))
 
 
+@sealed_class
 class Images:
     """Does as :class:`AsyncImages`, for blocking objects."""
 

@@ -21,6 +21,7 @@ from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
 from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import NbdServerOptions
 
 from .env import TestEnv
@@ -62,6 +63,7 @@ class ServerOptions(NbdServerOptions, total=False):
     address: NbdAddress
 
 
+@sealed_class
 class Machines:
     """Starts QEMUs for one test; what still runs at the end of the block is ended, the last first.
 

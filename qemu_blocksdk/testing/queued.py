@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import CommandError, DeadlineExceeded
+from qemu_blocksdk.sealed import sealed_class
 
 if TYPE_CHECKING:
     from qemu_blocksdk import Qmp
@@ -24,6 +25,7 @@ Wanted: TypeAlias = tuple[str, JsonValue]
 """The name of an event, and what :meth:`QueuedQmp.event_match` compares it with."""
 
 
+@sealed_class
 class QueuedQmp:
     """A QMP connection whose events are kept, from now on, until they are asked for.
 

@@ -112,8 +112,9 @@ def learn():
 
 def note(frame, event, _):
     caller = frame.f_back
-    # A context manager is entered, a filter applied on behalf of the script.
-    while caller is not None and caller.f_code.co_filename.endswith(("contextlib.py", "logs.py")):
+    # A context manager is entered, a filter applied, a door passed on behalf of the script.
+    between = ("contextlib.py", "logs.py", "sealed.py")
+    while caller is not None and caller.f_code.co_filename.endswith(between):
         caller = caller.f_back
     if caller is None or not caller.f_code.co_filename.startswith(SCRIPTS):
         return
