@@ -13,6 +13,7 @@ import pytest
 
 import qemu_blocksdk
 from qemu_blocksdk import aio
+from qemu_blocksdk.blockdev import from_json
 from qemu_blocksdk.blocking import objects as blocking
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
@@ -47,7 +48,7 @@ def offered(cls: type) -> Iterator[tuple[str, object]]:
     """The functions of ours that users of a class call."""
     for name in dir(cls):
         member: object = inspect.getattr_static(cls, name)
-        function = member.__func__ if isinstance(member, classmethod) else member
+        function: object = getattr(member, "__func__", member)
         if (name[0] == "_" and name[:2] != "__") or name in FREE:
             continue
         if isinstance(function, FunctionType) and function.__module__.startswith("qemu_blocksdk"):
@@ -124,7 +125,7 @@ def _assert_in_the_package(what: str) -> None:
 
 def test_what_an_error_of_python_is_about_is_gone() -> None:
     with pytest.raises(UsageError) as raised:
-        qemu_blocksdk.blockdev.from_json(f'{{"cookie": "{SECRET}", ')
+        from_json(f'{{"cookie": "{SECRET}", ')
     cause = raised.value.__cause__
     assert isinstance(cause, json.JSONDecodeError)
     assert cause.doc == ""
