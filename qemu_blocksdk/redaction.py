@@ -33,7 +33,7 @@ _MEMBER = re.compile(
 _QUOTE = re.compile(r"""(\\*)(["'])""")
 _AFTER_STRING = re.compile(r"""\s*(?:[,:}\])]|\\*["']|\Z)""")
 _SCALAR = re.compile(r"[^\s,}\]]*")
-_OPTION = re.compile(rf"(?<![\w.-])(?:{_NAME}|(?P<maybe>data))=", re.IGNORECASE)
+_OPTION = re.compile(rf"(?<![\w.-])(?:{_NAME}|(?P<maybe>data))[ \t]?=", re.IGNORECASE)
 _OPTION_VALUE = re.compile(r"(?:[^,\n]++|,,)*+")
 _LONG_OPTION = re.compile(r"--?([\w.-]+)=")
 _PART = re.compile(r"(?:[^,]++|,,)*+")
@@ -57,6 +57,8 @@ _QUERY_SECRET = re.compile(
 )
 _RBD = re.compile(r"""\brbd:[^\s"']+""")
 _RBD_SECRET = re.compile(r"(?<=:)((?:[\w-]*key|[\w-]*secret|password)=)((?:[^:\\]|\\.)*)")
+_SPELLED = re.compile(r"\\u00(2d|5f|[46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
+"""A letter of a name in JSON, written as an escape."""
 _TAKEN = re.compile(r"\\(.)", re.DOTALL)
 _CAN_HOLD_ONE = re.compile(r"[=: ]")
 
@@ -118,8 +120,12 @@ def masked(text: str, *, known: Iterable[str] = ()) -> str:
 
 def _without(text: str, known: Iterable[str]) -> str:
     for secret in sorted(known, key=len, reverse=True):
-        as_json = json_module.dumps(secret, ensure_ascii=False)[1:-1]
-        for form in {secret, as_json, secret.replace(",", ",,"), quote(secret, errors="replace")}:
+        forms = {
+            *(secret, repr(secret)[1:-1], secret.replace(",", ",,")),
+            *(json_module.dumps(secret, ensure_ascii=each)[1:-1] for each in (False, True)),
+            quote(secret, errors="replace"),
+        }
+        for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, _MASK)
     return text
 
@@ -141,7 +147,7 @@ def _redacted(json: object, of: str, found: set[str], known: Iterable[str] = ())
         copy: object = value
         if isinstance(value, Mapping):
             members = cast("Mapping[object, object]", value)
-            kind = str(members.get("qom-type", kind))
+            kind = str(members.get("qom-type", members.get("execute", kind)))
             branch: dict[object, object] = dict(members)
             copy = branch
             for name, member in members.items():
@@ -177,7 +183,8 @@ def _leaf(text: str, found: set[str]) -> str:
         return text if redacted == value else scheme + json_module.dumps(redacted)
     url = _WHOLE_URL.match(text)
     if url is not None:
-        return text[: url.end()] + _after_scheme(text[: url.end()], text[url.end() :], found, True)
+        rest = _after_scheme(text[: url.end()], text[url.end() :], found, True)
+        return text[: url.end()] + _text(rest, found)  # another URL may be in its query
     if text.startswith("rbd:"):
         return _without_keys(text, found)
     return _text(text, found)
@@ -235,6 +242,8 @@ def _part(part: str, kind: str, found: set[str]) -> str:
 def _text(text: str, found: set[str]) -> str:
     if not _CAN_HOLD_ONE.search(text):
         return text
+    if "\\u00" in text:
+        text = _SPELLED.sub(lambda code: chr(int(code[1], 16)), text)
     text = _without_members(text, found)
     text = _RBD.sub(lambda name: _without_keys(name[0], found), text)
     text = _without_passwords(text, found)
@@ -339,7 +348,7 @@ def _after_scheme(scheme: str, rest: str, found: set[str], is_whole: bool) -> st
     pattern = _WHOLE_QUERY if is_whole else _QUERY
 
     def less_token(parameter: re.Match[str]) -> str:
-        if not parameter[2] or not _QUERY_SECRET.search(parameter[1][-64:]):
+        if not parameter[2] or not _QUERY_SECRET.search(unquote(parameter[1])[-64:]):
             return parameter[0]
         found.update((parameter[2], unquote(parameter[2])))
         return f"{parameter[1]}={_MASK}"

@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import FunctionType, TracebackType
 from typing import ParamSpec, TypeVar, cast
 
@@ -70,14 +70,22 @@ def _sealed_coroutine(
 
 
 def sealed_class(cls: C) -> C:
-    """Make doors of all that a class of ours offers, also of what it has from its bases.
-
-    Not of what takes no arguments worth hiding: properties, asynchronous generators.
-    """
+    """Make doors of all that a class of ours offers, also of what it has from its bases."""
     members: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         if _is_ours(base.__module__):
             members.update(vars(base))
+    seal(cls, members)
+    return cls
+
+
+def seal(cls: type, members: Mapping[str, object]) -> None:
+    """Make doors of these members of a class that others call.
+
+    Not of what takes no arguments worth hiding: properties, asynchronous generators.
+    """
+    if not _is_ours(cls.__module__):
+        return
     for name, member in members.items():
         if name[0] == "_" and name not in _SPECIAL:
             continue
@@ -90,7 +98,6 @@ def sealed_class(cls: C) -> C:
         if not inspect.isasyncgenfunction(function):
             door = sealed(function)
             setattr(cls, name, classmethod(door) if is_bound else door)
-    return cls
 
 
 def is_door(function: Callable[..., object]) -> bool:

@@ -10,12 +10,14 @@ from typing import cast
 
 from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire.blockdev import BackedOptions, BlockdevOptions, BlockdevRef, Quorum
 
 from .constraints import LONGEST_NAME
 from .layers import assert_options
 
 
+@sealed
 def chain(layers: Sequence[BlockdevOptions], *, node_name: str | None = None) -> BlockdevOptions:
     """Return the options of layers that each are over the next, the top first.
 
@@ -37,6 +39,7 @@ def chain(layers: Sequence[BlockdevOptions], *, node_name: str | None = None) ->
     return cast("BlockdevOptions", below)
 
 
+@sealed
 def quorum(*children: BlockdevRef, vote_threshold: int | None = None) -> Quorum:
     """Return the options of several nodes that vote on what is read, and are all written.
 

@@ -15,6 +15,7 @@ from qemu_blocksdk.codec.json_text import root_of
 from qemu_blocksdk.codec.typed import hints_of, kinds_of
 from qemu_blocksdk.codec.value import shape
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .constraints import Node, complaint
@@ -25,6 +26,7 @@ _Path = tuple["_Path | None", str, JsonValue]
 """The way to a node, from it upwards: the member that it is, and its node name."""
 
 
+@sealed
 def check(options: BlockdevOptions, *, qemu: str | None = None) -> dict[str, JsonValue]:
     """Return options as ``blockdev-add`` takes them, unless they are wrong in any case.
 

@@ -14,12 +14,14 @@ from typing import cast
 from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
 from qemu_blocksdk.codec.dotted import leaves
 from qemu_blocksdk.codec.typed import hints_of
+from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.wire import BlockdevOptions
 
 from .defaults import COMMON, OF_DRIVER
 from .layers import assert_options, child_members, children_of, handed_down, in_effect
 
 
+@sealed
 def explain(options: BlockdevOptions) -> str:
     """Return the tree of nodes, one a line, for the terminal.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from qemu_blocksdk.errors import MalformedReply, UsageError
+from qemu_blocksdk.sealed import sealed
 
 from .struct import (
     NULL,
@@ -37,6 +38,7 @@ _SCALARS = frozenset((str, int, bool, float))
 # -- encoding ---------------------------------------------------------------------------
 
 
+@sealed
 def encode(value: Struct) -> dict[str, JsonValue]:
     """Return the JSON object of a wire value; absent members are left out.
 
@@ -120,6 +122,7 @@ class _Mismatch(Exception):
 _TOO_DEEP = {"expected": "a value", "found": "one that is nested too deeply"}
 
 
+@sealed
 def decode(cls: type[_S], json: JsonValue, *, root: str = "") -> _S:
     """Return the wire value of a JSON object; what is unknown is kept, never refused.
 
@@ -163,6 +166,7 @@ def _decode(cls: type[_S], json: JsonValue) -> _S:
     return value
 
 
+@sealed
 def decode_reply(command: Command[_R], json: JsonValue) -> _R:
     """Return what a command's reply means, by the type that the command declares.
 
@@ -181,6 +185,7 @@ def decode_reply(command: Command[_R], json: JsonValue) -> _R:
         ) from None
 
 
+@sealed
 def decode_event(cls: type[Event] | None, message: JsonObject) -> Event:
     """Return the value of an event message.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, cast
 
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 
 from .convert import encode
 from .struct import JsonObject, JsonValue, Struct
@@ -67,6 +68,7 @@ def named(place: Place) -> str:
     return ".".join(reversed(keys))
 
 
+@sealed
 def flatten(json: JsonValue) -> dict[str, Scalar]:
     """Return what JSON holds under dotted names; an item of a list is named by its number.
 
@@ -80,6 +82,7 @@ def flatten(json: JsonValue) -> dict[str, Scalar]:
     }
 
 
+@sealed
 def dotted(options: Struct) -> dict[str, str]:
     """Return the texts of all members under their dotted names: ``backing.file.filename``.
 
@@ -99,6 +102,7 @@ def text(value: JsonValue, *, at: str) -> str:
     return str(value)
 
 
+@sealed
 def keyval(texts: Mapping[str, Scalar]) -> str:
     """Return the one word of a command line: ``name=text,...``, with commas in it doubled.
 

@@ -10,12 +10,13 @@ two of twenty members costs two. To type checkers it is dataclass-like, to attrs
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, get_annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
 
 from qemu_blocksdk.errors import MalformedReply
 from qemu_blocksdk.redaction import is_secret, redact
+from qemu_blocksdk.sealed import seal, sealed
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -89,9 +90,25 @@ def _define(cls: type) -> None:
             defaults = {name: cls.__dict__[name] for name in raw_hints(cls) if name in cls.__dict__}
             # No slots: attrs then completes the class in place instead of making another. It
             # takes the defaults away.
-            attrs.frozen(kw_only=True, init=False, eq=False, repr=False, slots=False)(cls)
+            attrs.frozen(
+                kw_only=True,
+                init=False,
+                eq=False,
+                repr=False,
+                slots=False,
+                field_transformer=_shown_fields,
+            )(cls)
             for name, default in defaults.items():
                 setattr(cls, name, default)
+
+
+def _shown_fields(cls: type, fields: list[Attribute[object]]) -> list[Attribute[object]]:
+    """Have what shows fields by itself, as rich does, show them as our repr does."""
+
+    def shows(name: str) -> Callable[[object], str]:
+        return lambda value: "***" if is_secret(name, of=cls.__name__) else _shown(value)
+
+    return [field.evolve(repr=shows(field.name)) for field in fields]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -110,6 +127,8 @@ class Value(metaclass=_ValueType):
             for base in cls.__mro__[1:]:
                 if issubclass(base, Value) and not base.__dict__.get("_is_base"):
                     raise TypeError(f"{base.__name__} is final: {cls.__name__} cannot extend it")
+            public = {name: member for name, member in vars(cls).items() if name[0] != "_"}
+            seal(cls, public)
 
         def __init__(self, **members: object) -> None:
             names, required, defaults, _ = type(self)._shape or shape(type(self))
@@ -131,6 +150,7 @@ class Value(metaclass=_ValueType):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
+        del value  # which may be a secret, and a traceback shows it
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
 
     def __delattr__(self, name: str) -> NoReturn:
@@ -153,6 +173,7 @@ class Value(metaclass=_ValueType):
         return f"{type(self).__name__}({members})"
 
 
+@sealed
 def evolved(value: V, **changes: object) -> V:
     """Return a copy in which some members are others. Raises TypeError for what is no member."""
     cls = type(value)
@@ -163,13 +184,17 @@ def evolved(value: V, **changes: object) -> V:
     return copy
 
 
+class _WrongMembers(TypeError):
+    """The caller's mistake, not a fault of ours."""
+
+
 def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
     """Return the error that a function would raise."""
     names, required, *_ = shape(cls)
     if strays := sorted(members.keys() - names):
-        return TypeError(f"{cls.__name__} has no member {strays[0]!r}")
+        return _WrongMembers(f"{cls.__name__} has no member {strays[0]!r}")
     missing = ", ".join(sorted(required - members.keys()))
-    return TypeError(f"{cls.__name__} needs {missing}")
+    return _WrongMembers(f"{cls.__name__} needs {missing}")
 
 
 def _shown(value: object) -> str:

@@ -32,6 +32,7 @@ from .leash import Barrier, Leash
 from .sandbox import Sandbox
 
 _TAIL = 4096
+_BEFORE = 1 << 16
 _LOG_LIMIT, _LOG_KEPT = 16 << 20, 1 << 20
 """Bytes of a server's log that are kept in memory at most, and of a longer one."""
 _LOG_PACE = 10.0
@@ -247,7 +248,8 @@ class AsyncProcess:
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
-        return self.output(start=max(0, self.output_size() - _TAIL))
+        # One that begins before them shows only from its beginning on.
+        return self.output(start=max(0, self.output_size() - _BEFORE - _TAIL))[-_TAIL:]
 
     def output_size(self) -> int:
         """Return how many bytes the log has."""

@@ -12,9 +12,10 @@ import unittest
 from collections.abc import Sequence
 from typing import NoReturn, Protocol, cast
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, flatten
+from qemu_blocksdk.codec import JsonObject, JsonValue, flatten, masked, redact, secrets_in
 from qemu_blocksdk.codec.json_text import from_text
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
+from qemu_blocksdk.sealed import sealed_class
 
 from .dictpath import dictpath, shown
 from .env import TestEnv
@@ -44,6 +45,7 @@ class Machine(Protocol):
         ...
 
 
+@sealed_class
 class MessageAssertions(unittest.TestCase):
     """What can be asserted of QMP messages."""
 
@@ -66,7 +68,7 @@ class MessageAssertions(unittest.TestCase):
             found = self.dictpath(d, path)
         except AssertionError:
             return
-        self.fail(f"{path!r} is there: {shown(found)}\nin {shown(d)}")
+        self.fail(masked(f"{path!r} is there: {shown(found)}\nin {shown(d)}", known=secrets_in(d)))
 
     def assert_qmp(self, d: JsonValue, path: str, value: JsonValue) -> None:
         """Assert what is at a path: ``value``, or one of them where that is a list.
@@ -77,17 +79,19 @@ class MessageAssertions(unittest.TestCase):
         several = value if isinstance(value, list) and value else None
         if found not in (several or [value]):
             wanted = f"{'one of ' if several else ''}{shown(value)}"
-            self.fail(f"{path!r} is {shown(found)}, expected {wanted}\nin {shown(d)}")
+            what = f"{path!r} is {shown(found)}, expected {wanted}\nin {shown(d)}"
+            self.fail(masked(what, known=secrets_in(d)))
 
     def assert_json_filename_equal(self, json_filename: str, reference: JsonValue) -> None:
         """Assert that a file name is a ``json:`` one of the same members, nested or dotted."""
         if json_filename[:5] != "json:":
-            self.fail(f"{json_filename!r} does not begin with 'json:'")
+            self.fail(f"{redact(json_filename)!r} does not begin with 'json:'")
         found, wanted = flatten(from_text(json_filename[5:])), flatten(reference)
         if found != wanted:
             self.fail(f"the file name says {shown(found)}, expected {shown(wanted)}")
 
 
+@sealed_class
 class QmpAssertions(MessageAssertions):
     """What can be asserted of the :class:`Machine` that a test is about.
 

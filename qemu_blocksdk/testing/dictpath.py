@@ -15,6 +15,7 @@ from itertools import islice
 
 from qemu_blocksdk.codec import JsonValue, redact
 from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.sealed import sealed
 
 _PART = re.compile(r"([^\[\]/]+)(?:\[(-?\d+)\])?", re.ASCII)
 _LONGEST = 300
@@ -23,6 +24,7 @@ _MOST_NAMES = 20
 _MOST_COMPARED = 500
 
 
+@sealed
 def dictpath(message: JsonValue, path: str) -> JsonValue:
     """Return what is at a path; None is a null, not a place that is not there.
 
@@ -45,10 +47,11 @@ def dictpath(message: JsonValue, path: str) -> JsonValue:
 
 def shown(value: JsonValue) -> str:
     """Return a value as JSON, less its secrets, cut after 300 characters."""
+    redacted = redact(value)
     try:
-        text = json.dumps(redact(value))
+        text = json.dumps(redacted)
     except (TypeError, ValueError, RecursionError):
-        text = repr(value)
+        text = repr(redacted)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

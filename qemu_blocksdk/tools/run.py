@@ -162,7 +162,7 @@ class Completed(Value):
         if self.confinement is not None:
             what = self.confinement.limits.exceeded(self.exit_status) or what
         words = self.stderr if self.stderr.strip() else self.stdout
-        words = masked(words[:_CHUNK], known=known)
+        words = masked(words[: 2 * _CHUNK], known=known)[:_CHUNK]  # no secret is cut in two
         return ToolError(self.argv, exit_status=self.exit_status, output=words, what=what)
 
 

@@ -18,9 +18,11 @@ from typing import Any, cast
 import qemu_blocksdk
 from qemu_blocksdk import aio, blockdev
 from qemu_blocksdk.blockdev import Drive, Http, Https, Iscsi, Raw
-from qemu_blocksdk.codec import JsonObject, Secret, decode
+from qemu_blocksdk.codec import JsonObject, Secret, decode, encode, evolved, keyval
 from qemu_blocksdk.objects import Chardev
 from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.testing.assertions import MessageAssertions
+from qemu_blocksdk.testing.dictpath import dictpath
 from qemu_blocksdk.testing.queued import QueuedQmp
 from qemu_blocksdk.tools import CreateLuks, Programs
 from qemu_blocksdk.tools.amendment import AmendLuks
@@ -88,6 +90,10 @@ class Kit:
         finally:
             self.do(qemu.stop())
             self.shown.append(repr(qemu))
+
+
+class Assertions(MessageAssertions):
+    """A test case of a user's."""
 
 
 class Async:
@@ -728,6 +734,37 @@ OPTIONS: dict[str, Door] = {
         lambda kit, s: kit.shown.append(blockdev.explain(Https(url=url(s), cookie=s))), fails=False
     ),
     "check": Door(lambda kit, s: blockdev.check(Https(url=url(s), cookie=s)), fails=False),
+    "with_": Door(
+        lambda kit, s: Https(url=url(s), cookie=s).with_(cookie=s, bogus=1)  # type: ignore[call-arg]
+    ),
+    "evolved": Door(lambda kit, s: evolved(Https(url=url(s)), cookie=s, bogus=1)),
+    "over": Door(
+        lambda kit, s: kit.shown.append(
+            blockdev.Qcow2(file=Https(url=url(s))).over(Https(url=url(s), cookie=s))
+        ),
+        fails=False,
+    ),
+    "set": Door(lambda kit, s: setattr(Https(url=url(s)), "cookie", s)),
+    "encode": Door(lambda kit, s: encode(Https(url=cast("str", {1}), cookie=s))),
+    "decode": Door(lambda kit, s: decode(Https, {"url": 3, "cookie": s, "driver": "https"})),
+    "keyval": Door(lambda kit, s: keyval({"password": s, "x": cast("str", {1})})),
+    "chain": Door(lambda kit, s: blockdev.chain([Https(url=url(s)), cast("Https", https(s))])),
+    "check, JSON": Door(lambda kit, s: blockdev.check(cast("Https", https(s)))),
+    "check, refused": Door(lambda kit, s: blockdev.check(Https(url=url(s), cookie=cast("str", 3)))),
+    "explain, JSON": Door(lambda kit, s: blockdev.explain(cast("Https", https(s)))),
+    "assert_qmp": Door(lambda kit, s: Assertions().assert_qmp(secret_object(s), "data", "x")),  # type: ignore[arg-type]
+    "assert_qmp_absent": Door(
+        lambda kit, s: Assertions().assert_qmp_absent({"a": {"password": s}}, "a/password")
+    ),
+    "dictpath, no JSON": Door(
+        lambda kit, s: dictpath(cast("JsonObject", {"password": s, "x": {1}}), "y")
+    ),
+    "assert_json_filename_equal": Door(
+        lambda kit, s: Assertions().assert_json_filename_equal(json_name(s), {"cookie": s})
+    ),
+    "assert_json_filename_equal, a URL": Door(
+        lambda kit, s: Assertions().assert_json_filename_equal(url(s), {})
+    ),
     "to_python": Door(lambda kit, s: blockdev.to_python(https(s, bogus=1))),  # type: ignore[arg-type]
     "NbdUri": Door(lambda kit, s: NbdUri.parse(f"nbd://user:{s}@host/x")),
     "a value": Door(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import attrs
 import pytest
 
 from qemu_blocksdk import VM, StorageDaemon
@@ -157,6 +158,15 @@ def captured(seen: Seen) -> Iterator[str]:
             yield from frames_of(one)
 
 
+def fields_of(value: object) -> Iterator[str]:
+    """What shows the fields of an attrs class by itself, as rich does."""
+    if attrs.has(type(value)):
+        for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(value))):
+            if field.repr:
+                show = field.repr if callable(field.repr) else repr
+                yield str(show(getattr(value, field.name)))
+
+
 def drawings(seen: Seen) -> Iterator[str]:
     """All pictures of the block graph."""
     for qemu in (seen.stand.vm, seen.stand.daemon):
@@ -185,7 +195,7 @@ EXITS: Mapping[str, Callable[[Seen], Iterator[str]]] = {
         text
         for each in seen.kit.shown
         if not isinstance(each, str)
-        for text in (repr(each), str(each))
+        for text in (repr(each), str(each), *fields_of(each))
     ),
     "reports of QEMU": lambda seen: iter(
         [

@@ -243,3 +243,25 @@ def test_the_text_after_a_known_secret_stays_readable() -> None:
     said = "qemu-img: --object secret,id=s,data=hunter two: no such type"
     shown = masked(said, known=secrets_in_args(args))
     assert shown == "qemu-img: --object secret,id=s,data=***: no such type"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'failed at {"pass\\u0077ord": "HUNT"}: no',
+        "https://h/x?%70assword=HUNT&y=1",
+        "https://h/x?next=https://u:HUNT@h/",
+        'password = "HUNT"',
+    ],
+)
+def test_a_name_may_be_spelled_in_other_ways(text: str) -> None:
+    assert "HUNT" not in masked(text)
+    assert "HUNT" not in str(redact({"x": text}))
+    assert "HUNT" not in str(masked_args([text]))
+
+
+def test_a_message_says_itself_which_command_it_is() -> None:
+    arguments = {"path": "/objects/s", "property": "data", "value": SECRET}
+    message = {"execute": "qom-set", "arguments": arguments}
+    assert SECRET not in str(redact(message))
+    assert SECRET not in str(redact({"text": json.dumps(message)}))
