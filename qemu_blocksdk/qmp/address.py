@@ -7,12 +7,16 @@ import contextlib
 import functools
 import os
 import socket
+import struct
+from pathlib import Path
 from typing import cast
 
 from .threads import in_own_thread
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
+
+_CREDENTIALS = struct.Struct("3i")
 
 
 async def connected(address: Address) -> socket.socket:
@@ -48,3 +52,18 @@ def words(address: Address) -> str:
     if isinstance(address, tuple):
         return f"{address[0]}:{address[1]}"
     return os.fspath(address)
+
+
+def is_qemu(sock: socket.socket, pid: int | None = None) -> bool:
+    """Tell whether a QEMU is the other end; False for a proxy, a stub, and what nobody can tell.
+
+    ``pid`` is the process that was started with the socket, where it was.
+    """
+    try:
+        if pid is None:
+            pid = _CREDENTIALS.unpack(
+                sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            )[0]
+        return Path(f"/proc/{pid}/exe").readlink().name.startswith("qemu-")
+    except OSError:
+        return False

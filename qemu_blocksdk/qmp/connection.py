@@ -33,7 +33,7 @@ from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.sealed import sealed_class
 
 from . import portal
-from .address import Address, connected, words
+from .address import Address, connected, is_qemu, words
 from .deadline import Deadline, within
 from .events import AsyncEventStream, Register
 from .exchange import Exchange
@@ -49,6 +49,11 @@ _log = logging.getLogger(__name__)
 
 class Peer(Protocol):
     """The process behind a connection, as far as a connection needs to know it."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        ...
 
     async def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end of the process; return its exit status."""
@@ -141,6 +146,8 @@ class AsyncQmp(Resource):
                     on_message=on_message,
                 )
                 await self._negotiate(kind, binary)
+                pid = None if peer is None else peer.pid
+                self._exchange.ends_lines = not is_qemu(sock, pid)
         except TimeoutError as error:
             hint = self._exchange.hint if hasattr(self, "_exchange") else ""
             await self.close()

@@ -23,7 +23,7 @@ from . import portal
 from .deadline import Deadline
 from .ids import Ids, ShownIds
 from .link import Link
-from .message import OnMessage, parse, request_line, result, shown
+from .message import OnMessage, parse, request_bytes, result, shown
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """Commands and replies over a connected socket; made in the event loop that reads it.
 
+    QEMU reads byte by byte, so ``ends_lines`` is for stubs and proxies that read lines.
     ``on_event`` is called with each event, ``on_lost`` once, with the reason, when nothing more
     will come; the owner then says with what error to :meth:`fail`.
     """
@@ -44,6 +45,7 @@ class Exchange:
         on_message: OnMessage | None,
     ) -> None:
         self.has_oob = False
+        self.ends_lines = True
         self.greeting: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._on_event, self._on_lost, self._on_message = on_event, on_lost, on_message
         self._ids, self._shown_ids = Ids(), ShownIds()
@@ -83,14 +85,14 @@ class Exchange:
             raise _again(self._error)
         if oob and not self.has_oob:
             raise Unsupported("out-of-band execution")
-        request = request_line(name, arguments, ident, oob=oob)
+        message = request_bytes(name, arguments, ident, oob=oob)
         is_logged = _log.isEnabledFor(logging.DEBUG)
         is_shown = is_logged or self._on_message is not None
         if is_shown and (found := secrets_in(arguments, of=name)):
             self._secrets[ident] = found
         if is_logged:
             _log.debug("--> %s %s", name, redact(arguments, of=name))
-        return request
+        return message + b"\n" if self.ends_lines else message
 
     async def execute(
         self, name: str, arguments: JsonObject, deadline: Deadline, *, oob: bool = False
@@ -106,16 +108,16 @@ class Exchange:
         ident, is_answered = self._ids.new(), True
         try:
             self._pending[ident] = functools.partial(_resolve, reply)
-            request = self._request(name, arguments, ident, oob)
+            message = self._request(name, arguments, ident, oob)
             is_answered = False
-            self._send(request, name)
-            message = await reply
+            self._send(message, name)
+            answer = await reply
             is_answered = True
         finally:
             self._settle(ident, is_answered=is_answered)
             if expiry is not None:
                 expiry.cancel()
-        return result(message, name, arguments)
+        return result(answer, name, arguments)
 
     def ask(self, name: str, arguments: JsonObject, deadline: Deadline, *, oob: bool) -> JsonValue:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
@@ -136,16 +138,16 @@ class Exchange:
         mailbox: queue.SimpleQueue[JsonObject | BlockSdkError] = queue.SimpleQueue()
         try:
             self._pending[ident] = mailbox.put
-            request = self._request(name, arguments, ident, oob)
+            message = self._request(name, arguments, ident, oob)
             is_answered = False
             self._link.ask(
-                request,
+                message,
                 is_reply=is_reply,
                 deadline=deadline,
                 # One thread shows all messages to ``on_message``, in their order.
                 send_in_loop=None
                 if self._on_message is None
-                else functools.partial(self._send, request, name),
+                else functools.partial(self._send, message, name),
             )
             if reply is None:
                 reply = self._wait(mailbox, name, deadline)
@@ -190,11 +192,11 @@ class Exchange:
         if not reply.done():
             reply.set_exception(self._late(name, deadline))
 
-    def _send(self, request: bytes, name: str) -> None:
+    def _send(self, message: bytes, name: str) -> None:
         # Shown at once: a reply may be read before the loop's next turn.
         if self._on_message is not None:
-            self._show(self._shown_ids.of_command(parse(request)), name)
-        self._link.send(request)
+            self._show(self._shown_ids.of_command(parse(message)), name)
+        self._link.send(message)
 
     def _on_line(self, line: bytes) -> None:
         try:

@@ -35,8 +35,8 @@ def _quoted(name: str) -> str:
     return dumps(name)
 
 
-def request_line(name: str, arguments: JsonObject, ident: int, *, oob: bool) -> bytes:
-    """Return the line that asks for a command.
+def request_bytes(name: str, arguments: JsonObject, ident: int, *, oob: bool) -> bytes:
+    """Return the message that asks for a command; QEMU needs no newline behind it.
 
     Raises UsageError for arguments that have no JSON form or that QEMU cannot read.
     """
@@ -48,8 +48,7 @@ def request_line(name: str, arguments: JsonObject, ident: int, *, oob: bool) -> 
             raise ValueError("a string has a NUL character")
         if len(text) > _MAX_NESTING:
             _assert_in_bounds(text)
-        # QEMU needs no newline; stubs and proxies that read lines do.
-        return f'{text},"id":{ident}}}\n'.encode()
+        return f'{text},"id":{ident}}}'.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: arguments have no JSON form: {error}") from error
 

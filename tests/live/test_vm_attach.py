@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from qemu_blocksdk import VM, Secret, StorageDaemon
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import NullCo
 from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.qmp.address import is_qemu
 from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
 from tests.live.helpers import run, scratch
@@ -189,3 +191,41 @@ def test_a_daemon_frozen_at_attaching_goes_on_when_it_thaws(tmp_path: Path) -> N
             StorageDaemon.attach(path, timeout=0.3)
         with StorageDaemon.attach(path) as attached:
             assert attached.qmp.execute(QueryJobs()) == []
+
+
+@KINDS
+def test_who_is_at_the_other_end_is_known(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "monitor"
+    with kind(monitors=[path]) as owner, socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        # One that is unpacked beside the system's runs by a loader of its own.
+        is_told = not Path(f"/proc/{owner.process.pid}/exe").readlink().name.startswith("ld")
+        assert is_qemu(sock) is is_told
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            assert is_qemu(ours, owner.process.pid) is is_told
+            assert not is_qemu(ours)
+        assert not is_qemu(ours)
+
+
+def test_a_proxy_that_reads_lines_gets_lines(tmp_path: Path) -> None:
+    path, front = tmp_path / "monitor", tmp_path / "front"
+    with StorageDaemon(monitors=[path]), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(front))
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as client, socket.socket(socket.AF_UNIX) as qemu:
+                qemu.connect(str(path))
+                answers = qemu.makefile("rb")
+                client.sendall(answers.readline())
+                for line in client.makefile("rb"):
+                    qemu.sendall(line)
+                    client.sendall(answers.readline())
+
+        proxy = threading.Thread(target=serve)
+        proxy.start()
+        with StorageDaemon.attach(front) as attached:
+            assert attached.qmp.execute(QueryJobs(), timeout=5) == []
+        proxy.join(5)
+        front.unlink()

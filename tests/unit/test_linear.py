@@ -30,7 +30,7 @@ from qemu_blocksdk.codec.json_text import from_text
 from qemu_blocksdk.errors import BlockSdkError, CommandError, ToolError
 from qemu_blocksdk.graph.picture import printable
 from qemu_blocksdk.iotests.survey import survey
-from qemu_blocksdk.qmp.message import parse, request_line, result
+from qemu_blocksdk.qmp.message import parse, request_bytes, result
 from qemu_blocksdk.terminal import escaped
 from qemu_blocksdk.testing.dictpath import dictpath
 from qemu_blocksdk.testing.difference import difference
@@ -144,7 +144,7 @@ FUNCTIONS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "refusal": (lambda text: result({"error": {"desc": text}}, "x", {"password": "a"}), SECRETS),
     "message": (message, JSON),
     "survey": (surveyed, ("iotests.log('a')\n", "\n", "(", "a.", "-")),
-    "request": (lambda text: request_line("x", {"a": text}, 1, oob=False), ("\\", "\\u0000", '"')),
+    "request": (lambda text: request_bytes("x", {"a": text}, 1, oob=False), ("\\", "\\u0000", '"')),
     "from_text": (from_text, JSON),
     "from_text in {": (after("{", from_text), JSON),
     "from_json": (after('{"driver":"raw",', from_json), JSON),
