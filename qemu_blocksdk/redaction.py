@@ -37,11 +37,13 @@ _OPTION = re.compile(rf"(?<![\w.-])(?:{_NAME}|(?P<maybe>data))[ \t]?=", re.IGNOR
 _OPTION_VALUE = re.compile(r"(?:[^,\n]++|,,)*+")
 _LONG_OPTION = re.compile(r"--?([\w.-]+)=")
 _PART = re.compile(r"(?:[^,]++|,,)*+")
+# What our own errors say of a command is no line of it.
+_SAID = r"(?! (?:is not possible any more|after [\d.e+-]+ s\b))"
 _MONITOR_LINE = re.compile(
-    r"\b(?:set_password[ \t]+(?:-d[ \t]*\S+[ \t]+)?(?:(?:vnc|spice)[ \t]+)?"
+    rf"\b(?:set_password{_SAID}[ \t]+(?:-d[ \t]*\S+[ \t]+)?(?:(?:vnc|spice)[ \t]+)?"
     r"|change[ \t]+\S+[ \t]+[\\\"']*passw(?:or)?d[\\\"']*[ \t]+"
     r"|block_passwd[ \t]+\S+[ \t]+"
-    r"|qom-set[ \t]+\S+[ \t]+\S+[ \t]+)(?P<value>[^\n]+)"
+    rf"|qom-set{_SAID}[ \t]+\S+[ \t]+\S+[ \t]+)(?P<value>[^\n]+)"
 )
 _URL = re.compile(r"://(?P<rest>(?:(?!://)\S)+)")
 _WHOLE_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

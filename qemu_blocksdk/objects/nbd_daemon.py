@@ -167,15 +167,23 @@ def _remove_unserved(uri: NbdUri) -> None:
 
 def _kill_all(word: str) -> None:
     """Kill every process that has the word on its command line, as a fork of one has."""
-    empty = 0
+    empty, killed = 0, list[int]()
     # A process that forks and ends while we look shows neither itself nor its child. qemu-nbd
     # becomes a daemon by two forks, so it cannot pass three looks in a row that way.
     while empty < 3:
         pids = list(_with_word(word.encode()))
         empty = 0 if pids else empty + 1
         for pid in pids:
+            with contextlib.suppress(OSError):
+                killed.append(os.pidfd_open(pid))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    # A process that ends lets go of its command line before it lets go of its socket.
+    for pidfd in killed:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(1000)
+        os.close(pidfd)
 
 
 def _with_word(word: bytes) -> Iterator[int]:

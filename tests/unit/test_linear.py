@@ -227,7 +227,7 @@ def test_memory_grows_with_the_text(name: str) -> None:
     function, units = FUNCTIONS[name]
     for unit in units:
         text = unit * (_MEMORY // len(unit))
-        spent(function, unit)  # what is loaded on first use
+        spent(function, text)  # what is loaded on first use
         tracemalloc.start()
         try:
             spent(function, text)

@@ -20,6 +20,7 @@ from qemu_blocksdk.codec import (
     secrets_in,
     secrets_in_args,
 )
+from qemu_blocksdk.errors import DeadlineExceeded, StateError
 from qemu_blocksdk.wire import ObjectAdd, ObjectOptionsSecret, QomSet
 
 SECRET = "hunter2"
@@ -265,3 +266,12 @@ def test_a_message_says_itself_which_command_it_is() -> None:
     message = {"execute": "qom-set", "arguments": arguments}
     assert SECRET not in str(redact(message))
     assert SECRET not in str(redact({"text": json.dumps(message)}))
+
+
+@pytest.mark.parametrize("command", ["qom-set", "set_password"])
+def test_what_is_said_of_a_command_stays(command: str) -> None:
+    for error in (
+        DeadlineExceeded(f"the reply to {command}", seconds=0.5),
+        StateError("throttle group 'tg': removed", verb=command),
+    ):
+        assert "*" not in str(error)
