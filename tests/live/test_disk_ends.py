@@ -116,6 +116,7 @@ class Mover:
         self.daemon, self.phases, self.folder = daemon, phases, folder
         self.source = folder.with_name("source")
         self.source.write_bytes(NEW)
+        self._objects = self.objects()  # that of the monitor, in QEMU 11.1
 
     @contextlib.contextmanager
     def opened(self) -> Generator[Disk]:
@@ -131,13 +132,15 @@ class Mover:
         nodes = self.daemon.graph().nodes
         return [node.name for node in nodes if node.type == "block-driver" and node.name[:1] != "#"]
 
+    def objects(self) -> set[str]:
+        """The objects in QEMU."""
+        return {each.name for each in self.daemon.qmp.execute(QomList(path="/objects"))}
+
     def settled(self) -> Node:
         """Return the node of the disk; nothing else is left in QEMU and beside the file."""
-        qmp = self.daemon.qmp
-        assert qmp.execute(QueryJobs()) == []
+        assert self.daemon.qmp.execute(QueryJobs()) == []
         (name,) = self.names()
-        objects = {each.name for each in qmp.execute(QomList(path="/objects"))}
-        assert objects <= {name, "type", "slow"}
+        assert self.objects() - self._objects <= {name, "slow"}
         assert not list(self.folder.glob(".blocksdk-*"))
         return self.daemon.node(name)
 
