@@ -31,6 +31,7 @@ def numbers(machine: str) -> Mapping[str, int]:
         pytest.skip(f"there is no {header.name} (apt-get install linux-libc-dev)")
     text = header.read_text()
     found = dict(re.findall(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", text, re.MULTILINE))
+    found.pop("syscalls", None)  # how many there are
     return {name: int(number) for name, number in found.items()}
 
 
