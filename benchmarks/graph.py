@@ -14,7 +14,7 @@ from .core import Bench, Contestant, Row, timed
 from .path_search import Reply, leads_to
 
 _LENGTH = 1000
-_PERMISSIONS = ("consistent-read", "write", "write-unchanged", "resize")
+_PERMISSIONS = ["consistent-read", "write", "write-unchanged", "resize"]
 
 
 def _reply(length: int) -> Reply:
