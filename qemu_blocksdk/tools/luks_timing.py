@@ -9,18 +9,19 @@ from qemu_blocksdk.errors import ToolError
 
 T = TypeVar("T")
 
-_BY_CHANCE = "Unable to get accurate CPU usage"
-_TRIES = 50
+BY_CHANCE = "Unable to get accurate CPU usage"
+"""What QEMU 7.2 says when it has failed at timing its own key derivation."""
+TRIES = 50
 
 
 async def luks_at_last(make: Callable[[], Awaitable[T]]) -> T:
     """Run what makes an image, again where QEMU failed at timing its own key derivation."""
     # QEMU 7.2: it times the derivation by a clock that on some machines moves in steps of
     # milliseconds, and gives up when the clock has not moved; nothing is written by then.
-    for _ in range(_TRIES - 1):
+    for _ in range(TRIES - 1):
         try:
             return await make()
         except ToolError as error:
-            if _BY_CHANCE not in error.output:
+            if BY_CHANCE not in error.output:
                 raise
     return await make()

@@ -363,7 +363,10 @@ def test_an_interrupt_leaves_nothing(number: signal.Signals, folder: Path, scrat
     mark = folder.parent.name
     source = LEAVES.replace("MARK", mark) + "import time\ntime.sleep(1000)\n"
     command = _command("run", write(folder, "001", source, output=""))
-    with subprocess.Popen(command, env=_environ(TMPDIR=str(scratch))) as runner:
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has it ignored
+    runner = subprocess.Popen(command, env=_environ(TMPDIR=str(scratch)))
+    signal.signal(number, before)
+    with runner:
         wait_until(lambda: (folder / "ready").exists(), what="the script", timeout=20)
         assert with_mark(mark)
         runner.send_signal(number)
