@@ -2,7 +2,7 @@
 
 Every error that this package raises on purpose is a :class:`BlockSdkError`. What
 happened is in the attributes; ``str()`` is one sentence made from them. The root takes secrets
-out of all of that. Whoever knows more than a text tells, as what was sent, redacts first.
+out of all of that. Code that knows a secret by other means (it was sent) takes it out before.
 """
 
 from __future__ import annotations

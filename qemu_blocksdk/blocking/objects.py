@@ -1807,8 +1807,8 @@ class Image(Face):
     """An image file.
 
     New images are made beside their final names and then renamed: what fails or is cancelled
-    leaves what was there. Formats are told all along a backing chain, or the verb is refused
-    (UsageError).
+    leaves what was there. A verb raises UsageError where a layer of a backing chain does not name
+    the format of the next.
     """
 
     @property

@@ -53,8 +53,8 @@ class AsyncImage(EditableImage):
     """An image file.
 
     New images are made beside their final names and then renamed: what fails or is cancelled
-    leaves what was there. Formats are told all along a backing chain, or the verb is refused
-    (UsageError).
+    leaves what was there. A verb raises UsageError where a layer of a backing chain does not name
+    the format of the next.
     """
 
     async def create(
@@ -176,11 +176,10 @@ class AsyncImage(EditableImage):
         words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
         words += [] if in_place else target._creation_words(options)
         programs = self._programs_to_make(target)
-        told = [image._told(nth=nth) for nth, image in enumerate([*sources, target])]
-        words += [word for each in told for word in each.objects]
-        there = told[-1]
+        targets = [image._make_target(nth=nth) for nth, image in enumerate([*sources, target])]
+        words += [word for each in targets for word in each.objects]
         secrets = {
-            **secrets_of(told if in_place else told[:-1]),
+            **secrets_of(targets if in_place else targets[:-1]),
             **({} if in_place else target._new_secrets()),
         }
 
@@ -209,7 +208,7 @@ class AsyncImage(EditableImage):
                     )
 
             if in_place:
-                await copy(there.filename, target._path)
+                await copy(targets[-1].filename, target._path)
             else:
                 with target._draft(options, replace=replace) as draft:
                     await copy(draft, *_written(draft, options))
@@ -308,10 +307,10 @@ class AsyncImage(EditableImage):
         return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
 
     def _assert_not_among_sources(self, sources: Sequence[AsyncImage], *, untrusted: bool) -> None:
-        """Raise UsageError where the image, to be written, is a source or behind one.
+        """Raise UsageError where the image, which is to be written, is a source or behind one.
 
-        And for a source that is not to be opened: an untrusted one that is no file, or a backing
-        chain that loops or does not tell its formats.
+        Raises it as well for an untrusted source that is no file, and for a backing chain that
+        loops or does not name its formats.
         """
         if untrusted:
             for image in (*sources, self):

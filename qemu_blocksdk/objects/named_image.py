@@ -50,8 +50,10 @@ class NamedImage:
 
         ``secret`` opens an encrypted one.
         """
-        self._told: Callable[..., Target] = functools.partial(Target.of_file, path, format, secret)
-        self._target = self._told()
+        self._make_target: Callable[..., Target] = functools.partial(
+            Target.of_file, path, format, secret
+        )
+        self._target = self._make_target()
         self._path = as_file(path)
         self._format: str = format
         self._secret = secret
@@ -70,8 +72,8 @@ class NamedImage:
         ``secrets`` has those that the options refer to (``key_secret``), by their ids.
         Raises UsageError for options that hold a secret themselves.
         """
-        told = functools.partial(Target.of_options, options, secrets or {})
-        return cls._of_target(told, options.driver, programs)
+        make_target = functools.partial(Target.of_options, options, secrets or {})
+        return cls._of_target(make_target, options.driver, programs)
 
     @classmethod
     def at_uri(
@@ -87,15 +89,16 @@ class NamedImage:
         Raises UsageError for what is no NBD URI and for one with TLS without credentials.
         """
         parsed = NbdUri.parse(uri) if isinstance(uri, str) else uri
-        told = functools.partial(Target.of_nbd, parsed, format, tls)
-        return cls._of_target(told, format, programs)
+        make_target = functools.partial(Target.of_nbd, parsed, format, tls)
+        return cls._of_target(make_target, format, programs)
 
     @classmethod
     def _of_target(
-        cls, told: Callable[..., Target], format: str, programs: Programs | None
+        cls, make_target: Callable[..., Target], format: str, programs: Programs | None
     ) -> Self:
         self = cls.__new__(cls)
-        self._told, self._target, self._path, self._format = told, told(), "", format
+        self._make_target, self._target = make_target, make_target()
+        self._path, self._format = "", format
         self._secret, self._programs = None, programs or Programs()
         return self
 
@@ -188,7 +191,7 @@ class NamedImage:
                 yield found
         else:
             self._assert_openable(may_guess=may_guess)
-            yield self._told(nth=nth), None
+            yield self._make_target(nth=nth), None
 
     def _opened_alone(
         self, *, limits: Limits, is_metadata: bool = False, nth: int = 0

@@ -8,7 +8,7 @@ import socket
 import stat
 import struct
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,16 @@ def loop_device(folder: Path) -> Generator[Path]:
         yield Path(found.stdout.strip())
     finally:
         subprocess.run(["losetup", "--detach", found.stdout.strip()], check=True)
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A loop device, where there is the right to have one."""
+    if os.geteuid() != 0:
+        yield None
+        return
+    with loop_device(tmp_path_factory.mktemp("loop")) as found:
+        yield found
 
 
 @contextlib.contextmanager

@@ -27,9 +27,11 @@ from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
 from qemu_blocksdk.wire import QomList, QueryJobs, ThrottleLimits
 from tests.live.helpers import wait_until
-from tests.live.places import DEVICES, MIB, loop_device, place, state
+from tests.live.places import DEVICES, MIB, device, place, state
 
 pytestmark = pytest.mark.timeout(120)
+
+__all__ = ["device"]  # a fixture
 
 OLD, NEW = b"o" * MIB, b"n" * MIB
 
@@ -46,16 +48,6 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
-    """A loop device, where there is the right to have one."""
-    if os.geteuid() != 0:
-        yield None
-        return
-    with loop_device(tmp_path_factory.mktemp("loop")) as found:
-        yield found
 
 
 class Phases:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -42,19 +41,11 @@ from qemu_blocksdk.tools import CreateQcow2, CreateRaw, ImageFormat
 from qemu_blocksdk.wire import (
     BlockdevCreateOptionsFile,
 )
-from tests.live.places import ALWAYS_REFUSED, DEVICES, KINDS, MIB, loop_device, place, state
+from tests.live.places import ALWAYS_REFUSED, DEVICES, KINDS, MIB, device, loop_device, place, state
 
 pytestmark = pytest.mark.timeout(120)
 
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
-    """A loop device, where there is the right to have one."""
-    if os.geteuid() != 0:
-        yield None
-        return
-    with loop_device(tmp_path_factory.mktemp("loop")) as found:
-        yield found
+__all__ = ["device"]  # a fixture
 
 
 @pytest.fixture(scope="module")
