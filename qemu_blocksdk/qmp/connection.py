@@ -92,7 +92,7 @@ class AsyncQmp(Resource):
         self._fd_turn = asyncio.Lock()
         self._output_turn = asyncio.Lock()
         self._is_output_late = False
-        self._obituary: asyncio.Future[None] | None = None
+        self._obituary: asyncio.Task[int | None] | None = None
         self._exchange: Exchange
         self._gate: Gate
         self._version: tuple[int, int, int]
@@ -379,17 +379,23 @@ class AsyncQmp(Resource):
     # -- the end --------------------------------------------------------------------------
 
     def _on_lost(self, reason: str) -> None:
-        self._obituary = asyncio.ensure_future(self._report_lost(reason))
-
-    async def _report_lost(self, reason: str) -> None:
         """Fail everything that waits, with the process's last words if it has just died."""
-        status, output = None, ""
+
+        def fail(status: asyncio.Task[int | None]) -> None:  # called also where the loop ends
+            output = "" if self._peer is None else self._peer.output_tail()
+            ended = None if status.cancelled() else status.result()
+            what = f"connection lost: {reason}"
+            self._fail(ConnectionLost(what, exit_status=ended, output=output))
+
+        self._obituary = asyncio.ensure_future(self._exit_status())
+        self._obituary.add_done_callback(fail)
+
+    async def _exit_status(self) -> int | None:
         if self._peer is not None:
             with contextlib.suppress(DeadlineExceeded):
                 # The socket closes a moment before the process can be waited for.
-                status = await self._peer.wait(timeout=0.05)
-            output = self._peer.output_tail()
-        self._fail(ConnectionLost(f"connection lost: {reason}", exit_status=status, output=output))
+                return await self._peer.wait(timeout=0.05)
+        return None
 
     def _fail(self, error: BlockSdkError) -> None:
         if hasattr(self, "_exchange"):

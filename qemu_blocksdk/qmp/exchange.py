@@ -177,6 +177,7 @@ class Exchange:
             except queue.Empty:
                 if left <= portal.SIGNAL_POLL:
                     raise self._late(name, deadline) from None
+                portal.ensure_running()
 
     @property
     def hint(self) -> str:

@@ -3,9 +3,10 @@
 The loop starts with the first use and lives in a daemon thread. Ctrl-C in a waiting
 thread cancels the work, waits until it has unwound, and only then shows.
 
-An ``atexit`` handler stops the loop at the end of the program; a call from a handler that comes
-later starts it again. When the interpreter takes itself apart, threads do not run any more, so a
-blocking call (of a ``__del__``, of a generator) is a UsageError then.
+An ``atexit`` handler stops the loop at the end of the program, and calls that still wait are
+cancelled; a call from a handler that comes later starts it again. When the interpreter takes
+itself apart, threads do not run any more, so a blocking call (of a ``__del__``, of a generator)
+is a UsageError then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from qemu_blocksdk.errors import BlockSdkError, UsageError
+from qemu_blocksdk.errors import BlockSdkError, OperationCancelled, UsageError
 
 from .unwind import Unit
 
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 SIGNAL_POLL = 0.2
 """Seconds that a thread blocks at most: a signal just before that is seen when it wakes."""
+
+END_TIMEOUT = 1.0
+"""Seconds that the end of the program waits for work that is given up then."""
 
 
 class Reading(Protocol):
@@ -65,16 +69,18 @@ class _Background:
         self.thread.start()
 
     def end(self) -> None:
-        """Cancel what still runs, or Python complains of it, and stop the loop."""
-
-        def cancel() -> None:
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
-            self.loop.call_soon(self.loop.stop)
-
+        """Give up what still runs, which has END_TIMEOUT to unwind, and stop the loop."""
         if self.thread.is_alive():
-            self.loop.call_soon_threadsafe(cancel)
-            self.thread.join(1.0)
+            asyncio.run_coroutine_threadsafe(self._end(), self.loop)
+            self.thread.join(2 * END_TIMEOUT)
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()  # or Python complains of it
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_TIMEOUT)
+        self.loop.stop()
 
 
 class Home:
@@ -125,6 +131,11 @@ def _running() -> _Background:
     if _background is not None and _background.thread.is_alive():
         return _background
     return _started()
+
+
+def ensure_running() -> None:
+    """Start the loop again where the program's end has stopped it under a call that waits."""
+    _running()
 
 
 def _started() -> _Background:
@@ -190,7 +201,7 @@ class _Outcome(Generic[T]):
 
     def _wait_done(self) -> None:
         while not self._done.acquire(timeout=SIGNAL_POLL):
-            pass
+            ensure_running()
 
     def wait(self) -> T:
         try:
@@ -198,6 +209,8 @@ class _Outcome(Generic[T]):
             self._wait_done()
             assert self._unit is not None
             return self._unit.task.result()
+        except asyncio.CancelledError:  # by the end of the loop; only threads that are daemons wait
+            raise OperationCancelled("a call that still waited when the program ended") from None
         except BaseException:
             # Ctrl-C, perhaps just after the end: the work unwinds first, for CLEANUP_TIMEOUT at
             # most; a second one stops waiting. Where it has failed there is nothing to unwind.

@@ -83,9 +83,8 @@ _WORK: dict[str, tuple[str, str]] = {
         "",
     ),
     "a daemon thread that waits": (
-        # It may still see the end of QEMU, or be frozen before.
-        "def wait():\n    with contextlib.suppress(ConnectionLost):\n        d.qmp.events().get()\n"
-        "import contextlib\nfrom qemu_blocksdk.errors import ConnectionLost\n"
+        # It is cancelled, may see the end of QEMU, or is frozen before.
+        "def wait():\n    with contextlib.suppress(BlockSdkError):\n        d.qmp.events().get()\n"
         "d = launched()\n"
         "threading.Thread(target=wait, daemon=True).start()",
         "",
@@ -160,3 +159,51 @@ def test_an_exception_out_of_a_block_is_all_that_is_said(tmp_path: Path) -> None
     program = "with StorageDaemon() as d:\n    say('pid', d.process.pid)\n    raise LookupError"
     done = _run(tmp_path, _START + program, status=1)
     assert re.findall(r"^\w*Error\b", done.stderr, re.M) == ["LookupError"]
+
+
+_WAIT = {
+    "an event": "d.qmp.events().get",
+    "all events": "functools.partial(list, d.qmp.events())",
+    "a command": "functools.partial(d.qmp.execute, QueryJobs())",
+    "a command as a dict": "functools.partial(d.qmp.execute_raw, 'query-jobs')",
+    "a job": "d.add_node(NullCo(node_name='n', size=1 << 40)).mirror(target).wait",
+    "the loss of the connection": "d.qmp.wait_lost",
+    "the end of QEMU": "d.process.wait",
+    "the launch of another": "StorageDaemon(program=slow).launch",
+    "a tool": "functools.partial(Image(sys.argv[1], format='raw').bench, count=1 << 30)",
+}
+
+
+@pytest.mark.parametrize("way", _WAIT)
+def test_a_thread_that_still_waits_when_the_program_ends_returns(tmp_path: Path, way: str) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    # A handler that was registered before the SDK's runs after it.
+    ends = "import atexit\natexit.register(lambda: (thread.join(5), say(*outcome)))"
+    waits = f"""
+import functools, signal
+from qemu_blocksdk.blockdev import NullCo
+slow = {str(slow)!r}
+d = launched()
+target = d.add_node(NullCo(node_name="target", size=1 << 40))
+call = {_WAIT[way]}
+outcome = []
+def wait():
+    try:
+        outcome.append(f"returned {{call()}}")
+    except BlockSdkError as error:
+        outcome.append(f"ours {{error}}")
+    except BaseException as error:
+        outcome.append(f"not ours {{error!r}}")
+thread = threading.Thread(target=wait, daemon=True)
+os.kill(d.process.pid, signal.SIGSTOP)
+thread.start()
+thread.join(0.3)
+assert thread.is_alive(), outcome
+"""
+    done = _run(tmp_path, ends + _START + waits)
+    said = done.stdout.splitlines()[1]
+    # Programs of ours are killed before, which two of these wait for.
+    assert said.startswith("ours ") or said in {"returned -9", "returned None"}
+    assert done.stderr == ""
