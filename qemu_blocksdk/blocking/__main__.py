@@ -7,7 +7,8 @@ public methods. A method's body is one call into the background loop. Rules:
 - ``m_from_thread``, where there is one, is what the blocking ``m`` calls.
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
 - A class method is in the twin of each subclass as well, for it makes an object of that.
-- A base that is not called ``AsyncX`` has no twin: what it has is in its subclasses' twins.
+- A base that is not called ``AsyncX``, and ``AsyncResource``, have no twin: what they have is in
+  the twins of their subclasses.
 - A constructor with a docstring is for users and has a twin; others do not.
 - An argument or result of a type ``AsyncX`` is unwrapped or wrapped; so is a ``Sequence`` as
   an argument, also one of ``AsyncX | other``, and a ``list`` as a result.
@@ -49,7 +50,7 @@ HEADER = '''\
 
 from __future__ import annotations
 '''
-_OWN_IMPORTS = {"portal", "TYPE_CHECKING", "TypeVar", "cast"}
+_OWN_IMPORTS = {"background_loop", "TYPE_CHECKING", "TypeVar", "cast"}
 _AT_RUN_TIME = {"Generic", "overload", "Event"}  # base, decorator, bound of type variables
 FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
 _DUNDERS = {
@@ -83,7 +84,7 @@ def generate(sources: dict[str, str]) -> str:
         (path, node)
         for path, module in modules.items()
         for node in module.body
-        if isinstance(node, ast.ClassDef) and node.name.startswith("Async")
+        if isinstance(node, ast.ClassDef) and _has_twin(node)
     ]
     for _, node in classes:
         _flatten(node, modules.values())
@@ -94,7 +95,7 @@ def generate(sources: dict[str, str]) -> str:
     used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     at_run_time, for_types = _imports(modules, used, faces)
     at_run_time |= {("typing", name) for name in ("TYPE_CHECKING", "TypeVar", "cast")}
-    at_run_time |= {("qemu_blocksdk.qmp", "portal"), (".face", "Face")}
+    at_run_time |= {("qemu_blocksdk.qmp", "background_loop"), (".proxy", "SyncProxy")}
     at_run_time |= {(_dotted(path), node.name) for path, node in classes}
     for_types |= {("collections.abc", "Iterator")}
     variables = {
@@ -113,13 +114,17 @@ def generate(sources: dict[str, str]) -> str:
     return "\n".join(parts) + "\n\n" + text
 
 
+def _has_twin(node: ast.ClassDef) -> bool:
+    return node.name.startswith("Async") and node.name != "AsyncResource"
+
+
 def _flatten(node: ast.ClassDef, modules: Iterable[ast.Module]) -> None:
     """Move the content of the bases that have no twin into the class."""
     found = {
         each.name: each
         for module in modules
         for each in module.body
-        if isinstance(each, ast.ClassDef) and not each.name.startswith("Async")
+        if isinstance(each, ast.ClassDef) and not _has_twin(each)
     }
     for base in [base for base in node.bases if ast.unparse(base) in found]:
         inherited = found[ast.unparse(base)]
@@ -245,12 +250,12 @@ class _Class:
         name = self._node.name
         bases = [_blocking(ast.unparse(base)) for base in self._node.bases]
         if not any(base.name in self._faces for base in self._parents()):
-            bases.insert(0, "Face")
+            bases.insert(0, "SyncProxy")
         blocks = [
             f"class {_blocking(name)}({', '.join(bases)}):",
             _indented(_docstring(self._node)),
             _indented(
-                f"@property\ndef _aio(self) -> {self._twin_type()}:\n"
+                f"@property\ndef _async(self) -> {self._twin_type()}:\n"
                 f'    return cast("{self._twin_type()}", self._reach())\n'
             ),
         ]
@@ -278,7 +283,7 @@ class _Class:
         returns = _blocking(ast.unparse(node.returns)) if node.returns else "None"
         if _is_generator(node):
             returns = returns.replace("AsyncIterator", "Iterator")
-        # `Face` seals all that its classes have.
+        # `SyncProxy` seals all that its classes have.
         decorators = [ast.unparse(d) for d in node.decorator_list]
         decorators = [name for name in decorators if name != "sealed"]
         head = "".join(f"@{d}\n" for d in decorators)
@@ -296,36 +301,36 @@ class _Class:
         return (
             _signature("__init__", node.args, "None")
             + _indented(_docstring(node))
-            + f"\n    self._hold(portal.call(lambda: {call}))\n"
+            + f"\n    self._hold(background_loop.call(lambda: {call}))\n"
         )
 
     def _body(self, node: FunctionDef, decorators: list[str]) -> str:
-        target = self._node.name if "classmethod" in decorators else "self._aio"
+        target = self._node.name if "classmethod" in decorators else "self._async"
         if "property" in decorators:
             return f"return {self._wrapped(node, f'{target}.{node.name}')}\n"
         call = f"{target}.{node.name}({self._passed(node)})"
         if node.name == "__aenter__":
-            return f"portal.run({call})\nreturn self\n"
+            return f"background_loop.run({call})\nreturn self\n"
         if node.name == "__aexit__":
             # A forked child leaves the block as well; what is in it is its parent's.
             # Ctrl-C may come at any call, so the first is inside already.
-            leave = f"if self._home.is_here:\n    portal.run({call})\n"
+            leave = f"if self._guard.is_here:\n    background_loop.run({call})\n"
             return (
                 f"try:\n{_indented(leave)}except KeyboardInterrupt:\n{_indented(leave)}    raise\n"
             )
         if node.name == "__aiter__":
             return "return self\n"
         if node.name == "__anext__":
-            run = self._wrapped(node, f"portal.run({call})")
+            run = self._wrapped(node, f"background_loop.run({call})")
             return f"try:\n    return {run}\nexcept StopAsyncIteration:\n    raise StopIteration from None\n"
         if _is_generator(node):
-            return f"yield from portal.iterate({call})\n"
+            return f"yield from background_loop.iterate({call})\n"
         if f"{node.name}_from_thread" in self._names:
             call = f"{target}.{node.name}_from_thread({self._passed(node)})"
         elif isinstance(node, ast.AsyncFunctionDef):
-            call = f"portal.run({call})"
+            call = f"background_loop.run({call})"
         else:
-            call = f"portal.call(lambda: {call})"
+            call = f"background_loop.call(lambda: {call})"
         return f"return {self._wrapped(node, call)}\n"
 
     def _passed(self, node: FunctionDef) -> str:
@@ -348,12 +353,12 @@ class _Class:
         kinds = item.split(" | ")
         if item != hint and (face := next((kind for kind in kinds if kind in self._faces), None)):
             other = f" if isinstance(item, {_blocking(face)}) else item" if kinds[1:] else ""
-            return f"[item._aio{other} for item in {argument.arg}]"
+            return f"[item._async{other} for item in {argument.arg}]"
         if not self._faces & set(parts):
             return argument.arg
         if "None" in parts:
-            return f"None if {argument.arg} is None else {argument.arg}._aio"
-        return f"{argument.arg}._aio"
+            return f"None if {argument.arg} is None else {argument.arg}._async"
+        return f"{argument.arg}._async"
 
     def _wrapped(self, node: FunctionDef, value: str) -> str:
         hint = ast.unparse(node.returns) if node.returns else "None"

@@ -26,7 +26,7 @@ from qemu_blocksdk.objects.throttle_group import AsyncThrottleGroup
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.transaction import AsyncTransaction
 from qemu_blocksdk.objects.vm import AsyncVM
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
@@ -35,7 +35,7 @@ from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
 from qemu_blocksdk.recipes.storage_migration import AsyncStorageMigration
 
-from .face import Face
+from .proxy import SyncProxy
 
 if TYPE_CHECKING:
     import os
@@ -190,7 +190,7 @@ R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class EventStream(Face, Generic[E_co]):
+class EventStream(SyncProxy, Generic[E_co]):
     """Events of one connection, from the moment of subscribing, in order of arrival.
 
     Iterate with ``for``, or take one with :meth:`get`. Events wait in the stream
@@ -199,11 +199,11 @@ class EventStream(Face, Generic[E_co]):
     """
 
     @property
-    def _aio(self) -> AsyncEventStream[E_co]:
+    def _async(self) -> AsyncEventStream[E_co]:
         return cast("AsyncEventStream[E_co]", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -213,11 +213,11 @@ class EventStream(Face, Generic[E_co]):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     def also(self, *kinds: type[F], **match: object) -> EventStream[E_co | F]:
@@ -225,7 +225,7 @@ class EventStream(Face, Generic[E_co]):
 
         Returns the stream itself. Raises UsageError for a member that an event lacks.
         """
-        return cast("EventStream[E_co | F]", EventStream._of(portal.call(lambda: self._aio.also(*kinds, **match))))
+        return cast("EventStream[E_co | F]", EventStream._of(background_loop.call(lambda: self._async.also(*kinds, **match))))
 
     def get(
         self,
@@ -239,27 +239,27 @@ class EventStream(Face, Generic[E_co]):
         Raises DeadlineExceeded; ConnectionLost when there will be none; MalformedReply in place
         of an event that contradicts the schema, which is gone then.
         """
-        return portal.run(self._aio.get(timeout=timeout, where=where))
+        return background_loop.run(self._async.get(timeout=timeout, where=where))
 
     def get_nowait(self) -> E_co | None:
         """Return the next event if one has arrived, else None."""
-        return portal.call(lambda: self._aio.get_nowait())
+        return background_loop.call(lambda: self._async.get_nowait())
 
     def close(self) -> None:
         """Unsubscribe; events that have arrived are dropped."""
-        return portal.call(lambda: self._aio.close())
+        return background_loop.call(lambda: self._async.close())
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> E_co:
         try:
-            return portal.run(self._aio.__anext__())
+            return background_loop.run(self._async.__anext__())
         except StopAsyncIteration:
             raise StopIteration from None
 
 
-class Qmp(Face):
+class Qmp(SyncProxy):
     """A QMP connection to a running QEMU or storage daemon.
 
     Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
@@ -269,11 +269,11 @@ class Qmp(Face):
     """
 
     @property
-    def _aio(self) -> AsyncQmp:
+    def _async(self) -> AsyncQmp:
         return cast("AsyncQmp", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -283,11 +283,11 @@ class Qmp(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @classmethod
@@ -308,25 +308,25 @@ class Qmp(Face):
         Raises ConnectionLost when nobody is there or what answers is no QMP server,
         DeadlineExceeded when nothing answers.
         """
-        return cls._of(portal.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
+        return cls._of(background_loop.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
     def close(self) -> None:
         """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
-        return portal.run(self._aio.close())
+        return background_loop.run(self._async.close())
 
     @property
     def version(self) -> tuple[int, int, int]:
         """The QEMU version from the greeting: major, minor, micro."""
-        return self._aio.version
+        return self._async.version
 
     @property
     def is_connected(self) -> bool:
         """Whether commands can still be sent."""
-        return self._aio.is_connected
+        return self._async.is_connected
 
     def wait_lost(self, *, timeout: float | None = None) -> None:
         """Wait until the connection has ended, whoever ended it. Raises DeadlineExceeded."""
-        return portal.run(self._aio.wait_lost(timeout=timeout))
+        return background_loop.run(self._async.wait_lost(timeout=timeout))
 
     def execute(
         self,
@@ -341,14 +341,14 @@ class Qmp(Face):
         CommandError when QEMU refuses, Unsupported or UsageError when it is not sent,
         ConnectionLost, DeadlineExceeded.
         """
-        return self._aio.execute_from_thread(command, timeout=timeout, oob=oob)
+        return self._async.execute_from_thread(command, timeout=timeout, oob=oob)
 
     def execute_with_fd(self, command: Command[R], fd: int, *, timeout: float | None = None) -> R:
         """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
 
         Raises UsageError for what is none, and where the connection is not by a unix socket.
         """
-        return portal.run(self._aio.execute_with_fd(command, fd, timeout=timeout))
+        return background_loop.run(self._async.execute_with_fd(command, fd, timeout=timeout))
 
     def send_fd(self, fd: int) -> None:
         """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
@@ -356,7 +356,7 @@ class Qmp(Face):
         Raises UsageError for what is none, and where the connection is not by a unix socket;
         DeadlineExceeded where QEMU does not read within the ``command_timeout``.
         """
-        return portal.run(self._aio.send_fd(fd))
+        return background_loop.run(self._async.send_fd(fd))
 
     def execute_raw(
         self,
@@ -370,11 +370,11 @@ class Qmp(Face):
 
         Raises as :meth:`execute`, except that nothing is refused before it is sent.
         """
-        return self._aio.execute_raw_from_thread(name, arguments, timeout=timeout, oob=oob)
+        return self._async.execute_raw_from_thread(name, arguments, timeout=timeout, oob=oob)
 
     def schema(self) -> Schema:
         """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
-        return portal.run(self._aio.schema())
+        return background_loop.run(self._async.schema())
 
     @overload
     def events(self) -> EventStream[Event]:
@@ -390,10 +390,10 @@ class Qmp(Face):
         Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
         UsageError for a member that the event does not have.
         """
-        return cast("EventStream[Event]", EventStream._of(portal.call(lambda: self._aio.events(*kinds, **match))))
+        return cast("EventStream[Event]", EventStream._of(background_loop.call(lambda: self._async.events(*kinds, **match))))
 
 
-class Process(Face):
+class Process(SyncProxy):
     """A running or ended child process; made by :meth:`spawn`.
 
     Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
@@ -401,7 +401,7 @@ class Process(Face):
     """
 
     @property
-    def _aio(self) -> AsyncProcess:
+    def _async(self) -> AsyncProcess:
         return cast("AsyncProcess", self._reach())
 
     @classmethod
@@ -429,67 +429,67 @@ class Process(Face):
         becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
         when there is no such program, UsageError for a NUL character, SandboxUnavailable.
         """
-        return cls._of(portal.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under, sandbox=sandbox)))
+        return cls._of(background_loop.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under, sandbox=sandbox)))
 
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line, as it was asked for, less its secrets."""
-        return self._aio.argv
+        return self._async.argv
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._aio.pid
+        return self._async.pid
 
     @property
     def exit_status(self) -> int | None:
         """The exit status, negative for the signal that killed it; None while it runs."""
-        return self._aio.exit_status
+        return self._async.exit_status
 
     @property
     def is_stopped(self) -> bool:
         """Whether the process is stopped by a signal (SIGSTOP) or a debugger."""
-        return self._aio.is_stopped
+        return self._async.is_stopped
 
     def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end, ``timeout`` seconds at most; return the exit status.
 
         Raises DeadlineExceeded.
         """
-        return portal.run(self._aio.wait(timeout=timeout))
+        return background_loop.run(self._async.wait(timeout=timeout))
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs, to it and what it has started in its group."""
-        return portal.call(lambda: self._aio.send_signal(number))
+        return background_loop.call(lambda: self._async.send_signal(number))
 
     def end(self, *, grace: float = 5.0) -> int:
         """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
-        return portal.run(self._aio.end(grace=grace))
+        return background_loop.run(self._async.end(grace=grace))
 
     def kill(self) -> int:
         """End it with SIGKILL; return the exit status when it is gone.
 
         Only a process in uninterruptible sleep outlives that, and goes when it wakes.
         """
-        return portal.run(self._aio.kill())
+        return background_loop.run(self._async.kill())
 
     def output(self, *, start: int = 0, length: int | None = None) -> str:
         """Return what went to the log so far, from byte ``start`` on, less secrets.
 
         At most ``length`` bytes of it.
         """
-        return portal.call(lambda: self._aio.output(start=start, length=length))
+        return background_loop.call(lambda: self._async.output(start=start, length=length))
 
     def output_tail(self) -> str:
         """Return the last 4 KiB of the log, less secrets."""
-        return portal.call(lambda: self._aio.output_tail())
+        return background_loop.call(lambda: self._async.output_tail())
 
     def output_size(self) -> int:
         """Return how many bytes the log has."""
-        return portal.call(lambda: self._aio.output_size())
+        return background_loop.call(lambda: self._async.output_size())
 
 
-class Job(Face):
+class Job(SyncProxy):
     """A background operation of QEMU, from its start to its dismissal.
 
     Got from the verb that starts it (``node.backup(...)``) or from
@@ -499,11 +499,11 @@ class Job(Face):
     """
 
     @property
-    def _aio(self) -> AsyncJob:
+    def _async(self) -> AsyncJob:
         return cast("AsyncJob", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -513,63 +513,63 @@ class Job(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def id(self) -> str:
         """The job's id in QEMU."""
-        return self._aio.id
+        return self._async.id
 
     @property
     def kind(self) -> JobType:
         """What the job does: ``backup``, ``mirror``, ..."""
-        return self._aio.kind
+        return self._async.kind
 
     @property
     def status(self) -> JobStatus:
         """The status that the last event told; ``null`` when the job is gone."""
-        return self._aio.status
+        return self._async.status
 
     @property
     def result(self) -> JobResult | None:
         """How the job ended; None while it has not."""
-        return self._aio.result
+        return self._async.result
 
     @property
     def is_over(self) -> bool:
         """Whether the job has ended, well or not, or QEMU has."""
-        return self._aio.is_over
+        return self._async.is_over
 
     @property
     def io_errors(self) -> int:
         """How many I/O errors the job has met (``BLOCK_JOB_ERROR``), also those it ignored."""
-        return self._aio.io_errors
+        return self._async.io_errors
 
     @property
     def last_io_error(self) -> BlockJobError | None:
         """The last of them: what it was doing, and what it did about it."""
-        return self._aio.last_io_error
+        return self._async.last_io_error
 
     def query_info(self) -> JobInfo:
         """Ask for the job as it is now (``query-jobs``). Raises StateError when it is gone."""
-        return portal.run(self._aio.query_info())
+        return background_loop.run(self._async.query_info())
 
     def query_block_info(self) -> BlockJob | None:
         """Ask for what only block jobs have: speed, ``io_status``... (``query-block-jobs``).
 
         None when it is gone or no block job, as those that create or amend images.
         """
-        return portal.run(self._aio.query_block_info())
+        return background_loop.run(self._async.query_block_info())
 
     @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
         """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
-        return cls._of(portal.run(AsyncJob.attach(qmp._aio, job_id)))
+        return cls._of(background_loop.run(AsyncJob.attach(qmp._async, job_id)))
 
     def wait(self, *, until: JobStatus | None = None, timeout: float | None = None) -> None:
         """Wait until the job is over, or ``until`` it has come into a status.
@@ -579,7 +579,7 @@ class Job(Face):
         did not complete, JobStopped when it stands still on an I/O error, StateError when
         the status cannot be reached any more, ConnectionLost, DeadlineExceeded.
         """
-        return portal.run(self._aio.wait(until=until, timeout=timeout))
+        return background_loop.run(self._async.wait(until=until, timeout=timeout))
 
     def run(
         self,
@@ -600,7 +600,7 @@ class Job(Face):
         most, and what QEMU does not do within it happens when it can. Raises JobStopped,
         ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` raises.
         """
-        return self._aio.run_from_thread(pre_finalize=pre_finalize, cancel=cancel, timeout=timeout, check=check)
+        return self._async.run_from_thread(pre_finalize=pre_finalize, cancel=cancel, timeout=timeout, check=check)
 
     def progress(self, *, interval: float = 0.1) -> Iterator[JobProgress]:
         """Yield the progress at once, every ``interval`` seconds, and when the job is over.
@@ -608,41 +608,41 @@ class Job(Face):
         QEMU has no event for progress, so this asks (``query-jobs``). Raises as
         :meth:`wait` after the last, when the job did not complete.
         """
-        yield from portal.iterate(self._aio.progress(interval=interval))
+        yield from background_loop.iterate(self._async.progress(interval=interval))
 
     def pause(self, *, timeout: float | None = None) -> None:
         """Pause the job (``job-pause``) and wait until it stands still.
 
         Raises CommandError when it is paused already.
         """
-        return portal.run(self._aio.pause(timeout=timeout))
+        return background_loop.run(self._async.pause(timeout=timeout))
 
     def resume(self, *, timeout: float | None = None) -> None:
         """Let a paused job, or one that an error stopped, go on (``job-resume``)."""
-        return portal.run(self._aio.resume(timeout=timeout))
+        return background_loop.run(self._async.resume(timeout=timeout))
 
     def set_speed(self, speed: int, *, timeout: float | None = None) -> None:
         """Limit the job to ``speed`` bytes a second, 0 for no limit (``block-job-set-speed``)."""
-        return portal.run(self._aio.set_speed(speed, timeout=timeout))
+        return background_loop.run(self._async.set_speed(speed, timeout=timeout))
 
     def change(self, *, copy_mode: MirrorCopyMode, timeout: float | None = None) -> None:
         """Change the copy mode of a mirror that runs (``block-job-change``, from QEMU 8.2)."""
-        return portal.run(self._aio.change(copy_mode=copy_mode, timeout=timeout))
+        return background_loop.run(self._async.change(copy_mode=copy_mode, timeout=timeout))
 
     def complete(self, *, timeout: float | None = None) -> None:
         """Make a ready job finish (``job-complete``): a mirror switches over to its target.
 
         So does the commit of an active layer to its base. Does not wait for the end.
         """
-        return portal.run(self._aio.complete(timeout=timeout))
+        return background_loop.run(self._async.complete(timeout=timeout))
 
     def finalize(self, *, timeout: float | None = None) -> None:
         """Let a pending job take effect (``job-finalize``)."""
-        return portal.run(self._aio.finalize(timeout=timeout))
+        return background_loop.run(self._async.finalize(timeout=timeout))
 
     def dismiss(self, *, timeout: float | None = None) -> None:
         """Remove a concluded job (``job-dismiss``); its :attr:`result` stays."""
-        return portal.run(self._aio.dismiss(timeout=timeout))
+        return background_loop.run(self._async.dismiss(timeout=timeout))
 
     def cancel(self, *, force: bool = True, timeout: float | None = None) -> None:
         """Cancel the job and wait until it is gone, ``timeout`` seconds at most.
@@ -653,10 +653,10 @@ class Job(Face):
         a copy of that moment. :attr:`result` tells which it was. A job that is over stays
         as it ended. Raises ConnectionLost, DeadlineExceeded.
         """
-        return portal.run(self._aio.cancel(force=force, timeout=timeout))
+        return background_loop.run(self._async.cancel(force=force, timeout=timeout))
 
 
-class Device(Face):
+class Device(SyncProxy):
     """A device of the guest, by its id; leaving the block removes it.
 
     Got from ``vm.add_device()``, ``vm.plug()`` or ``vm.device()``. A verb that comes when it
@@ -664,11 +664,11 @@ class Device(Face):
     """
 
     @property
-    def _aio(self) -> AsyncDevice:
+    def _async(self) -> AsyncDevice:
         return cast("AsyncDevice", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -678,17 +678,17 @@ class Device(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def id(self) -> str:
         """The id in QEMU."""
-        return self._aio.id
+        return self._async.id
 
     def remove(self, *, timeout: float = 10.0) -> None:
         """Unplug the device (``device_del``) and wait until it is gone (``DEVICE_DELETED``).
@@ -698,21 +698,21 @@ class Device(Face):
         ``timeout`` seconds (it may still do so later), UnplugRefused when it said no,
         CommandError when the device cannot be unplugged, is being so, or is not there.
         """
-        return portal.run(self._aio.remove(timeout=timeout))
+        return background_loop.run(self._async.remove(timeout=timeout))
 
     def query_block(self) -> BlockInfo:
         """Return what QEMU knows of the disk and what is in it (``query-block``).
 
         Raises GraphError when the device is no disk or is not there.
         """
-        return portal.run(self._aio.query_block())
+        return background_loop.run(self._async.query_block())
 
     def query_stats(self) -> BlockDeviceStats:
         """Return what the guest has read and written (``query-blockstats``).
 
         Raises as :meth:`query_block`.
         """
-        return portal.run(self._aio.query_stats())
+        return background_loop.run(self._async.query_stats())
 
     def set_latency_histogram(
         self,
@@ -730,7 +730,7 @@ class Device(Face):
         with none at all, no more is counted. :meth:`query_stats` has the counts, which begin
         anew.
         """
-        return portal.run(self._aio.set_latency_histogram(boundaries, boundaries_read=boundaries_read, boundaries_write=boundaries_write, boundaries_flush=boundaries_flush, boundaries_zap=boundaries_zap))
+        return background_loop.run(self._async.set_latency_histogram(boundaries, boundaries_read=boundaries_read, boundaries_write=boundaries_write, boundaries_flush=boundaries_flush, boundaries_zap=boundaries_zap))
 
     def set_io_throttle(self, limits: ThrottleLimits, *, group: str | None = None) -> None:
         """Limit the disk's I/O (``block_set_io_throttle``); what is absent is not limited.
@@ -739,14 +739,14 @@ class Device(Face):
         of one ``group``, by default the device's own, share its limits, the last set. Raises
         CommandError for limits that contradict each other, and as :meth:`query_block`.
         """
-        return portal.run(self._aio.set_io_throttle(limits, group=group))
+        return background_loop.run(self._async.set_io_throttle(limits, group=group))
 
     def query_io_throttle(self) -> ThrottleLimits:
         """Return the disk's limits (``query-block``), 0 for none. Raises as :meth:`query_block`."""
-        return portal.run(self._aio.query_io_throttle())
+        return background_loop.run(self._async.query_io_throttle())
 
 
-class ThrottleGroup(Face):
+class ThrottleGroup(SyncProxy):
     """A throttle group, which :class:`~qemu_blocksdk.blockdev.Throttle` nodes name.
 
     Got from ``qemu.add_throttle_group()`` or ``qemu.throttle_group()``; leaving the block
@@ -754,11 +754,11 @@ class ThrottleGroup(Face):
     """
 
     @property
-    def _aio(self) -> AsyncThrottleGroup:
+    def _async(self) -> AsyncThrottleGroup:
         return cast("AsyncThrottleGroup", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -768,25 +768,25 @@ class ThrottleGroup(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def id(self) -> str:
         """The id in QEMU."""
-        return self._aio.id
+        return self._async.id
 
     def remove(self) -> None:
         """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
-        return portal.run(self._aio.remove())
+        return background_loop.run(self._async.remove())
 
     def query_limits(self) -> ThrottleLimits:
         """Return the limits (``qom-get``), 0 for none."""
-        return portal.run(self._aio.query_limits())
+        return background_loop.run(self._async.query_limits())
 
     def set_limits(self, limits: ThrottleLimits) -> None:
         """Change limits (``qom-set``); those that are absent stay, 0 takes one away.
@@ -794,10 +794,10 @@ class ThrottleGroup(Face):
         ``bps_*`` are bytes a second, ``iops_*`` requests a second, ``*_length`` seconds.
         Raises CommandError for limits that contradict each other.
         """
-        return portal.run(self._aio.set_limits(limits))
+        return background_loop.run(self._async.set_limits(limits))
 
 
-class IoThread(Face):
+class IoThread(SyncProxy):
     """An I/O thread, which devices and exports name and nodes are moved into.
 
     Got from ``qemu.add_iothread()`` or ``qemu.iothread()``; leaving the block removes it. A
@@ -805,11 +805,11 @@ class IoThread(Face):
     """
 
     @property
-    def _aio(self) -> AsyncIoThread:
+    def _async(self) -> AsyncIoThread:
         return cast("AsyncIoThread", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -819,42 +819,42 @@ class IoThread(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def id(self) -> str:
         """The id in QEMU."""
-        return self._aio.id
+        return self._async.id
 
     def remove(self) -> None:
         """Remove it (``object-del``). Raises CommandError when it is in use or not there."""
-        return portal.run(self._aio.remove())
+        return background_loop.run(self._async.remove())
 
     def query_info(self) -> IOThreadInfo:
         """Return what QEMU knows of it, as its thread's id (``query-iothreads``).
 
         Raises GraphError when it is not there, Unsupported in a storage daemon.
         """
-        return portal.run(self._aio.query_info())
+        return background_loop.run(self._async.query_info())
 
     def query_parameters(self) -> IoThreadParameters:
         """Return the parameters (``qom-get``). Raises CommandError when it is not there."""
-        return portal.run(self._aio.query_parameters())
+        return background_loop.run(self._async.query_parameters())
 
     def set_parameters(self, parameters: IoThreadParameters) -> None:
         """Change parameters (``qom-set``), one after the other; those that are absent stay.
 
         Raises CommandError for a value out of range; those before it are set then.
         """
-        return portal.run(self._aio.set_parameters(parameters))
+        return background_loop.run(self._async.set_parameters(parameters))
 
 
-class Migration(Face):
+class Migration(SyncProxy):
     """The migration of a VM's guest to another QEMU, or from another.
 
     Got from ``vm.migrate()``, ``vm.migrate_incoming()`` or ``vm.attach_migration()``. As a
@@ -863,11 +863,11 @@ class Migration(Face):
     """
 
     @property
-    def _aio(self) -> AsyncMigration:
+    def _async(self) -> AsyncMigration:
         return cast("AsyncMigration", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -877,31 +877,31 @@ class Migration(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def is_incoming(self) -> bool:
         """Whether the guest comes from another QEMU, not goes to one."""
-        return self._aio.is_incoming
+        return self._async.is_incoming
 
     @property
     def status(self) -> MigrationStatus:
         """The status that the last event told; ``none`` before the first."""
-        return self._aio.status
+        return self._async.status
 
     @property
     def is_over(self) -> bool:
         """Whether the migration has ended, well or not, or QEMU has."""
-        return self._aio.is_over
+        return self._async.is_over
 
     def query_info(self) -> MigrationInfo:
         """Ask how far it is, and how long it took: milliseconds, bytes (``query-migrate``)."""
-        return portal.run(self._aio.query_info())
+        return background_loop.run(self._async.query_info())
 
     def wait(self, *, until: MigrationStatus | None = None, timeout: float | None = None) -> None:
         """Wait until the migration is completed, or ``until`` it has been in a status.
@@ -911,7 +911,7 @@ class Migration(Face):
         QEMU's words, MigrationCancelled, StateError when the status was never come to,
         DeadlineExceeded, ConnectionLost (which is how a destination fails, as a rule).
         """
-        return portal.run(self._aio.wait(until=until, timeout=timeout))
+        return background_loop.run(self._async.wait(until=until, timeout=timeout))
 
     def run(self, *, timeout: float | None = None) -> MigrationInfo:
         """Wait for the end; what does not end in time, or is interrupted, is cancelled.
@@ -919,14 +919,14 @@ class Migration(Face):
         That takes CLEANUP_TIMEOUT more at the most. Returns as :meth:`query_info`, raises as
         :meth:`wait`.
         """
-        return portal.run(self._aio.run(timeout=timeout))
+        return background_loop.run(self._async.run(timeout=timeout))
 
     def progress(self, *, interval: float = 0.1) -> Iterator[MigrationProgress]:
         """Yield the progress at once, every ``interval`` seconds, and when it is over.
 
         QEMU has no event for progress, so this asks. Raises as :meth:`wait`.
         """
-        yield from portal.iterate(self._aio.progress(interval=interval))
+        yield from background_loop.iterate(self._async.progress(interval=interval))
 
     def continue_(self) -> None:
         """Let the guest switch over (``migrate-continue``).
@@ -934,7 +934,7 @@ class Migration(Face):
         For a migration that is in ``pre-switchover``, as the capability
         ``pause-before-switchover`` has it. Raises CommandError for another.
         """
-        return portal.run(self._aio.continue_())
+        return background_loop.run(self._async.continue_())
 
     def start_postcopy(self) -> None:
         """Let the guest run at the destination already (``migrate-start-postcopy``).
@@ -942,7 +942,7 @@ class Migration(Face):
         Memory follows as it is used; neither side is the guest by itself until the end. Both
         sides need the capability ``postcopy-ram``. Raises CommandError without.
         """
-        return portal.run(self._aio.start_postcopy())
+        return background_loop.run(self._async.start_postcopy())
 
     def cancel(self, *, timeout: float | None = None) -> None:
         """Cancel the migration (``migrate_cancel``) and wait for its end, however it ends.
@@ -950,25 +950,25 @@ class Migration(Face):
         One that is over stays as it ended. Raises UsageError at a destination, StateError
         when postcopy has begun, which would kill the guest; DeadlineExceeded, ConnectionLost.
         """
-        return portal.run(self._aio.cancel(timeout=timeout))
+        return background_loop.run(self._async.cancel(timeout=timeout))
 
 
-class Bitmap(Face):
+class Bitmap(SyncProxy):
     """A dirty bitmap of a node, by its name."""
 
     @property
-    def _aio(self) -> AsyncBitmap:
+    def _async(self) -> AsyncBitmap:
         return cast("AsyncBitmap", self._reach())
 
     @property
     def name(self) -> str:
         """The bitmap's name, unique within its node."""
-        return self._aio.name
+        return self._async.name
 
     @property
     def node(self) -> Node:
         """The node that the bitmap belongs to."""
-        return Node._of(self._aio.node)
+        return Node._of(self._async.node)
 
     def query_info(self, *, recording: bool | None = None) -> BlockDirtyInfo:
         """Return what QEMU knows of the bitmap: ``count`` dirty bytes, ``granularity``...
@@ -976,7 +976,7 @@ class Bitmap(Face):
         Of those that do, or do not, record, if that is asked for. Raises GraphError when the
         node is not there or has no such bitmap.
         """
-        return portal.run(self._aio.query_info(recording=recording))
+        return background_loop.run(self._async.query_info(recording=recording))
 
     def query_matches(
         self,
@@ -992,7 +992,7 @@ class Bitmap(Face):
 
         ``count`` and ``granularity`` are in bytes. Raises GraphError when it is not there.
         """
-        return portal.run(self._aio.query_matches(count=count, granularity=granularity, recording=recording, busy=busy, persistent=persistent, inconsistent=inconsistent))
+        return background_loop.run(self._async.query_matches(count=count, granularity=granularity, recording=recording, busy=busy, persistent=persistent, inconsistent=inconsistent))
 
     def query_obstacle(self) -> str | None:
         """Say why QEMU would start no job with the bitmap; None where nothing is in the way.
@@ -1000,11 +1000,11 @@ class Bitmap(Face):
         It may be in use by another operation, or unusable since its image was not closed.
         A bitmap that is disabled, or whose image is read-only, is no obstacle to reading it.
         """
-        return portal.run(self._aio.query_obstacle())
+        return background_loop.run(self._async.query_obstacle())
 
     def query_sha256(self) -> str:
         """Return the SHA-256 of the bitmap's bits (``x-debug-block-dirty-bitmap-sha256``)."""
-        return portal.run(self._aio.query_sha256())
+        return background_loop.run(self._async.query_sha256())
 
     def add(
         self,
@@ -1019,36 +1019,36 @@ class Bitmap(Face):
         the image when that is closed; a ``disabled`` one does not record. Raises
         CommandError when there is one of that name or the image cannot store it.
         """
-        return portal.run(self._aio.add(granularity=granularity, persistent=persistent, disabled=disabled))
+        return background_loop.run(self._async.add(granularity=granularity, persistent=persistent, disabled=disabled))
 
     def remove(self) -> None:
         """Delete the bitmap, also from the image (``block-dirty-bitmap-remove``).
 
         This and all that changes it raise CommandError when it is busy or not there.
         """
-        return portal.run(self._aio.remove())
+        return background_loop.run(self._async.remove())
 
     def clear(self) -> None:
         """Forget what was written (``block-dirty-bitmap-clear``)."""
-        return portal.run(self._aio.clear())
+        return background_loop.run(self._async.clear())
 
     def enable(self) -> None:
         """Begin to record (``block-dirty-bitmap-enable``)."""
-        return portal.run(self._aio.enable())
+        return background_loop.run(self._async.enable())
 
     def disable(self) -> None:
         """Stop to record (``block-dirty-bitmap-disable``)."""
-        return portal.run(self._aio.disable())
+        return background_loop.run(self._async.disable())
 
     def merge(self, sources: Sequence[Bitmap]) -> None:
         """Add what other bitmaps, also of other nodes, have marked (``block-dirty-bitmap-merge``).
 
         All or none is merged. The nodes have to be of one size.
         """
-        return portal.run(self._aio.merge([item._aio for item in sources]))
+        return background_loop.run(self._async.merge([item._async for item in sources]))
 
 
-class NodeIo(Face):
+class NodeIo(SyncProxy):
     """Requests to a node through the monitor, without a guest or an export.
 
     They go past what uses the node, under the same permissions. Offsets and lengths are in
@@ -1057,7 +1057,7 @@ class NodeIo(Face):
     """
 
     @property
-    def _aio(self) -> AsyncNodeIo:
+    def _async(self) -> AsyncNodeIo:
         return cast("AsyncNodeIo", self._reach())
 
     def read(
@@ -1075,19 +1075,19 @@ class NodeIo(Face):
         The pattern is looked for in ``pattern_length`` bytes from ``pattern_offset`` of what
         was read; ``vmstate`` reads the part of the image where a snapshot keeps the machine.
         """
-        return portal.run(self._aio.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
+        return background_loop.run(self._async.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
 
     def read_data(self, offset: int, length: int, *, vmstate: bool = False) -> bytes:
         """Read, and return the bytes (``read -v``)."""
-        return portal.run(self._aio.read_data(offset, length, vmstate=vmstate))
+        return background_loop.run(self._async.read_data(offset, length, vmstate=vmstate))
 
     def assert_pattern(self, offset: int, length: int, *, pattern: int) -> None:
         """Read, and raise AssertionError when a byte is not the ``pattern``."""
-        return portal.run(self._aio.assert_pattern(offset, length, pattern=pattern))
+        return background_loop.run(self._async.assert_pattern(offset, length, pattern=pattern))
 
     def readv(self, offset: int, *lengths: int, pattern: int | None = None) -> IoResult:
         """Read into a buffer of each length; the rest as :meth:`read`."""
-        return portal.run(self._aio.readv(offset, *lengths, pattern=pattern))
+        return background_loop.run(self._async.readv(offset, *lengths, pattern=pattern))
 
     def write(
         self,
@@ -1105,7 +1105,7 @@ class NodeIo(Face):
         A ``source_file`` that is shorter is repeated; its path cannot hold a space.
         ``fua`` has it written to disk at once; ``vmstate`` as for :meth:`read`.
         """
-        return portal.run(self._aio.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
+        return background_loop.run(self._async.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
 
     def writev(
         self,
@@ -1115,7 +1115,7 @@ class NodeIo(Face):
         fua: bool = False,
     ) -> IoResult:
         """Write from a buffer of each length; the rest as :meth:`write`."""
-        return portal.run(self._aio.writev(offset, *lengths, pattern=pattern, fua=fua))
+        return background_loop.run(self._async.writev(offset, *lengths, pattern=pattern, fua=fua))
 
     def write_zeroes(
         self,
@@ -1131,47 +1131,47 @@ class NodeIo(Face):
         With ``unmap`` the space may be given back; with ``no_fallback`` it fails where it
         would not be faster than to write them.
         """
-        return portal.run(self._aio.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
+        return background_loop.run(self._async.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
 
     def discard(self, offset: int, length: int) -> IoResult:
         """Tell that the content is not needed any more; an image may ignore that."""
-        return portal.run(self._aio.discard(offset, length))
+        return background_loop.run(self._async.discard(offset, length))
 
     def flush(self) -> None:
         """Have everything written to disk. qemu-io does not say when that fails."""
-        return portal.run(self._aio.flush())
+        return background_loop.run(self._async.flush())
 
     def map(self) -> tuple[IoExtent, ...]:
         """Return which parts the image itself has allocated, from its start to its end."""
-        return portal.run(self._aio.map())
+        return background_loop.run(self._async.map())
 
     def alloc(self, offset: int, length: int = 512) -> int:
         """Return how many of the bytes the image itself has allocated; none are past its end."""
-        return portal.run(self._aio.alloc(offset, length))
+        return background_loop.run(self._async.alloc(offset, length))
 
     def length(self) -> int:
         """Return the length in bytes."""
-        return portal.run(self._aio.length())
+        return background_loop.run(self._async.length())
 
 
-class Node(Face):
+class Node(SyncProxy):
     """A node of the block graph, by its name."""
 
     @property
-    def _aio(self) -> AsyncNode:
+    def _async(self) -> AsyncNode:
         return cast("AsyncNode", self._reach())
 
     @property
     def name(self) -> str:
         """The node name."""
-        return self._aio.name
+        return self._async.name
 
     def query_info(self) -> BlockDeviceInfo:
         """Return what QEMU knows of the node (``query-named-block-nodes``).
 
         Raises GraphError when there is no such node, as all that ask for it do.
         """
-        return portal.run(self._aio.query_info())
+        return background_loop.run(self._async.query_info())
 
     def query_stats(self) -> BlockStats:
         """Return statistics of the node (``query-blockstats``).
@@ -1179,19 +1179,19 @@ class Node(Face):
         Of a node, QEMU counts little more than ``wr_highest_offset``, in bytes; requests are
         counted for the guest's devices, see :meth:`Device.query_stats`.
         """
-        return portal.run(self._aio.query_stats())
+        return background_loop.run(self._async.query_stats())
 
     def query_children(self) -> list[Edge]:
         """Return the edges to the nodes that this one uses (``x-debug-query-block-graph``)."""
-        return portal.run(self._aio.query_children())
+        return background_loop.run(self._async.query_children())
 
     def query_parents(self) -> list[Edge]:
         """Return the edges from what uses the node: nodes, devices, exports, jobs."""
-        return portal.run(self._aio.query_parents())
+        return background_loop.run(self._async.query_parents())
 
     def query_child(self, name: str) -> Node:
         """Return the node that this one uses under a name (``file``, ``backing``, ...)."""
-        return Node._of(portal.run(self._aio.query_child(name)))
+        return Node._of(background_loop.run(self._async.query_child(name)))
 
     def events(self) -> EventStream[NodeEvent]:
         """Subscribe to what QEMU tells of the node from now on.
@@ -1200,7 +1200,7 @@ class Node(Face):
         BLOCK_WRITE_THRESHOLD, and of a quorum QUORUM_FAILURE; QUORUM_REPORT_BAD is told of
         its child.
         """
-        return cast("EventStream[NodeEvent]", EventStream._of(portal.call(lambda: self._aio.events())))
+        return cast("EventStream[NodeEvent]", EventStream._of(background_loop.call(lambda: self._async.events())))
 
     def set_write_threshold(self, threshold: int | str) -> EventStream[BlockWriteThreshold]:
         """Have QEMU tell when a write ends beyond an offset (``block-set-write-threshold``).
@@ -1208,21 +1208,21 @@ class Node(Face):
         Returns the stream in which that is told, once: the threshold, in bytes or as in
         ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
-        return cast("EventStream[BlockWriteThreshold]", EventStream._of(portal.run(self._aio.set_write_threshold(threshold))))
+        return cast("EventStream[BlockWriteThreshold]", EventStream._of(background_loop.run(self._async.set_write_threshold(threshold))))
 
     def add_child(self, child: Node) -> None:
         """Add a child to a quorum (``x-blockdev-change``).
 
         Raises CommandError for a node that takes none, or a child that is used already.
         """
-        return portal.run(self._aio.add_child(child._aio))
+        return background_loop.run(self._async.add_child(child._async))
 
     def remove_child(self, name: str) -> None:
         """Take the child of that name (``children.1``) from a quorum (``x-blockdev-change``).
 
         Raises CommandError when there is none, or the quorum would be below its threshold.
         """
-        return portal.run(self._aio.remove_child(name))
+        return background_loop.run(self._async.remove_child(name))
 
     def reopen(self, options: BlockdevOptions) -> None:
         """Open the node with other options (``blockdev-reopen``).
@@ -1231,7 +1231,7 @@ class Node(Face):
         is told inside again, any other by its node name. Raises UsageError for the options of
         another node, CommandError for what cannot be changed; nothing has changed then.
         """
-        return portal.run(self._aio.reopen(options))
+        return background_loop.run(self._async.reopen(options))
 
     def resize(self, size: int | str) -> None:
         """Make the node ``size`` bytes long (``block_resize``); text is as in ``"64M"``.
@@ -1239,14 +1239,14 @@ class Node(Face):
         What lies beyond a smaller size is lost. Raises CommandError when the node is read-only
         or its driver cannot.
         """
-        return portal.run(self._aio.resize(size))
+        return background_loop.run(self._async.resize(size))
 
     def set_active(self, active: bool) -> None:
         """Let go of an inactive node's image, or take it back (``blockdev-set-active``).
 
         For a migration over shared storage. From QEMU 10.0, else Unsupported.
         """
-        return portal.run(self._aio.set_active(active))
+        return background_loop.run(self._async.set_active(active))
 
     def change_backing_file(
         self,
@@ -1260,14 +1260,14 @@ class Node(Face):
         is open stays as it is. ``root`` is the node at the top of the chain, where that is
         not this one.
         """
-        return portal.run(self._aio.change_backing_file(backing_file, root=None if root is None else root._aio))
+        return background_loop.run(self._async.change_backing_file(backing_file, root=None if root is None else root._async))
 
     def snapshot(self, overlay: Node) -> None:
         """Put an overlay, which has no backing node yet, on the node (``blockdev-snapshot``).
 
         The node's users are on the overlay then. Raises CommandError when it has one already.
         """
-        return portal.run(self._aio.snapshot(overlay._aio))
+        return background_loop.run(self._async.snapshot(overlay._async))
 
     def snapshot_sync(
         self,
@@ -1285,7 +1285,7 @@ class Node(Face):
         takes ``replace``. Returns the overlay, which goes with its last user. Raises UsageError
         for a file that is there, GraphError when the node has no user.
         """
-        return Node._of(portal.run(self._aio.snapshot_sync(snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace)))
+        return Node._of(background_loop.run(self._async.snapshot_sync(snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace)))
 
     def snapshot_internal(self, name: str) -> None:
         """Make a snapshot inside the image (``blockdev-snapshot-internal-sync``).
@@ -1293,7 +1293,7 @@ class Node(Face):
         :meth:`query_info` lists them. Raises CommandError for a name that is taken, a node that
         has other nodes over it, and a format without snapshots.
         """
-        return portal.run(self._aio.snapshot_internal(name))
+        return background_loop.run(self._async.snapshot_internal(name))
 
     def delete_internal_snapshot(
         self,
@@ -1306,7 +1306,7 @@ class Node(Face):
         By its name, its id, or both; returns what it was. Raises CommandError when there is
         none such.
         """
-        return portal.run(self._aio.delete_internal_snapshot(name, id=id))
+        return background_loop.run(self._async.delete_internal_snapshot(name, id=id))
 
     def backup(
         self,
@@ -1328,7 +1328,7 @@ class Node(Face):
         only what it marks. The target has to be as large as the node. ``discard_source``, from
         QEMU 9.1, is for a node that keeps old data for somebody else.
         """
-        return Job._of(portal.run(self._aio.backup(target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, discard_source=discard_source, x_perf=x_perf, **job)))
+        return Job._of(background_loop.run(self._async.backup(target._async, sync=sync, bitmap=None if bitmap is None else bitmap._async, bitmap_mode=bitmap_mode, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, discard_source=discard_source, x_perf=x_perf, **job)))
 
     def mirror(
         self,
@@ -1350,7 +1350,7 @@ class Node(Face):
         and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
         does not see what comes past the job's filter.
         """
-        return Job._of(portal.run(self._aio.mirror(target._aio, sync=sync, replaces=None if replaces is None else replaces._aio, granularity=granularity, buf_size=buf_size, copy_mode=copy_mode, on_source_error=on_source_error, on_target_error=on_target_error, **job)))
+        return Job._of(background_loop.run(self._async.mirror(target._async, sync=sync, replaces=None if replaces is None else replaces._async, granularity=granularity, buf_size=buf_size, copy_mode=copy_mode, on_source_error=on_source_error, on_target_error=on_target_error, **job)))
 
     def commit(
         self,
@@ -1369,7 +1369,7 @@ class Node(Face):
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
         as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
-        return Job._of(portal.run(self._aio.commit(top=None if top is None else top._aio, base=None if base is None else base._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
+        return Job._of(background_loop.run(self._async.commit(top=None if top is None else top._async, base=None if base is None else base._async, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
 
     def stream(
         self,
@@ -1387,7 +1387,7 @@ class Node(Face):
         default of all. ``backing_file`` is written into the image as the name of the base: a str in
         QEMU's syntax (``json:``, a URI), a path object as it is.
         """
-        return Job._of(portal.run(self._aio.stream(base=None if base is None else base._aio, bottom=None if bottom is None else bottom._aio, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
+        return Job._of(background_loop.run(self._async.stream(base=None if base is None else base._async, bottom=None if bottom is None else bottom._async, backing_file=backing_file, backing_mask_protocol=backing_mask_protocol, on_error=on_error, **job)))
 
     def amend(
         self,
@@ -1401,7 +1401,7 @@ class Node(Face):
         The key slots of LUKS, alone or inside qcow2; ``force`` allows to erase the last. A job
         that fills one may fail in QEMU 7.2 by chance, when it times the key.
         """
-        return Job._of(portal.run(self._aio.amend(options, force=force, job_id=job_id)))
+        return Job._of(background_loop.run(self._async.amend(options, force=force, job_id=job_id)))
 
     def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).
@@ -1410,11 +1410,11 @@ class Node(Face):
         once nothing uses them any more. Raises CommandError when it is in use or not there,
         StateError the second time for such a chain.
         """
-        return portal.run(self._aio.delete())
+        return background_loop.run(self._async.delete())
 
     def bitmap(self, name: str) -> Bitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
-        return Bitmap._of(portal.call(lambda: self._aio.bitmap(name)))
+        return Bitmap._of(background_loop.call(lambda: self._async.bitmap(name)))
 
     def add_bitmap(
         self,
@@ -1425,19 +1425,19 @@ class Node(Face):
         disabled: bool = False,
     ) -> Bitmap:
         """Create a dirty bitmap on the node; see :meth:`Bitmap.add`."""
-        return Bitmap._of(portal.run(self._aio.add_bitmap(name, granularity=granularity, persistent=persistent, disabled=disabled)))
+        return Bitmap._of(background_loop.run(self._async.add_bitmap(name, granularity=granularity, persistent=persistent, disabled=disabled)))
 
     @property
     def io(self) -> NodeIo:
         """Requests to the node through QEMU's monitor."""
-        return NodeIo._of(self._aio.io)
+        return NodeIo._of(self._async.io)
 
     def qemu_io(self, command: str, *, timeout: float | None = None) -> str:
         """Have QEMU carry out any command of qemu-io on the node; return what it printed.
 
         Raises ToolError when that says that it failed, else as :attr:`io`.
         """
-        return portal.run(self._aio.qemu_io(command, timeout=timeout))
+        return background_loop.run(self._async.qemu_io(command, timeout=timeout))
 
     def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
         """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
@@ -1447,10 +1447,10 @@ class Node(Face):
         otherwise. Raises CommandError when it is in use; ``force`` moves it under an export, but
         not under a device, whose own thread counts.
         """
-        return portal.run(self._aio.set_iothread(None if iothread is None else iothread._aio, force=force))
+        return background_loop.run(self._async.set_iothread(None if iothread is None else iothread._async, force=force))
 
 
-class Transaction(Face):
+class Transaction(SyncProxy):
     """Actions that are collected and then carried out together (``transaction``).
 
     Got from :meth:`Qemu.transaction`. Each verb adds an action, :meth:`commit` carries
@@ -1458,17 +1458,17 @@ class Transaction(Face):
     """
 
     @property
-    def _aio(self) -> AsyncTransaction:
+    def _async(self) -> AsyncTransaction:
         return cast("AsyncTransaction", self._reach())
 
     @property
     def actions(self) -> Sequence[TransactionAction]:
         """The actions so far, in order."""
-        return self._aio.actions
+        return self._async.actions
 
     def add(self, action: TransactionAction) -> None:
         """Add an action as QMP has it; the job of one that starts a job is ours to dismiss."""
-        return portal.call(lambda: self._aio.add(action))
+        return background_loop.call(lambda: self._async.add(action))
 
     def add_bitmap(
         self,
@@ -1479,27 +1479,27 @@ class Transaction(Face):
         disabled: bool = False,
     ) -> None:
         """Create a bitmap; see :meth:`Bitmap.add`."""
-        return portal.call(lambda: self._aio.add_bitmap(bitmap._aio, granularity=granularity, persistent=persistent, disabled=disabled))
+        return background_loop.call(lambda: self._async.add_bitmap(bitmap._async, granularity=granularity, persistent=persistent, disabled=disabled))
 
     def remove_bitmap(self, bitmap: Bitmap) -> None:
         """Delete a bitmap."""
-        return portal.call(lambda: self._aio.remove_bitmap(bitmap._aio))
+        return background_loop.call(lambda: self._async.remove_bitmap(bitmap._async))
 
     def clear_bitmap(self, bitmap: Bitmap) -> None:
         """Forget what a bitmap has marked."""
-        return portal.call(lambda: self._aio.clear_bitmap(bitmap._aio))
+        return background_loop.call(lambda: self._async.clear_bitmap(bitmap._async))
 
     def enable_bitmap(self, bitmap: Bitmap) -> None:
         """Let a bitmap record."""
-        return portal.call(lambda: self._aio.enable_bitmap(bitmap._aio))
+        return background_loop.call(lambda: self._async.enable_bitmap(bitmap._async))
 
     def disable_bitmap(self, bitmap: Bitmap) -> None:
         """Let a bitmap record no longer."""
-        return portal.call(lambda: self._aio.disable_bitmap(bitmap._aio))
+        return background_loop.call(lambda: self._async.disable_bitmap(bitmap._async))
 
     def merge_bitmaps(self, target: Bitmap, sources: Sequence[Bitmap]) -> None:
         """Add to a bitmap what others have marked; see :meth:`Bitmap.merge`."""
-        return portal.call(lambda: self._aio.merge_bitmaps(target._aio, [item._aio for item in sources]))
+        return background_loop.call(lambda: self._async.merge_bitmaps(target._async, [item._async for item in sources]))
 
     def backup(
         self,
@@ -1518,11 +1518,11 @@ class Transaction(Face):
         job_id: str | None = None,
     ) -> None:
         """Start a backup, see :meth:`Node.backup`; :meth:`commit` returns its job."""
-        return portal.call(lambda: self._aio.backup(source._aio, target._aio, sync=sync, bitmap=None if bitmap is None else bitmap._aio, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss, job_id=job_id))
+        return background_loop.call(lambda: self._async.backup(source._async, target._async, sync=sync, bitmap=None if bitmap is None else bitmap._async, bitmap_mode=bitmap_mode, speed=speed, compress=compress, on_source_error=on_source_error, on_target_error=on_target_error, auto_finalize=auto_finalize, auto_dismiss=auto_dismiss, job_id=job_id))
 
     def snapshot(self, node: Node, overlay: Node) -> None:
         """Put an overlay on a node; see :meth:`Node.snapshot`."""
-        return portal.call(lambda: self._aio.snapshot(node._aio, overlay._aio))
+        return background_loop.call(lambda: self._async.snapshot(node._async, overlay._async))
 
     def snapshot_sync(
         self,
@@ -1535,15 +1535,15 @@ class Transaction(Face):
         replace: bool = False,
     ) -> None:
         """Put an overlay on a node that QEMU creates; see :meth:`Node.snapshot_sync`."""
-        return portal.call(lambda: self._aio.snapshot_sync(node._aio, snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace))
+        return background_loop.call(lambda: self._async.snapshot_sync(node._async, snapshot_file, snapshot_node_name=snapshot_node_name, format=format, mode=mode, replace=replace))
 
     def snapshot_internal(self, node: Node, name: str) -> None:
         """Make a snapshot inside a node's image; see :meth:`Node.snapshot_internal`."""
-        return portal.call(lambda: self._aio.snapshot_internal(node._aio, name))
+        return background_loop.call(lambda: self._async.snapshot_internal(node._async, name))
 
     def abort(self) -> None:
         """Let the transaction fail, after all actions before have been tried."""
-        return portal.call(lambda: self._aio.abort())
+        return background_loop.call(lambda: self._async.abort())
 
     def commit(self, *, timeout: float | None = None) -> list[Job]:
         """Carry out the actions, all or none; return the jobs that they started, in order.
@@ -1555,10 +1555,10 @@ class Transaction(Face):
         the limit, it may have happened; its jobs are cancelled, which takes CLEANUP_TIMEOUT more at
         the most.
         """
-        return [Job._of(item) for item in portal.run(self._aio.commit(timeout=timeout))]
+        return [Job._of(item) for item in background_loop.run(self._async.commit(timeout=timeout))]
 
 
-class Export(Face):
+class Export(SyncProxy):
     """An export of a node; leaving the block removes it, whoever is connected.
 
     Got from the verb that adds it, or from ``query_exports``. A verb that comes when it is
@@ -1566,11 +1566,11 @@ class Export(Face):
     """
 
     @property
-    def _aio(self) -> AsyncExport:
+    def _async(self) -> AsyncExport:
         return cast("AsyncExport", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -1580,38 +1580,38 @@ class Export(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def id(self) -> str:
         """The export's id in QEMU."""
-        return self._aio.id
+        return self._async.id
 
     @property
     def kind(self) -> BlockExportType:
         """How it is exported: ``nbd``, ``fuse``, ..."""
-        return self._aio.kind
+        return self._async.kind
 
     @property
     def node(self) -> Node:
         """The node that is exported; QEMU refuses to delete it meanwhile."""
-        return Node._of(self._aio.node)
+        return Node._of(self._async.node)
 
     def query_info(self) -> BlockExportInfo:
         """Ask for the export as it is now (``query-block-exports``). Raises StateError."""
-        return portal.run(self._aio.query_info())
+        return background_loop.run(self._async.query_info())
 
     def wait_deleted(self, *, timeout: float | None = None) -> None:
         """Wait until the export is gone, whoever removes it (``BLOCK_EXPORT_DELETED``).
 
         ``timeout`` is in seconds. Raises DeadlineExceeded, ConnectionLost.
         """
-        return portal.run(self._aio.wait_deleted(timeout=timeout))
+        return background_loop.run(self._async.wait_deleted(timeout=timeout))
 
     def delete(self, *, mode: Literal['safe', 'hard'] = "safe", timeout: float = 10.0) -> None:
         """Remove the export (``block-export-del``) and wait until it is gone.
@@ -1621,20 +1621,20 @@ class Export(Face):
         way.
         Raises StateError when it is gone already, DeadlineExceeded after ``timeout`` seconds.
         """
-        return portal.run(self._aio.delete(mode=mode, timeout=timeout))
+        return background_loop.run(self._async.delete(mode=mode, timeout=timeout))
 
 
 class UriExport(Export):
     """An export for NBD clients, by the NBD server of its QEMU."""
 
     @property
-    def _aio(self) -> AsyncUriExport:
+    def _async(self) -> AsyncUriExport:
         return cast("AsyncUriExport", self._reach())
 
     @property
     def uri(self) -> NbdUri:
         """Where clients reach the export."""
-        return self._aio.uri
+        return self._async.uri
 
     def write(self, offset: int, length: int, *, pattern: int = 205) -> None:
         """Write ``length`` bytes of ``pattern`` (0 to 255) at ``offset``, as an NBD client.
@@ -1642,7 +1642,7 @@ class UriExport(Export):
         Runs ``qemu-io``; as :meth:`QemuIo.write`. Raises UsageError where that would
         need TLS credentials.
         """
-        return portal.run(self._aio.write(offset, length, pattern=pattern))
+        return background_loop.run(self._async.write(offset, length, pattern=pattern))
 
 
 class FileExport(Export):
@@ -1652,27 +1652,27 @@ class FileExport(Export):
     """
 
     @property
-    def _aio(self) -> AsyncFileExport:
+    def _async(self) -> AsyncFileExport:
         return cast("AsyncFileExport", self._reach())
 
     @property
     def path(self) -> Path:
         """The file over which FUSE is mounted, the vhost-user socket, or the VDUSE device."""
-        return self._aio.path
+        return self._async.path
 
 
-class ExportServer(Face):
+class ExportServer(SyncProxy):
     """The NBD server of one QEMU; leaving the block stops it.
 
     A verb that comes when it has been stopped raises StateError.
     """
 
     @property
-    def _aio(self) -> AsyncExportServer:
+    def _async(self) -> AsyncExportServer:
         return cast("AsyncExportServer", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -1682,17 +1682,17 @@ class ExportServer(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def address(self) -> str | tuple[str, int]:
         """Where the server listens: a unix socket's path, or a TCP host and port."""
-        return self._aio.address
+        return self._async.address
 
     def export(
         self,
@@ -1714,7 +1714,7 @@ class ExportServer(Face):
         or id that is taken, for a bitmap that is missing or busy, and for one, given as a name,
         that records while the export is not ``writable`` and the node is.
         """
-        return UriExport._of(portal.run(self._aio.export(node._aio, name=name, description=description, bitmaps=[item._aio if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
+        return UriExport._of(background_loop.run(self._async.export(node._async, name=name, description=description, bitmaps=[item._async if isinstance(item, Bitmap) else item for item in bitmaps], allocation_depth=allocation_depth, id=id, **options)))
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Stop the server and end its connections and exports (``nbd-server-stop``).
@@ -1722,10 +1722,10 @@ class ExportServer(Face):
         ``timeout`` is in seconds. Raises StateError when that was done, CommandError when
         somebody else has done it, DeadlineExceeded.
         """
-        return portal.run(self._aio.stop(timeout=timeout))
+        return background_loop.run(self._async.stop(timeout=timeout))
 
 
-class Operation(Face, Generic[T_co]):
+class Operation(SyncProxy, Generic[T_co]):
     """An operation of qemu-img in flight.
 
     Got from the verb that starts it (``image.convert(...)``). As a context manager it is
@@ -1735,11 +1735,11 @@ class Operation(Face, Generic[T_co]):
     """
 
     @property
-    def _aio(self) -> AsyncOperation[T_co]:
+    def _async(self) -> AsyncOperation[T_co]:
         return cast("AsyncOperation[T_co]", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -1749,22 +1749,22 @@ class Operation(Face, Generic[T_co]):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def is_over(self) -> bool:
         """Whether the operation has ended, well or not."""
-        return self._aio.is_over
+        return self._async.is_over
 
     @property
     def last_progress(self) -> ToolProgress:
         """How far it was when the tool last told."""
-        return self._aio.last_progress
+        return self._async.last_progress
 
     def wait(self, *, timeout: float | None = None) -> T_co:
         """Wait for the end, ``timeout`` seconds at most; the operation goes on if that runs out.
@@ -1772,7 +1772,7 @@ class Operation(Face, Generic[T_co]):
         Returns what came of it. Raises ToolError with the tool's words, LaunchError,
         OperationCancelled, DeadlineExceeded.
         """
-        return portal.run(self._aio.wait(timeout=timeout))
+        return background_loop.run(self._async.wait(timeout=timeout))
 
     def run(
         self,
@@ -1785,7 +1785,7 @@ class Operation(Face, Generic[T_co]):
         That takes CLEANUP_TIMEOUT more at the most (:meth:`cancel`). ``on_progress`` is called with
         each reading. Raises as :meth:`wait`, and what ``on_progress`` raises.
         """
-        return self._aio.run_from_thread(timeout=timeout, on_progress=on_progress)
+        return self._async.run_from_thread(timeout=timeout, on_progress=on_progress)
 
     def progress(self, *, timeout: float | None = None) -> Iterator[ToolProgress]:
         """Yield how far it is, at once and whenever the tool tells, until it is over.
@@ -1793,17 +1793,17 @@ class Operation(Face, Generic[T_co]):
         A reader that is slow gets the latest. Raises as :meth:`wait`; DeadlineExceeded when
         it is not over within ``timeout`` seconds.
         """
-        yield from portal.iterate(self._aio.progress(timeout=timeout))
+        yield from background_loop.iterate(self._async.progress(timeout=timeout))
 
     def cancel(self) -> None:
         """End it and wait until what it left is removed, CLEANUP_TIMEOUT at most.
 
         What QEMU does not do in that time happens when it can.
         """
-        return portal.run(self._aio.cancel())
+        return background_loop.run(self._async.cancel())
 
 
-class Image(Face):
+class Image(SyncProxy):
     """An image file.
 
     New images are made beside their final names and then renamed: what fails or is cancelled
@@ -1812,7 +1812,7 @@ class Image(Face):
     """
 
     @property
-    def _aio(self) -> AsyncImage:
+    def _async(self) -> AsyncImage:
         return cast("AsyncImage", self._reach())
 
     def __init__(
@@ -1828,7 +1828,7 @@ class Image(Face):
         ``secret`` opens an encrypted one.
         """
 
-        self._hold(portal.call(lambda: AsyncImage(path, format=format, secret=secret, programs=programs)))
+        self._hold(background_loop.call(lambda: AsyncImage(path, format=format, secret=secret, programs=programs)))
 
     @classmethod
     def from_options(
@@ -1843,7 +1843,7 @@ class Image(Face):
         ``secrets`` has those that the options refer to (``key_secret``), by their ids.
         Raises UsageError for options that hold a secret themselves.
         """
-        return cls._of(portal.call(lambda: AsyncImage.from_options(options, secrets=secrets, programs=programs)))
+        return cls._of(background_loop.call(lambda: AsyncImage.from_options(options, secrets=secrets, programs=programs)))
 
     @classmethod
     def at_uri(
@@ -1858,17 +1858,17 @@ class Image(Face):
 
         Raises UsageError for what is no NBD URI and for one with TLS without credentials.
         """
-        return cls._of(portal.call(lambda: AsyncImage.at_uri(uri, format=format, tls=tls, programs=programs)))
+        return cls._of(background_loop.call(lambda: AsyncImage.at_uri(uri, format=format, tls=tls, programs=programs)))
 
     @property
     def path(self) -> Path:
         """Where the image is, absolute. Raises UsageError for one that was named by options."""
-        return self._aio.path
+        return self._async.path
 
     @property
     def format(self) -> str:
         """The image's format."""
-        return self._aio.format
+        return self._async.format
 
     def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
         """Return the options by which a running QEMU opens the image as a node of that name.
@@ -1876,7 +1876,7 @@ class Image(Face):
         ``key_secret`` is the id of the secret there that opens an encrypted one
         (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options.
         """
-        return portal.call(lambda: self._aio.options(node_name, key_secret=key_secret))
+        return background_loop.call(lambda: self._async.options(node_name, key_secret=key_secret))
 
     @classmethod
     def probe(cls, path: str | os.PathLike[str]) -> ImageProbe:
@@ -1885,7 +1885,7 @@ class Image(Face):
         No QEMU is started and no other file looked at. Raises UsageError for what is no
         regular file or block device, cannot be read, is empty or contradicts itself.
         """
-        return portal.run(AsyncImage.probe(path))
+        return background_loop.run(AsyncImage.probe(path))
 
     def info(
         self,
@@ -1901,7 +1901,7 @@ class Image(Face):
         kernel cannot enforce that no other file is opened, this verb relies on what it told QEMU.
         ``force_share`` reads one that a running QEMU has locked.
         """
-        return portal.run(self._aio.info(untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.info(untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def backing_chain(
         self,
@@ -1910,7 +1910,7 @@ class Image(Face):
         timeout: float = 60.0,
     ) -> Sequence[BlockGraphInfo]:
         """Return the info of the image, its backing file, and so on (``--backing-chain``)."""
-        return portal.run(self._aio.backing_chain(force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.backing_chain(force_share=force_share, timeout=timeout))
 
     def snapshots(
         self,
@@ -1920,7 +1920,7 @@ class Image(Face):
         timeout: float = 60.0,
     ) -> Sequence[SnapshotInfo]:
         """Return the internal snapshots."""
-        return portal.run(self._aio.snapshots(untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.snapshots(untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def check(
         self,
@@ -1935,7 +1935,7 @@ class Image(Face):
         What is found is in the result and raises nothing. Raises ToolError for a format
         that has no checks (raw).
         """
-        return portal.run(self._aio.check(cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.check(cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def map(
         self,
@@ -1950,7 +1950,7 @@ class Image(Face):
 
         ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
         """
-        return portal.run(self._aio.map(start=start, length=length, untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.map(start=start, length=length, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def measure(
         self,
@@ -1965,7 +1965,7 @@ class Image(Face):
 
         A copy of the image, or of its internal ``snapshot``.
         """
-        return portal.run(self._aio.measure(options, snapshot=snapshot, untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.measure(options, snapshot=snapshot, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     @classmethod
     def measure_size(
@@ -1977,7 +1977,7 @@ class Image(Face):
         timeout: float = 60.0,
     ) -> BlockMeasureInfo:
         """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
-        return portal.run(AsyncImage.measure_size(size, options, programs=programs, timeout=timeout))
+        return background_loop.run(AsyncImage.measure_size(size, options, programs=programs, timeout=timeout))
 
     def bench(
         self,
@@ -1999,7 +1999,7 @@ class Image(Face):
         ``depth`` of them at once, the first at ``offset``, each ``step_size`` bytes (by
         default the buffer's) after the one before.
         """
-        return portal.run(self._aio.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
     def compare(
         self,
@@ -2015,7 +2015,7 @@ class Image(Face):
         ``strict`` counts a different size or allocation as a difference. With ``untrusted``
         neither image is trusted.
         """
-        return cast("Operation[Comparison]", Operation._of(portal.run(self._aio.compare(other._aio, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share))))
+        return cast("Operation[Comparison]", Operation._of(background_loop.run(self._async.compare(other._async, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share))))
 
     def chain_options(
         self,
@@ -2035,7 +2035,7 @@ class Image(Face):
         goes on over a protocol that is not known here, or has an encrypted layer without a
         secret; ToolError for a file that is not there.
         """
-        return portal.run(self._aio.chain_options(node_name, key_secrets=key_secrets, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.chain_options(node_name, key_secrets=key_secrets, force_share=force_share, timeout=timeout))
 
     def resize(
         self,
@@ -2050,7 +2050,7 @@ class Image(Face):
         In bytes; a string with ``+`` or ``-`` in front is relative. A smaller size needs
         ``shrink`` and loses what lies beyond.
         """
-        return portal.run(self._aio.resize(size, shrink=shrink, preallocation=preallocation, timeout=timeout))
+        return background_loop.run(self._async.resize(size, shrink=shrink, preallocation=preallocation, timeout=timeout))
 
     def repair(
         self,
@@ -2064,7 +2064,7 @@ class Image(Face):
         ``all`` repairs corruptions as well as leaks, and may choose the wrong one of two
         remedies. Returns what was found and fixed.
         """
-        return portal.run(self._aio.repair(what, cache=cache, timeout=timeout))
+        return background_loop.run(self._async.repair(what, cache=cache, timeout=timeout))
 
     def amend(
         self,
@@ -2078,7 +2078,7 @@ class Image(Face):
         ``force`` allows what may lose data for good (the last key slot). Raises UsageError
         for options of another format.
         """
-        return cast("Operation[None]", Operation._of(portal.run(self._aio.amend(options, force=force, cache=cache))))
+        return cast("Operation[None]", Operation._of(background_loop.run(self._async.amend(options, force=force, cache=cache))))
 
     def commit(
         self,
@@ -2094,7 +2094,7 @@ class Image(Face):
         The image is emptied afterwards, unless told to ``drop`` that or a base is given.
         ``rate`` is in bytes a second.
         """
-        return cast("Operation[None]", Operation._of(portal.run(self._aio.commit(base=None if base is None else base._aio, drop=drop, rate=rate, cache=cache))))
+        return cast("Operation[None]", Operation._of(background_loop.run(self._async.commit(base=None if base is None else base._async, drop=drop, rate=rate, cache=cache))))
 
     def rebase(
         self,
@@ -2113,7 +2113,7 @@ class Image(Face):
         ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
         that a running QEMU has locked.
         """
-        return cast("Operation[None]", Operation._of(portal.run(self._aio.rebase(None if backing is None else backing._aio, unsafe=unsafe, compress=compress, cache=cache, backing_cache=backing_cache, force_share=force_share))))
+        return cast("Operation[None]", Operation._of(background_loop.run(self._async.rebase(None if backing is None else backing._async, unsafe=unsafe, compress=compress, cache=cache, backing_cache=backing_cache, force_share=force_share))))
 
     def write_bench(
         self,
@@ -2136,19 +2136,19 @@ class Image(Face):
         Bytes of ``pattern``, a flush after each ``flush_interval`` requests, which waits for
         those before it (``drain``). The rest as :meth:`bench`.
         """
-        return portal.run(self._aio.write_bench(pattern=pattern, count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, flush_interval=flush_interval, drain=drain, aio=aio, native=native, cache=cache, timeout=timeout))
+        return background_loop.run(self._async.write_bench(pattern=pattern, count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, flush_interval=flush_interval, drain=drain, aio=aio, native=native, cache=cache, timeout=timeout))
 
     def create_snapshot(self, name: str, *, timeout: float | None = None) -> None:
         """Keep the content as it is now as an internal snapshot (``qemu-img snapshot -c``)."""
-        return portal.run(self._aio.create_snapshot(name, timeout=timeout))
+        return background_loop.run(self._async.create_snapshot(name, timeout=timeout))
 
     def apply_snapshot(self, name: str, *, timeout: float | None = None) -> None:
         """Take the content back to that of an internal snapshot, by name or id (``-a``)."""
-        return portal.run(self._aio.apply_snapshot(name, timeout=timeout))
+        return background_loop.run(self._async.apply_snapshot(name, timeout=timeout))
 
     def delete_snapshot(self, name: str, *, timeout: float | None = None) -> None:
         """Delete an internal snapshot, by name or id (``-d``)."""
-        return portal.run(self._aio.delete_snapshot(name, timeout=timeout))
+        return background_loop.run(self._async.delete_snapshot(name, timeout=timeout))
 
     def add_bitmap(
         self,
@@ -2161,30 +2161,30 @@ class Image(Face):
 
         ``qemu-img bitmap --add``; ``granularity`` is in bytes.
         """
-        return portal.run(self._aio.add_bitmap(name, granularity=granularity, disabled=disabled))
+        return background_loop.run(self._async.add_bitmap(name, granularity=granularity, disabled=disabled))
 
     def remove_bitmap(self, name: str) -> None:
         """Remove a bitmap (``--remove``)."""
-        return portal.run(self._aio.remove_bitmap(name))
+        return background_loop.run(self._async.remove_bitmap(name))
 
     def clear_bitmap(self, name: str) -> None:
         """Make a bitmap mark nothing (``--clear``)."""
-        return portal.run(self._aio.clear_bitmap(name))
+        return background_loop.run(self._async.clear_bitmap(name))
 
     def enable_bitmap(self, name: str) -> None:
         """Let a bitmap record (``--enable``)."""
-        return portal.run(self._aio.enable_bitmap(name))
+        return background_loop.run(self._async.enable_bitmap(name))
 
     def disable_bitmap(self, name: str) -> None:
         """Let a bitmap stay as it is (``--disable``)."""
-        return portal.run(self._aio.disable_bitmap(name))
+        return background_loop.run(self._async.disable_bitmap(name))
 
     def merge_bitmap(self, name: str, source: str, *, source_image: Image | None = None) -> None:
         """Mark in a bitmap what ``source`` marks, a bitmap here or of another image (``--merge``).
 
         Raises UsageError for an encrypted other image, whose key qemu-img cannot be told.
         """
-        return portal.run(self._aio.merge_bitmap(name, source, source_image=None if source_image is None else source_image._aio))
+        return background_loop.run(self._async.merge_bitmap(name, source, source_image=None if source_image is None else source_image._async))
 
     def create(
         self,
@@ -2203,7 +2203,7 @@ class Image(Face):
         replaced, and a block device to be overwritten. Raises UsageError, before anything is
         written, when there is a file of that name, or for options of another format.
         """
-        return portal.run(self._aio.create(size, options, backing=None if backing is None else backing._aio, unsafe=unsafe, replace=replace, timeout=timeout))
+        return background_loop.run(self._async.create(size, options, backing=None if backing is None else backing._async, unsafe=unsafe, replace=replace, timeout=timeout))
 
     def convert(
         self,
@@ -2246,7 +2246,7 @@ class Image(Face):
         saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
         ``options`` of it.
         """
-        return cast("Operation[None]", Operation._of(portal.run(self._aio.convert(target._aio, options, append=[item._aio for item in append], backing=None if backing is None else backing._aio, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, untrusted=untrusted, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
+        return cast("Operation[None]", Operation._of(background_loop.run(self._async.convert(target._async, options, append=[item._async for item in append], backing=None if backing is None else backing._async, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, untrusted=untrusted, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
 
     def dd(
         self,
@@ -2264,7 +2264,7 @@ class Image(Face):
 
         Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
         """
-        return portal.run(self._aio.dd(target._aio, block_size=block_size, count=count, skip=skip, untrusted=untrusted, force_share=force_share, replace=replace, timeout=timeout))
+        return background_loop.run(self._async.dd(target._async, block_size=block_size, count=count, skip=skip, untrusted=untrusted, force_share=force_share, replace=replace, timeout=timeout))
 
     @classmethod
     def create_marked(
@@ -2282,7 +2282,7 @@ class Image(Face):
         :mod:`qemu_blocksdk.tools.testdata` reads and verifies such images. Raises UsageError
         for more than 1 TiB; OSError.
         """
-        return cls._of(portal.run(AsyncImage.create_marked(path, size, replace=replace, programs=programs)))
+        return cls._of(background_loop.run(AsyncImage.create_marked(path, size, replace=replace, programs=programs)))
 
     @classmethod
     def unpack_sample(
@@ -2299,10 +2299,10 @@ class Image(Face):
         ``replace`` allows a file that is there to be replaced.
         Raises UsageError for an archive that is damaged or cut off; OSError.
         """
-        return cls._of(portal.run(AsyncImage.unpack_sample(archive, path, format=format, replace=replace, programs=programs)))
+        return cls._of(background_loop.run(AsyncImage.unpack_sample(archive, path, format=format, replace=replace, programs=programs)))
 
 
-class Qemu(Face):
+class Qemu(SyncProxy):
     """A QEMU process and its block layer.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
@@ -2311,11 +2311,11 @@ class Qemu(Face):
     """
 
     @property
-    def _aio(self) -> AsyncQemu:
+    def _async(self) -> AsyncQemu:
         return cast("AsyncQemu", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -2325,11 +2325,11 @@ class Qemu(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     def __init__(
@@ -2355,7 +2355,7 @@ class Qemu(Face):
         no words.
         """
 
-        self._hold(portal.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
+        self._hold(background_loop.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
 
     @classmethod
     def attach(
@@ -2372,7 +2372,7 @@ class Qemu(Face):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
+        return cls._of(background_loop.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
     def launch(self) -> None:
         """Start the process and connect. Nothing is left of it when that fails.
@@ -2380,7 +2380,7 @@ class Qemu(Face):
         Raises LaunchError (with the exit status and what the program said), UsageError
         when it runs already or is attached to.
         """
-        return portal.run(self._aio.launch())
+        return background_loop.run(self._async.launch())
 
     def stop(self, *, grace: float = 5.0) -> int | None:
         """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
@@ -2388,19 +2388,19 @@ class Qemu(Face):
         Returns the exit status, negative for a signal; None when it was never launched, and
         where it is attached to: that is only disconnected. May be repeated.
         """
-        return portal.run(self._aio.stop(grace=grace))
+        return background_loop.run(self._async.stop(grace=grace))
 
     def kill(self) -> int | None:
         """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
 
         Raises UsageError where it is attached to.
         """
-        return portal.run(self._aio.kill())
+        return background_loop.run(self._async.kill())
 
     @property
     def is_running(self) -> bool:
         """Whether the process runs; where it is attached to, whether it is connected."""
-        return self._aio.is_running
+        return self._async.is_running
 
     @property
     def process(self) -> Process:
@@ -2408,12 +2408,12 @@ class Qemu(Face):
 
         Raises UsageError before the launch, and where it is attached to.
         """
-        return Process._of(self._aio.process)
+        return Process._of(self._async.process)
 
     @property
     def qmp(self) -> Qmp:
         """The QMP connection. Raises UsageError before the launch."""
-        return Qmp._of(self._aio.qmp)
+        return Qmp._of(self._async.qmp)
 
     def add_object(self, options: ObjectOptions) -> None:
         """Add any object of QEMU's object model (``object-add``).
@@ -2421,11 +2421,11 @@ class Qemu(Face):
         Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
         it does not have.
         """
-        return portal.run(self._aio.add_object(options))
+        return background_loop.run(self._async.add_object(options))
 
     def delete_object(self, id: str) -> None:
         """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
-        return portal.run(self._aio.delete_object(id))
+        return background_loop.run(self._async.delete_object(id))
 
     def add_throttle_group(
         self,
@@ -2438,22 +2438,22 @@ class Qemu(Face):
         See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
         the id is taken, or the limits contradict each other.
         """
-        return ThrottleGroup._of(portal.run(self._aio.add_throttle_group(id, limits=limits)))
+        return ThrottleGroup._of(background_loop.run(self._async.add_throttle_group(id, limits=limits)))
 
     def throttle_group(self, id: str) -> ThrottleGroup:
         """Return the object of a throttle group that QEMU has; QEMU is not asked."""
-        return ThrottleGroup._of(portal.call(lambda: self._aio.throttle_group(id)))
+        return ThrottleGroup._of(background_loop.call(lambda: self._async.throttle_group(id)))
 
     def add_iothread(self, id: str, *, parameters: IoThreadParameters | None = None) -> IoThread:
         """Add an I/O thread (``object-add``).
 
         Raises CommandError when the id is taken, or a parameter out of range.
         """
-        return IoThread._of(portal.run(self._aio.add_iothread(id, parameters=parameters)))
+        return IoThread._of(background_loop.run(self._async.add_iothread(id, parameters=parameters)))
 
     def iothread(self, id: str) -> IoThread:
         """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
-        return IoThread._of(portal.call(lambda: self._aio.iothread(id)))
+        return IoThread._of(background_loop.call(lambda: self._async.iothread(id)))
 
     def start_nbd_server(
         self,
@@ -2469,7 +2469,7 @@ class Qemu(Face):
         CommandError when a server runs already, for a TCP port in use and for credentials that
         QEMU cannot load, Unsupported.
         """
-        return ExportServer._of(portal.run(self._aio.start_nbd_server(address, **options)))
+        return ExportServer._of(background_loop.run(self._async.start_nbd_server(address, **options)))
 
     def export_fuse(
         self,
@@ -2489,7 +2489,7 @@ class Qemu(Face):
         CommandError when there is no such file, an export is mounted there or the machine does
         not let QEMU mount; Unsupported.
         """
-        return FileExport._of(portal.run(self._aio.export_fuse(node._aio, mountpoint=mountpoint, growable=growable, allow_other=allow_other, id=id, **options)))
+        return FileExport._of(background_loop.run(self._async.export_fuse(node._async, mountpoint=mountpoint, growable=growable, allow_other=allow_other, id=id, **options)))
 
     def export_vhost_user_blk(
         self,
@@ -2508,7 +2508,7 @@ class Qemu(Face):
         power of two. The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
         UsageError for a path that is too long or taken, CommandError, Unsupported.
         """
-        return FileExport._of(portal.run(self._aio.export_vhost_user_blk(node._aio, address=address, num_queues=num_queues, logical_block_size=logical_block_size, id=id, **options)))
+        return FileExport._of(background_loop.run(self._async.export_vhost_user_blk(node._async, address=address, num_queues=num_queues, logical_block_size=logical_block_size, id=id, **options)))
 
     def export_vduse_blk(
         self,
@@ -2529,11 +2529,11 @@ class Qemu(Face):
         add``). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError
         where the kernel has no VDUSE or a device of that name, Unsupported.
         """
-        return FileExport._of(portal.run(self._aio.export_vduse_blk(node._aio, name=name, num_queues=num_queues, queue_size=queue_size, logical_block_size=logical_block_size, serial=serial, id=id, **options)))
+        return FileExport._of(background_loop.run(self._async.export_vduse_blk(node._async, name=name, num_queues=num_queues, queue_size=queue_size, logical_block_size=logical_block_size, serial=serial, id=id, **options)))
 
     def query_exports(self) -> list[Export]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
-        return [Export._of(item) for item in portal.run(self._aio.query_exports())]
+        return [Export._of(item) for item in background_loop.run(self._async.query_exports())]
 
     def add_chain(self, options: BlockdevOptions) -> Node:
         """Add a node, and its children that have a ``node_name`` as nodes of their own, first.
@@ -2544,11 +2544,11 @@ class Qemu(Face):
         name that stands for something else, CommandError when QEMU refuses a node: the others
         are removed again then.
         """
-        return Node._of(portal.run(self._aio.add_chain(options)))
+        return Node._of(background_loop.run(self._async.add_chain(options)))
 
     def reopen(self, options: Sequence[BlockdevOptions]) -> None:
         """Open nodes with other options, all or none; see :meth:`Node.reopen`."""
-        return portal.run(self._aio.reopen(options))
+        return background_loop.run(self._async.reopen(options))
 
     def create(
         self,
@@ -2563,7 +2563,7 @@ class Qemu(Face):
         truncate a file that is there: that takes ``replace``, else it is a UsageError. What
         else goes wrong is in the job's error.
         """
-        return Job._of(portal.run(self._aio.create(options, replace=replace, job_id=job_id)))
+        return Job._of(background_loop.run(self._async.create(options, replace=replace, job_id=job_id)))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
@@ -2571,7 +2571,7 @@ class Qemu(Face):
         ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
         CommandError when the id is taken.
         """
-        return portal.run(self._aio.add_secret(secret, id=id))
+        return background_loop.run(self._async.add_secret(secret, id=id))
 
     def add_node(self, options: BlockdevOptions) -> Node:
         """Add a block node (``blockdev-add``), with the children that are defined inside it.
@@ -2580,26 +2580,26 @@ class Qemu(Face):
         in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
         file, locked, not that format).
         """
-        return Node._of(portal.run(self._aio.add_node(options)))
+        return Node._of(background_loop.run(self._async.add_node(options)))
 
     def node(self, name: str) -> Node:
         """Return the object of a node that QEMU has; QEMU is not asked."""
-        return Node._of(portal.call(lambda: self._aio.node(name)))
+        return Node._of(background_loop.call(lambda: self._async.node(name)))
 
     def graph(self) -> BlockGraph:
         """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
 
         With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
         """
-        return portal.run(self._aio.graph())
+        return background_loop.run(self._async.graph())
 
     def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
         """Return the dirty bitmaps of each node that has some, by its name."""
-        return portal.run(self._aio.query_bitmaps())
+        return background_loop.run(self._async.query_bitmaps())
 
     def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
         """Return an empty transaction; with ``grouped``, its jobs complete together."""
-        return Transaction._of(portal.call(lambda: self._aio.transaction(completion_mode=completion_mode)))
+        return Transaction._of(background_loop.call(lambda: self._async.transaction(completion_mode=completion_mode)))
 
     def attach_job(self, job_id: str) -> Job:
         """Return the object of a job that somebody else started, watched from now on.
@@ -2607,7 +2607,7 @@ class Qemu(Face):
         It is neither finalized nor dismissed here unless that is asked for; an ``with``
         block or :meth:`Job.run` takes it over. Raises StateError when there is none.
         """
-        return Job._of(portal.run(self._aio.attach_job(job_id)))
+        return Job._of(background_loop.run(self._async.attach_job(job_id)))
 
     def leftovers(self) -> list[Leftover]:
         """Return what clients have left that were killed, or may have been.
@@ -2615,7 +2615,7 @@ class Qemu(Face):
         Jobs, exports, an NBD server, nodes, bitmaps, objects; what somebody else named is
         never among them, nor what a client works with that is known to be alive.
         """
-        return portal.run(self._aio.leftovers())
+        return background_loop.run(self._async.leftovers())
 
     def clear_leftovers(self, *, force: bool = False, timeout: float = 60.0) -> list[Leftover]:
         """Remove what dead clients have left; return what was removed.
@@ -2626,18 +2626,18 @@ class Qemu(Face):
         cannot be removed, as while somebody else uses it, ConnectionLost; DeadlineExceeded
         after ``timeout`` seconds.
         """
-        return portal.run(self._aio.clear_leftovers(force=force, timeout=timeout))
+        return background_loop.run(self._async.clear_leftovers(force=force, timeout=timeout))
 
     def query_jobs(self) -> list[Job]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
-        return [Job._of(item) for item in portal.run(self._aio.query_jobs())]
+        return [Job._of(item) for item in background_loop.run(self._async.query_jobs())]
 
 
 class StorageDaemon(Qemu):
     """A ``qemu-storage-daemon``."""
 
     @property
-    def _aio(self) -> AsyncStorageDaemon:
+    def _async(self) -> AsyncStorageDaemon:
         return cast("AsyncStorageDaemon", self._reach())
 
     def __init__(
@@ -2654,7 +2654,7 @@ class StorageDaemon(Qemu):
         :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncStorageDaemon(program=program, nbd_server=nbd_server, exports=exports, **options)))
+        self._hold(background_loop.call(lambda: AsyncStorageDaemon(program=program, nbd_server=nbd_server, exports=exports, **options)))
 
     @classmethod
     def attach(
@@ -2671,14 +2671,14 @@ class StorageDaemon(Qemu):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
+        return cls._of(background_loop.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
 
 class VM(Qemu):
     """A ``qemu-system-*``, without display, and without default devices unless asked for."""
 
     @property
-    def _aio(self) -> AsyncVM:
+    def _async(self) -> AsyncVM:
         return cast("AsyncVM", self._reach())
 
     def hmp(self, command_line: str, *, timeout: float | None = None) -> str:
@@ -2686,7 +2686,7 @@ class VM(Qemu):
 
         A failure is a text like any other: QEMU does not tell it from success.
         """
-        return portal.run(self._aio.hmp(command_line, timeout=timeout))
+        return background_loop.run(self._async.hmp(command_line, timeout=timeout))
 
     def hmp_qemu_io(
         self,
@@ -2702,7 +2702,7 @@ class VM(Qemu):
         :meth:`Node.qemu_io` reads. Raises CommandError for no such drive, and for a command
         that its users do not permit.
         """
-        return portal.run(self._aio.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
+        return background_loop.run(self._async.hmp_qemu_io(drive, command, qdev=qdev, timeout=timeout))
 
     def pause_drive(self, drive: str, event: BlkdebugEvent | None = None) -> None:
         """Hold requests of a drive at a breakpoint of the blkdebug that is in their way.
@@ -2712,14 +2712,14 @@ class VM(Qemu):
         loop (a ``read`` of :meth:`hmp_qemu_io`, the guest's reset, ``quit``) holds up the monitor
         as well. Raises GraphError where there is no such drive or no blkdebug.
         """
-        return portal.run(self._aio.pause_drive(drive, event))
+        return background_loop.run(self._async.pause_drive(drive, event))
 
     def resume_drive(self, drive: str) -> None:
         """Let the requests go on that :meth:`pause_drive` holds, if any, and those to come.
 
         Raises as that does.
         """
-        return portal.run(self._aio.resume_drive(drive))
+        return background_loop.run(self._async.resume_drive(drive))
 
     def getfd(self, fd: Descriptor, *, name: str) -> None:
         """Hand QEMU an open descriptor, or a file, under a name (``getfd``).
@@ -2727,11 +2727,11 @@ class VM(Qemu):
         QEMU has a copy; one that it had under the name is closed. Raises UsageError for what
         cannot be opened or passed.
         """
-        return portal.run(self._aio.getfd(fd, name=name))
+        return background_loop.run(self._async.getfd(fd, name=name))
 
     def closefd(self, name: str) -> None:
         """Have QEMU close a descriptor that :meth:`getfd` gave it (``closefd``)."""
-        return portal.run(self._aio.closefd(name))
+        return background_loop.run(self._async.closefd(name))
 
     def add_fd(
         self,
@@ -2744,15 +2744,15 @@ class VM(Qemu):
 
         To a new one by default. Raises as :meth:`getfd`.
         """
-        return portal.run(self._aio.add_fd(fd, fdset=fdset, opaque=opaque))
+        return background_loop.run(self._async.add_fd(fd, fdset=fdset, opaque=opaque))
 
     def remove_fd(self, fdset: int, *, fd: int | None = None) -> None:
         """Remove a set, or the one of its descriptors that has QEMU's number (``remove-fd``)."""
-        return portal.run(self._aio.remove_fd(fdset, fd=fd))
+        return background_loop.run(self._async.remove_fd(fdset, fd=fd))
 
     def query_fdsets(self) -> list[FdsetInfo]:
         """Return the sets of descriptors (``query-fdsets``)."""
-        return portal.run(self._aio.query_fdsets())
+        return background_loop.run(self._async.query_fdsets())
 
     def save_snapshot(
         self,
@@ -2767,7 +2767,7 @@ class VM(Qemu):
         All are qcow2, none is over another (``snapshot-save``). The guest stands still
         meanwhile. The job fails when there is a snapshot of that tag.
         """
-        return Job._of(portal.run(self._aio.save_snapshot(tag, vmstate=vmstate._aio, nodes=[item._aio for item in nodes], job_id=job_id)))
+        return Job._of(background_loop.run(self._async.save_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
 
     def load_snapshot(
         self,
@@ -2781,7 +2781,7 @@ class VM(Qemu):
 
         What was written since is lost.
         """
-        return Job._of(portal.run(self._aio.load_snapshot(tag, vmstate=vmstate._aio, nodes=[item._aio for item in nodes], job_id=job_id)))
+        return Job._of(background_loop.run(self._async.load_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
 
     def delete_snapshot(
         self,
@@ -2791,11 +2791,11 @@ class VM(Qemu):
         job_id: str | None = None,
     ) -> Job:
         """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
-        return Job._of(portal.run(self._aio.delete_snapshot(tag, nodes=[item._aio for item in nodes], job_id=job_id)))
+        return Job._of(background_loop.run(self._async.delete_snapshot(tag, nodes=[item._async for item in nodes], job_id=job_id)))
 
     def query_status(self) -> StatusInfo:
         """Return whether the guest runs, and its run state (``query-status``)."""
-        return portal.run(self._aio.query_status())
+        return background_loop.run(self._async.query_status())
 
     def wait_run_state(self, state: RunState, *, timeout: float | None = None) -> None:
         """Wait until the guest is in a run state, ``timeout`` seconds at most.
@@ -2803,30 +2803,30 @@ class VM(Qemu):
         Raises DeadlineExceeded, ConnectionLost (a guest that powers off ends QEMU, unless
         :meth:`set_action` says otherwise).
         """
-        return portal.run(self._aio.wait_run_state(state, timeout=timeout))
+        return background_loop.run(self._async.wait_run_state(state, timeout=timeout))
 
     def pause(self) -> None:
         """Pause the guest (``stop``). One that waits for a migration stays so after that."""
-        return portal.run(self._aio.pause())
+        return background_loop.run(self._async.pause())
 
     def cont(self) -> None:
         """Let the guest run (``cont``). Raises CommandError when it has to be reset first."""
-        return portal.run(self._aio.cont())
+        return background_loop.run(self._async.cont())
 
     def reset(self, *, timeout: float = 10.0) -> None:
         """Reset the machine (``system_reset``) and wait until that is done.
 
         With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
         """
-        return portal.run(self._aio.reset(timeout=timeout))
+        return background_loop.run(self._async.reset(timeout=timeout))
 
     def powerdown(self) -> None:
         """Press the power button (``system_powerdown``); what follows is the guest's to do."""
-        return portal.run(self._aio.powerdown())
+        return background_loop.run(self._async.powerdown())
 
     def wakeup(self) -> None:
         """Wake a suspended guest (``system_wakeup``). Raises CommandError for another."""
-        return portal.run(self._aio.wakeup())
+        return background_loop.run(self._async.wakeup())
 
     def set_action(
         self,
@@ -2837,11 +2837,11 @@ class VM(Qemu):
         watchdog: WatchdogAction | None = None,
     ) -> None:
         """Say what follows what the guest does (``set-action``); the others stay as they are."""
-        return portal.run(self._aio.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
+        return background_loop.run(self._async.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
 
     def query_migration_capabilities(self) -> dict[MigrationCapability, bool]:
         """Return which capabilities there are and are on (``query-migrate-capabilities``)."""
-        return portal.run(self._aio.query_migration_capabilities())
+        return background_loop.run(self._async.query_migration_capabilities())
 
     def set_migration_capabilities(self, capabilities: Mapping[MigrationCapability, bool]) -> None:
         """Switch capabilities on or off (``migrate-set-capabilities``); the others stay.
@@ -2849,11 +2849,11 @@ class VM(Qemu):
         Both sides need the same, as a rule. Raises CommandError for those that exclude each
         other, and while a migration is in flight.
         """
-        return portal.run(self._aio.set_migration_capabilities(capabilities))
+        return background_loop.run(self._async.set_migration_capabilities(capabilities))
 
     def query_migration_parameters(self) -> MigrationParameters:
         """Return the parameters (``query-migrate-parameters``)."""
-        return portal.run(self._aio.query_migration_parameters())
+        return background_loop.run(self._async.query_migration_parameters())
 
     def set_migration_parameters(self, parameters: MigrateSetParameters) -> None:
         """Change parameters (``migrate-set-parameters``), also in flight; the others stay.
@@ -2862,7 +2862,7 @@ class VM(Qemu):
         ``block_bitmap_mapping`` says which bitmaps of which nodes travel, with the capability
         ``dirty-bitmaps``. Raises CommandError for a value out of range.
         """
-        return portal.run(self._aio.set_migration_parameters(parameters))
+        return background_loop.run(self._async.set_migration_parameters(parameters))
 
     def migrate(self, target: str | MigrationAddress) -> Migration:
         """Start to migrate the guest to a QEMU that waits for it (``migrate``).
@@ -2871,7 +2871,7 @@ class VM(Qemu):
         as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
         cannot be migrated; what goes wrong later is the migration's to tell.
         """
-        return Migration._of(portal.run(self._aio.migrate(target)))
+        return Migration._of(background_loop.run(self._async.migrate(target)))
 
     def migrate_incoming(
         self,
@@ -2885,7 +2885,7 @@ class VM(Qemu):
         ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
         or the VM is not waiting for a guest.
         """
-        return Migration._of(portal.run(self._aio.migrate_incoming(source, exit_on_error=exit_on_error)))
+        return Migration._of(background_loop.run(self._async.migrate_incoming(source, exit_on_error=exit_on_error)))
 
     def attach_migration(self) -> Migration:
         """Return the migration of the VM, of either direction, that others have started.
@@ -2893,7 +2893,7 @@ class VM(Qemu):
         It may be over, or still to come. Raises CommandError for one that goes out already
         and whose events are not on (:meth:`set_migration_capabilities`).
         """
-        return Migration._of(portal.run(self._aio.attach_migration()))
+        return Migration._of(background_loop.run(self._async.attach_migration()))
 
     def wait_migration(
         self,
@@ -2907,7 +2907,7 @@ class VM(Qemu):
         completed by now will do. ``timeout`` is in seconds. Raises as
         :meth:`Migration.wait` and :meth:`attach_migration`.
         """
-        return portal.run(self._aio.wait_migration(run_state, timeout=timeout))
+        return background_loop.run(self._async.wait_migration(run_state, timeout=timeout))
 
     def add_device(
         self,
@@ -2922,15 +2922,15 @@ class VM(Qemu):
         Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
         there is no such driver, bus or property.
         """
-        return Device._of(portal.run(self._aio.add_device(driver, id=id, bus=bus, properties=properties)))
+        return Device._of(background_loop.run(self._async.add_device(driver, id=id, bus=bus, properties=properties)))
 
     def device(self, id: str) -> Device:
         """Return the object of a device that the guest has; QEMU is not asked."""
-        return Device._of(portal.call(lambda: self._aio.device(id)))
+        return Device._of(background_loop.call(lambda: self._async.device(id)))
 
     def query_devices(self) -> dict[str, str]:
         """Return the driver of each device that has an id, by the id (``qom-list``)."""
-        return portal.run(self._aio.query_devices())
+        return background_loop.run(self._async.query_devices())
 
     def query_virtio_driver(self, disk: VirtioDisk) -> str:
         """Return the driver that this kind of machine has for it: ``virtio-scsi-pci``, ...
@@ -2938,7 +2938,7 @@ class VM(Qemu):
         Asks for the types that the binary has (``qom-list-types``). Raises Unsupported when
         there is none.
         """
-        return portal.run(self._aio.query_virtio_driver(disk))
+        return background_loop.run(self._async.query_virtio_driver(disk))
 
     def plug(
         self,
@@ -2960,7 +2960,7 @@ class VM(Qemu):
         :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
         the bus has its own.
         """
-        return Device._of(portal.run(self._aio.plug(node._aio, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._aio, properties=properties)))
+        return Device._of(background_loop.run(self._async.plug(node._async, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._async, properties=properties)))
 
     def __init__(
         self,
@@ -2987,7 +2987,7 @@ class VM(Qemu):
         to its stderr, as it does by default. The rest as :class:`Qemu`.
         """
 
-        self._hold(portal.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))
+        self._hold(background_loop.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))
 
     def query_accelerator(self) -> Accelerator:
         """Return the accelerator that a launch uses; the binary is asked what it has, once.
@@ -2995,7 +2995,7 @@ class VM(Qemu):
         Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
         where the VM is attached to, and where the choice is QEMU's (``default``).
         """
-        return portal.run(self._aio.query_accelerator())
+        return background_loop.run(self._async.query_accelerator())
 
     @property
     def console_socket(self) -> socket.socket:
@@ -3003,7 +3003,7 @@ class VM(Qemu):
 
         Raises UsageError before the launch, and where the VM was described without one.
         """
-        return self._aio.console_socket
+        return self._async.console_socket
 
     def qtest(self, command: str, *, timeout: float = 10.0) -> str:
         """Send a line to the qtest channel; return what follows ``OK`` in its reply.
@@ -3011,14 +3011,14 @@ class VM(Qemu):
         Raises CommandError when it is refused, Unsupported where the VM runs on another
         accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
         """
-        return portal.run(self._aio.qtest(command, timeout=timeout))
+        return background_loop.run(self._async.qtest(command, timeout=timeout))
 
     def clock_step(self, nanoseconds: int | None = None) -> int:
         """Advance the guest's clock (``clock_step``), to its next timer by default.
 
         Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
         """
-        return portal.run(self._aio.clock_step(nanoseconds))
+        return background_loop.run(self._async.clock_step(nanoseconds))
 
     @classmethod
     def attach(
@@ -3035,10 +3035,10 @@ class VM(Qemu):
         ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
         another client has the monitor.
         """
-        return cls._of(portal.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
+        return cls._of(background_loop.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
 
-class Toolchain(Face):
+class Toolchain(SyncProxy):
     """The QEMU programs of one place, and what they say of themselves.
 
     An answer is kept until the binary is another. A program that is missing keeps none of
@@ -3048,7 +3048,7 @@ class Toolchain(Face):
     """
 
     @property
-    def _aio(self) -> AsyncToolchain:
+    def _async(self) -> AsyncToolchain:
         return cast("AsyncToolchain", self._reach())
 
     def __init__(self, programs: Programs | None = None, *, timeout: float = 10.0) -> None:
@@ -3057,23 +3057,23 @@ class Toolchain(Face):
         ``timeout`` is the time limit of each answer in seconds.
         """
 
-        self._hold(portal.call(lambda: AsyncToolchain(programs, timeout=timeout)))
+        self._hold(background_loop.call(lambda: AsyncToolchain(programs, timeout=timeout)))
 
     @property
     def programs(self) -> Programs:
         """Where the programs are; its ``find()`` and ``require()`` tell which there are."""
-        return self._aio.programs
+        return self._async.programs
 
     def query_version(self, program: ProgramName) -> Version:
         """Ask a program for its version (``--version``)."""
-        return portal.run(self._aio.query_version(program))
+        return background_loop.run(self._async.query_version(program))
 
     def query_versions(self) -> dict[ProgramName, Version]:
         """Ask each program that there is for its version, all at once.
 
         ``len(set(versions.values())) > 1`` shows that they are not of one QEMU.
         """
-        return portal.run(self._aio.query_versions())
+        return background_loop.run(self._async.query_versions())
 
     def query_drivers(self, program: DriverProgram = "qemu_img") -> Mapping[str, DriverSupport]:
         """Ask a program which formats, protocols and filters it can use, by their names.
@@ -3083,26 +3083,26 @@ class Toolchain(Face):
         create images, which takes a launch for each, and drivers are left out whose module
         is not installed.
         """
-        return portal.run(self._aio.query_drivers(program))
+        return background_loop.run(self._async.query_drivers(program))
 
     def query_quorum(self, program: DriverProgram = "qemu_img") -> bool:
         """Tell whether a program has the ``quorum`` driver."""
-        return portal.run(self._aio.query_quorum(program))
+        return background_loop.run(self._async.query_quorum(program))
 
     def query_luks(self) -> LuksSupport:
         """Tell whether LUKS works: whether qemu-img opens an image that needs its ciphers."""
-        return portal.run(self._aio.query_luks())
+        return background_loop.run(self._async.query_luks())
 
     def query_emulator(self) -> Emulator:
         """Ask the system emulator: target, default machine, accelerators, drivers."""
-        return portal.run(self._aio.query_emulator())
+        return background_loop.run(self._async.query_emulator())
 
     def query_schema(self, program: ServerProgram = "qemu") -> Schema:
         """Ask a program which commands it has, with their arguments (``query-qmp-schema``)."""
-        return portal.run(self._aio.query_schema(program))
+        return background_loop.run(self._async.query_schema(program))
 
 
-class QemuIo(Face):
+class QemuIo(SyncProxy):
     """A session of ``qemu-io``, open while the block runs.
 
     Offsets and lengths are in bytes, times in seconds. A request that fails raises
@@ -3114,11 +3114,11 @@ class QemuIo(Face):
     """
 
     @property
-    def _aio(self) -> AsyncQemuIo:
+    def _async(self) -> AsyncQemuIo:
         return cast("AsyncQemuIo", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -3128,11 +3128,11 @@ class QemuIo(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     def read(
@@ -3150,19 +3150,19 @@ class QemuIo(Face):
         The pattern is looked for in ``pattern_length`` bytes from ``pattern_offset`` of what
         was read; ``vmstate`` reads the part of the image where a snapshot keeps the machine.
         """
-        return portal.run(self._aio.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
+        return background_loop.run(self._async.read(offset, length, pattern=pattern, pattern_offset=pattern_offset, pattern_length=pattern_length, vmstate=vmstate))
 
     def read_data(self, offset: int, length: int, *, vmstate: bool = False) -> bytes:
         """Read, and return the bytes (``read -v``)."""
-        return portal.run(self._aio.read_data(offset, length, vmstate=vmstate))
+        return background_loop.run(self._async.read_data(offset, length, vmstate=vmstate))
 
     def assert_pattern(self, offset: int, length: int, *, pattern: int) -> None:
         """Read, and raise AssertionError when a byte is not the ``pattern``."""
-        return portal.run(self._aio.assert_pattern(offset, length, pattern=pattern))
+        return background_loop.run(self._async.assert_pattern(offset, length, pattern=pattern))
 
     def readv(self, offset: int, *lengths: int, pattern: int | None = None) -> IoResult:
         """Read into a buffer of each length; the rest as :meth:`read`."""
-        return portal.run(self._aio.readv(offset, *lengths, pattern=pattern))
+        return background_loop.run(self._async.readv(offset, *lengths, pattern=pattern))
 
     def write(
         self,
@@ -3180,7 +3180,7 @@ class QemuIo(Face):
         A ``source_file`` that is shorter is repeated; its path cannot hold a space.
         ``fua`` has it written to disk at once; ``vmstate`` as for :meth:`read`.
         """
-        return portal.run(self._aio.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
+        return background_loop.run(self._async.write(offset, length, pattern=pattern, source_file=source_file, fua=fua, compressed=compressed, vmstate=vmstate))
 
     def writev(
         self,
@@ -3190,7 +3190,7 @@ class QemuIo(Face):
         fua: bool = False,
     ) -> IoResult:
         """Write from a buffer of each length; the rest as :meth:`write`."""
-        return portal.run(self._aio.writev(offset, *lengths, pattern=pattern, fua=fua))
+        return background_loop.run(self._async.writev(offset, *lengths, pattern=pattern, fua=fua))
 
     def write_zeroes(
         self,
@@ -3206,27 +3206,27 @@ class QemuIo(Face):
         With ``unmap`` the space may be given back; with ``no_fallback`` it fails where it
         would not be faster than to write them.
         """
-        return portal.run(self._aio.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
+        return background_loop.run(self._async.write_zeroes(offset, length, unmap=unmap, no_fallback=no_fallback, fua=fua))
 
     def discard(self, offset: int, length: int) -> IoResult:
         """Tell that the content is not needed any more; an image may ignore that."""
-        return portal.run(self._aio.discard(offset, length))
+        return background_loop.run(self._async.discard(offset, length))
 
     def flush(self) -> None:
         """Have everything written to disk. qemu-io does not say when that fails."""
-        return portal.run(self._aio.flush())
+        return background_loop.run(self._async.flush())
 
     def map(self) -> tuple[IoExtent, ...]:
         """Return which parts the image itself has allocated, from its start to its end."""
-        return portal.run(self._aio.map())
+        return background_loop.run(self._async.map())
 
     def alloc(self, offset: int, length: int = 512) -> int:
         """Return how many of the bytes the image itself has allocated; none are past its end."""
-        return portal.run(self._aio.alloc(offset, length))
+        return background_loop.run(self._async.alloc(offset, length))
 
     def length(self) -> int:
         """Return the length in bytes."""
-        return portal.run(self._aio.length())
+        return background_loop.run(self._async.length())
 
     def __init__(
         self,
@@ -3251,7 +3251,7 @@ class QemuIo(Face):
         image is read as :class:`Image` says, and has to be ``read_only`` (UsageError).
         """
 
-        self._hold(portal.call(lambda: AsyncQemuIo(image._aio, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, untrusted=untrusted, timeout=timeout)))
+        self._hold(background_loop.call(lambda: AsyncQemuIo(image._async, read_only=read_only, snapshot=snapshot, cache=cache, aio=aio, discard=discard, copy_on_read=copy_on_read, force_share=force_share, misalign=misalign, untrusted=untrusted, timeout=timeout)))
 
     def open(self) -> None:
         """Start qemu-io, which opens the target.
@@ -3259,7 +3259,7 @@ class QemuIo(Face):
         Raises LaunchError, DeadlineExceeded, ToolError when it cannot open that, UsageError
         when the session is open and for a backing chain that loops, SandboxUnavailable.
         """
-        return portal.run(self._aio.open())
+        return background_loop.run(self._async.open())
 
     def close(self) -> None:
         """End the session; asynchronous requests end first, so resume what is suspended.
@@ -3267,7 +3267,7 @@ class QemuIo(Face):
         May be repeated. Raises DeadlineExceeded, and then qemu-io is killed; ToolError when
         somebody else killed it.
         """
-        return portal.run(self._aio.close())
+        return background_loop.run(self._async.close())
 
     def raw(self, command: str, *, timeout: float | None = None) -> str:
         """Have qemu-io carry out a command line; return all that it printed meanwhile.
@@ -3275,7 +3275,7 @@ class QemuIo(Face):
         Whether it failed is for the caller to read. Raises UsageError for ``quit``, for
         what is more than one line, and for more than 1022 bytes.
         """
-        return portal.run(self._aio.raw(command, timeout=timeout))
+        return background_loop.run(self._async.raw(command, timeout=timeout))
 
     def run_commands(self, *commands: str, accept_failure: bool = False) -> Completed:
         """Run a qemu-io of its own for the commands (``-c``), apart from the session.
@@ -3284,11 +3284,11 @@ class QemuIo(Face):
         ToolError for that unless ``accept_failure``, DeadlineExceeded after ``timeout`` for
         each command.
         """
-        return portal.run(self._aio.run_commands(*commands, accept_failure=accept_failure))
+        return background_loop.run(self._async.run_commands(*commands, accept_failure=accept_failure))
 
     def aio_read(self, offset: int, *lengths: int, pattern: int | None = None) -> None:
         """Start to read as :meth:`readv` does; :meth:`aio_flush` tells how it ended."""
-        return portal.run(self._aio.aio_read(offset, *lengths, pattern=pattern))
+        return background_loop.run(self._async.aio_read(offset, *lengths, pattern=pattern))
 
     def aio_write(
         self,
@@ -3298,7 +3298,7 @@ class QemuIo(Face):
         fua: bool = False,
     ) -> None:
         """Start to write as :meth:`writev` does; :meth:`aio_flush` tells how it ended."""
-        return portal.run(self._aio.aio_write(offset, *lengths, pattern=pattern, fua=fua))
+        return background_loop.run(self._async.aio_write(offset, *lengths, pattern=pattern, fua=fua))
 
     def aio_write_zeroes(
         self,
@@ -3309,22 +3309,22 @@ class QemuIo(Face):
         fua: bool = False,
     ) -> None:
         """Start to write zeroes (``aio_write -z``); :meth:`aio_flush` tells how it ended."""
-        return portal.run(self._aio.aio_write_zeroes(offset, length, unmap=unmap, fua=fua))
+        return background_loop.run(self._async.aio_write_zeroes(offset, length, unmap=unmap, fua=fua))
 
     def aio_flush(self) -> tuple[IoResult | IoFailure, ...]:
         """Wait for all asynchronous requests.
 
         Returns what became of each since the last time, in the order in which they ended.
         """
-        return portal.run(self._aio.aio_flush())
+        return background_loop.run(self._async.aio_flush())
 
     def truncate(self, size: int, *, preallocation: PreallocMode | None = None) -> None:
         """Make the image ``size`` bytes long."""
-        return portal.run(self._aio.truncate(size, preallocation=preallocation))
+        return background_loop.run(self._async.truncate(size, preallocation=preallocation))
 
     def info(self) -> IoInfo:
         """Return what the driver tells of the image."""
-        return portal.run(self._aio.info())
+        return background_loop.run(self._async.info())
 
     def reopen(
         self,
@@ -3334,44 +3334,44 @@ class QemuIo(Face):
         options: Mapping[str, str] | None = None,
     ) -> None:
         """Open the image anew with other options; what is not given stays as it is."""
-        return portal.run(self._aio.reopen(read_only=read_only, cache=cache, options=options))
+        return background_loop.run(self._async.reopen(read_only=read_only, cache=cache, options=options))
 
     def sleep(self, seconds: float) -> None:
         """Have qemu-io wait; asynchronous requests go on."""
-        return portal.run(self._aio.sleep(seconds))
+        return background_loop.run(self._async.sleep(seconds))
 
     def break_at(self, event: BlkdebugEvent, tag: str) -> None:
         """Have blkdebug suspend the next request that comes to ``event`` (``break``)."""
-        return portal.run(self._aio.break_at(event, tag))
+        return background_loop.run(self._async.break_at(event, tag))
 
     def remove_break(self, tag: str) -> None:
         """Remove a breakpoint; one that has suspended a request is gone already."""
-        return portal.run(self._aio.remove_break(tag))
+        return background_loop.run(self._async.remove_break(tag))
 
     def wait_break(self, tag: str, *, timeout: float | None = None) -> None:
         """Wait until a request is suspended; ``timeout`` in place of the session's.
 
         A tag that no breakpoint has is waited for just the same.
         """
-        return portal.run(self._aio.wait_break(tag, timeout=timeout))
+        return background_loop.run(self._async.wait_break(tag, timeout=timeout))
 
     def resume(self, tag: str) -> None:
         """Let a suspended request go on."""
-        return portal.run(self._aio.resume(tag))
+        return background_loop.run(self._async.resume(tag))
 
 
-class NbdDaemon(Face):
+class NbdDaemon(SyncProxy):
     """A ``qemu-nbd`` that outlives this process; made by :meth:`NbdServer.fork`.
 
     Used as a context manager, it ends with the block.
     """
 
     @property
-    def _aio(self) -> AsyncNbdDaemon:
+    def _async(self) -> AsyncNbdDaemon:
         return cast("AsyncNbdDaemon", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -3381,41 +3381,41 @@ class NbdDaemon(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._aio.pid
+        return self._async.pid
 
     @property
     def uri(self) -> NbdUri:
         """Where clients reach the export."""
-        return self._aio.uri
+        return self._async.uri
 
     @property
     def is_running(self) -> bool:
         """Whether the process runs."""
-        return self._aio.is_running
+        return self._async.is_running
 
     def wait(self, *, timeout: float | None = None) -> None:
         """Wait for the end; the exit status is told to nobody. Raises DeadlineExceeded."""
-        return portal.run(self._aio.wait(timeout=timeout))
+        return background_loop.run(self._async.wait(timeout=timeout))
 
     def stop(self, *, grace: float = 5.0) -> None:
         """End it: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
 
         Clients are disconnected; SIGKILL loses what they have not flushed.
         """
-        return portal.run(self._aio.stop(grace=grace))
+        return background_loop.run(self._async.stop(grace=grace))
 
 
-class NbdServer(Face):
+class NbdServer(SyncProxy):
     """A ``qemu-nbd`` of one's own.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
@@ -3423,11 +3423,11 @@ class NbdServer(Face):
     """
 
     @property
-    def _aio(self) -> AsyncNbdServer:
+    def _async(self) -> AsyncNbdServer:
         return cast("AsyncNbdServer", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -3437,11 +3437,11 @@ class NbdServer(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     def __init__(
@@ -3463,7 +3463,7 @@ class NbdServer(Face):
         Raises UsageError for an address that cannot be right and for negative numbers.
         """
 
-        self._hold(portal.call(lambda: AsyncNbdServer(image._aio, address=address, launch_timeout=launch_timeout, untrusted=untrusted, **options)))
+        self._hold(background_loop.call(lambda: AsyncNbdServer(image._async, address=address, launch_timeout=launch_timeout, untrusted=untrusted, **options)))
 
     def launch(self) -> None:
         """Start the server; it serves when this returns. Nothing is left when that fails.
@@ -3473,7 +3473,7 @@ class NbdServer(Face):
         snapshot; Unsupported for an option that the binary lacks; UsageError when it runs
         already and for a backing chain that loops; SandboxUnavailable.
         """
-        return portal.run(self._aio.launch())
+        return background_loop.run(self._async.launch())
 
     def stop(self, *, grace: float = 5.0) -> int | None:
         """End the server: SIGTERM, ``grace`` seconds later SIGKILL. May be repeated.
@@ -3481,7 +3481,7 @@ class NbdServer(Face):
         Clients are disconnected; SIGKILL loses what they have not flushed. Returns the exit
         status, negative for a signal; None when it was never launched.
         """
-        return portal.run(self._aio.stop(grace=grace))
+        return background_loop.run(self._async.stop(grace=grace))
 
     def wait(self, *, timeout: float | None = None) -> None:
         """Wait until the server ends: one that is not ``persistent`` does with its last client.
@@ -3489,22 +3489,22 @@ class NbdServer(Face):
         Raises ToolError (with the exit status and what it said) when it failed or was killed,
         DeadlineExceeded.
         """
-        return portal.run(self._aio.wait(timeout=timeout))
+        return background_loop.run(self._async.wait(timeout=timeout))
 
     @property
     def is_running(self) -> bool:
         """Whether the process runs."""
-        return self._aio.is_running
+        return self._async.is_running
 
     @property
     def process(self) -> Process:
         """The process: its id, exit status and output. Raises UsageError before the launch."""
-        return Process._of(self._aio.process)
+        return Process._of(self._async.process)
 
     @property
     def uri(self) -> NbdUri:
         """Where clients reach the export. Raises UsageError while it is not launched."""
-        return self._aio.uri
+        return self._async.uri
 
     def fork(self, *, timeout: float = 30.0) -> NbdDaemon:
         """Start a server that outlives this process (``qemu-nbd --fork``); it serves at once.
@@ -3514,7 +3514,7 @@ class NbdServer(Face):
         begin, UsageError without an ``address``, for port 0, for a path that is taken and for an
         untrusted image, DeadlineExceeded, Unsupported.
         """
-        return NbdDaemon._of(portal.run(self._aio.fork(timeout=timeout)))
+        return NbdDaemon._of(background_loop.run(self._async.fork(timeout=timeout)))
 
     @classmethod
     def list_exports(
@@ -3531,10 +3531,10 @@ class NbdServer(Face):
         be reached or refuses, UsageError for what is no URI and for one that needs ``tls``,
         Unsupported, DeadlineExceeded.
         """
-        return portal.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))
+        return background_loop.run(AsyncNbdServer.list_exports(uri, tls=tls, programs=programs, timeout=timeout))
 
 
-class Backup(Face):
+class Backup(SyncProxy):
     """Backups of disks of one QEMU, all of one moment, into new images.
 
     Each disk has two bitmaps: ``NAME`` marks what changed since its last full or incremental
@@ -3545,7 +3545,7 @@ class Backup(Face):
     """
 
     @property
-    def _aio(self) -> AsyncBackup:
+    def _async(self) -> AsyncBackup:
         return cast("AsyncBackup", self._reach())
 
     def __init__(self, qemu: Qemu, *, bitmap: str = "backup", persistent: bool = True) -> None:
@@ -3554,7 +3554,7 @@ class Backup(Face):
         ``persistent`` stores the bitmaps in the disks' images, which then have to be qcow2.
         """
 
-        self._hold(portal.call(lambda: AsyncBackup(qemu._aio, bitmap=bitmap, persistent=persistent)))
+        self._hold(background_loop.call(lambda: AsyncBackup(qemu._async, bitmap=bitmap, persistent=persistent)))
 
     def add_disk(
         self,
@@ -3571,7 +3571,7 @@ class Backup(Face):
         make a full backup. The ``target`` is a new file: one that is there is never replaced, nor
         is a device written. ``options`` are those of the new image, of the target's format.
         """
-        return portal.call(lambda: self._aio.add_disk(node._aio, target._aio, base=None if base is None else base._aio, options=options))
+        return background_loop.call(lambda: self._async.add_disk(node._async, target._async, base=None if base is None else base._async, options=options))
 
     def full(self) -> Operation[None]:
         """Start to back up all content; from now on the bitmaps mark what changes.
@@ -3582,7 +3582,7 @@ class Backup(Face):
         (``persistent=False`` does without) and while another backup by these bitmaps is under
         way; JobFailed, CommandError, ConnectionLost.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.full())))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.full())))
 
     def incremental(self) -> Operation[None]:
         """Start to back up what changed since the last full or incremental backup.
@@ -3592,14 +3592,14 @@ class Backup(Face):
         that is not of the disk's size, has lost a part of its chain, or is known not to be the
         last backup.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.incremental())))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.incremental())))
 
     def differential(self) -> Operation[None]:
         """Start to back up what changed since the last full backup; see :meth:`incremental`."""
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.differential())))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.differential())))
 
 
-class Disk(Face):
+class Disk(SyncProxy):
     """A disk, by the node that its users are on: a guest's device, an export.
 
     Its verbs take turns: one that was cancelled may go on for as long as the reads take that
@@ -3607,18 +3607,18 @@ class Disk(Face):
     """
 
     @property
-    def _aio(self) -> AsyncDisk:
+    def _async(self) -> AsyncDisk:
         return cast("AsyncDisk", self._reach())
 
     def __init__(self, qemu: Qemu, node: Node) -> None:
         """Name a disk; QEMU is not asked."""
 
-        self._hold(portal.call(lambda: AsyncDisk(qemu._aio, node._aio)))
+        self._hold(background_loop.call(lambda: AsyncDisk(qemu._async, node._async)))
 
     @property
     def node(self) -> Node:
         """The node that the users of the disk are on now."""
-        return Node._of(self._aio.node)
+        return Node._of(self._async.node)
 
     def move(
         self,
@@ -3637,7 +3637,7 @@ class Disk(Face):
         when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
         in use, ConnectionLost.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.move(target._aio, options, replace=replace))))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.move(target._async, options, replace=replace))))
 
     def commit(self, base: Node | None = None) -> Operation[None]:
         """Start to write the active layer into its backing file, and to switch over to that.
@@ -3645,7 +3645,7 @@ class Disk(Face):
         With ``base``, into an image further down the chain. The layers above it are removed
         from QEMU; their images stay, and are of no more use.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.commit(None if base is None else base._aio))))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.commit(None if base is None else base._async))))
 
     def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
         """Start to copy what the backing files hold into the active layer, which then has none.
@@ -3653,10 +3653,10 @@ class Disk(Face):
         Before it is cut off from them, what QEMU holds in memory of the layer is written, for
         a client of its NBD server: tell the ``server`` if there is one already.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.flatten(server=None if server is None else server._aio))))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.flatten(server=None if server is None else server._async))))
 
 
-class PointInTime(Face):
+class PointInTime(SyncProxy):
     """The content of a node at the moment that the block is entered; gone with the block.
 
     What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
@@ -3667,11 +3667,11 @@ class PointInTime(Face):
     """
 
     @property
-    def _aio(self) -> AsyncPointInTime:
+    def _async(self) -> AsyncPointInTime:
         return cast("AsyncPointInTime", self._reach())
 
     def __enter__(self) -> Self:
-        portal.run(self._aio.__aenter__())
+        background_loop.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -3681,11 +3681,11 @@ class PointInTime(Face):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
         except KeyboardInterrupt:
-            if self._home.is_here:
-                portal.run(self._aio.__aexit__(kind, error, trace))
+            if self._guard.is_here:
+                background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
     def __init__(
@@ -3705,20 +3705,20 @@ class PointInTime(Face):
         has none, the reader gets errors, the writers do not.
         """
 
-        self._hold(portal.call(lambda: AsyncPointInTime(qemu._aio, node._aio, device=device, server=None if server is None else server._aio, scratch_folder=scratch_folder)))
+        self._hold(background_loop.call(lambda: AsyncPointInTime(qemu._async, node._async, device=device, server=None if server is None else server._async, scratch_folder=scratch_folder)))
 
     @property
     def front(self) -> Node:
         """The node to write to. Raises UsageError outside the block."""
-        return Node._of(self._aio.front)
+        return Node._of(self._async.front)
 
     @property
     def uri(self) -> NbdUri:
         """Where the content is read. Raises UsageError outside the block."""
-        return self._aio.uri
+        return self._async.uri
 
 
-class StorageMigration(Face):
+class StorageMigration(SyncProxy):
     """The move of a VM's guest to another VM on this machine, with its disks and their bitmaps.
 
     Each disk is mirrored over NBD until it is in step; then the guest moves, and while it
@@ -3727,7 +3727,7 @@ class StorageMigration(Face):
     """
 
     @property
-    def _aio(self) -> AsyncStorageMigration:
+    def _async(self) -> AsyncStorageMigration:
         return cast("AsyncStorageMigration", self._reach())
 
     def __init__(self, source: VM, target: VM) -> None:
@@ -3736,15 +3736,15 @@ class StorageMigration(Face):
         The ``target`` has been launched for it (``-incoming defer``), with the same devices.
         """
 
-        self._hold(portal.call(lambda: AsyncStorageMigration(source._aio, target._aio)))
+        self._hold(background_loop.call(lambda: AsyncStorageMigration(source._async, target._async)))
 
     def add_disk(self, source: Node, target: Node) -> None:
         """Add a disk: its node at the source, and an empty one of that size at the target."""
-        return portal.call(lambda: self._aio.add_disk(source._aio, target._aio))
+        return background_loop.call(lambda: self._async.add_disk(source._async, target._async))
 
     def start(self) -> Operation[None]:
         """Start to move; in the end the guest is in the state at the target that it had before.
 
         Raises, when it is waited for, MigrationFailed, JobFailed, CommandError, ConnectionLost.
         """
-        return cast("Operation[None]", Operation._of(portal.call(lambda: self._aio.start())))
+        return cast("Operation[None]", Operation._of(background_loop.call(lambda: self._async.start())))

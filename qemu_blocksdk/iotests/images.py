@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qemu_blocksdk.errors import ToolError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.sealed import sealed, sealed_class
 from qemu_blocksdk.tools.luks_timing import BY_CHANCE, TRIES
 from qemu_blocksdk.tools.qemu_io_session import IoSession
@@ -182,18 +182,18 @@ class QemuIoInteractive:
         """Start it. Raises ValueError, with what it said, where it ends instead."""
         self.args: list[str] = [*qemu_io_args_no_fmt, *args]
         try:
-            self._session = portal.run(IoSession.start(self.args, timeout=math.inf))
+            self._session = background_loop.run(IoSession.start(self.args, timeout=math.inf))
         except ToolError as error:
             raise ValueError(error.output) from error
 
     def close(self) -> None:
         """End it."""
-        portal.run(self._session.close(timeout=math.inf))
+        background_loop.run(self._session.close(timeout=math.inf))
 
     def cmd(self, cmd: str) -> str:
         """Have a command carried out; return what it printed."""
         assert "\n" not in cmd
         cmd = cmd.strip()
         assert cmd not in ("q", "quit")
-        answer = portal.run(self._session.ask(cmd, timeout=math.inf))
+        answer = background_loop.run(self._session.ask(cmd, timeout=math.inf))
         return answer.complaints + answer.text

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qemu_blocksdk.codec import masked_args
-from qemu_blocksdk.qmp import AsyncProcess, finish, portal
+from qemu_blocksdk.qmp import AsyncProcess, background_loop, shielded
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.tools.run import run
 
@@ -22,7 +22,7 @@ def qemu_tool_pipe_and_status(
     tool: str, args: Sequence[str], connect_stderr: bool = True
 ) -> tuple[str, int]:
     """Run a tool; return what it printed, with ``connect_stderr`` on stderr too, and its status."""
-    done = portal.run(run(args, accept=_ANY_STATUS, merged=connect_stderr))
+    done = background_loop.run(run(args, accept=_ANY_STATUS, merged=connect_stderr))
     if done.stderr:
         os.write(_STDERR, done.stderr.encode(errors="surrogateescape"))
     output = done.stdout.replace("\r\n", "\n").replace("\r", "\n")
@@ -32,7 +32,7 @@ def qemu_tool_pipe_and_status(
 @sealed
 def call(words: Sequence[str], *, stdout: int = _STDOUT, stderr: int = _STDERR) -> int:
     """Run a program whose output goes to descriptors, the script's own; return its status."""
-    return portal.run(_call(words, stdout, stderr))
+    return background_loop.run(_call(words, stdout, stderr))
 
 
 async def _call(words: Sequence[str], stdout: int, stderr: int) -> int:
@@ -40,7 +40,7 @@ async def _call(words: Sequence[str], stdout: int, stderr: int) -> int:
     try:
         return await process.wait()
     finally:
-        await finish(process.kill())
+        await shielded(process.kill())
 
 
 @sealed

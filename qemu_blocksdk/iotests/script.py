@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from qemu_blocksdk.errors import DeadlineExceeded
-from qemu_blocksdk.qmp import AsyncProcess, finish
+from qemu_blocksdk.qmp import AsyncProcess, shielded
 
 _MARK = "QEMU_BLOCKSDK_SCRIPT"
 _PR_SET_CHILD_SUBREAPER = 36
@@ -39,7 +39,7 @@ async def orphanage() -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        await finish(_end_all(is_orphan))
+        await shielded(_end_all(is_orphan))
 
 
 async def run(
@@ -64,7 +64,7 @@ async def run(
         except DeadlineExceeded:
             return None
         finally:
-            await finish(_end_tree(process, mark))
+            await shielded(_end_tree(process, mark))
 
 
 async def _end_tree(process: AsyncProcess, mark: str) -> None:

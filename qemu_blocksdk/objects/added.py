@@ -17,15 +17,15 @@ from qemu_blocksdk.errors import (
     DeadlineExceeded,
     StateError,
 )
-from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, as_unit, clean_up, finish
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, as_unit, clean_up, shielded
+from qemu_blocksdk.qmp.resource import AsyncResource
 
 from .live import Live, subject
 
 R = TypeVar("R")
 
 
-class Added(Live, Resource):
+class Added(Live, AsyncResource):
     """Something of a running QEMU, by its id. Leaving the block removes it."""
 
     def __init__(self, qmp: AsyncQmp, id: str) -> None:
@@ -43,7 +43,7 @@ class Added(Live, Resource):
 
         async def begin() -> Self:
             try:
-                await finish(self._add(adding))
+                await shielded(self._add(adding))
             except BaseException as error:
                 if self._is_added:
                     await self._leave(error)

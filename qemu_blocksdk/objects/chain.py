@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, shielded
 from qemu_blocksdk.wire import BlockdevAdd, BlockdevDel, BlockdevOptions
 
 from .live import Live, subject
@@ -81,9 +81,9 @@ class Chains:
             added: list[str] = []
             try:
                 for name in [name for name in wanted if name not in self._layers]:
-                    await finish(_add_layer(owner, name, wanted[name], added))
+                    await shielded(_add_layer(owner, name, wanted[name], added))
             except BaseException:
-                await finish(_remove(owner, added))
+                await shielded(_remove(owner, added))
                 raise
             self._layers = wanted | self._layers
             chain = Chain(*wanted)

@@ -14,7 +14,7 @@ from typing import Literal, Self, TypedDict
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, StateError
 from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.wire import (
@@ -51,7 +51,7 @@ class ExportOptions(TypedDict, total=False):
 
 
 @sealed_class
-class AsyncExport(Live, Resource):
+class AsyncExport(Live, AsyncResource):
     """An export of a node; leaving the block removes it, whoever is connected.
 
     Got from the verb that adds it, or from ``query_exports``. A verb that comes when it is

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Self, TypedDict, Unpack
 
 from qemu_blocksdk.errors import BlockSdkError, CommandError, StateError
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, shielded
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.tls import (
@@ -73,7 +73,7 @@ class ExportServerOptions(TypedDict, total=False):
 
 
 @sealed_class
-class AsyncExportServer(Live, Resource):
+class AsyncExportServer(Live, AsyncResource):
     """The NBD server of one QEMU; leaving the block stops it.
 
     A verb that comes when it has been stopped raises StateError.
@@ -105,7 +105,7 @@ class AsyncExportServer(Live, Resource):
         async def start() -> Self:
             try:
                 # If this stopped half-way, a server that runs could be ours or another client's.
-                await finish(self._begin(owner, **options))
+                await shielded(self._begin(owner, **options))
             except BaseException:
                 await self._leave(None)
                 raise

@@ -20,9 +20,9 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.jobs import JobProgress, JobResult, JobVerb, can_become
 from qemu_blocksdk.jobs.state import ENDING, PAUSED
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, portal
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, background_loop, clean_up
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BlockJobCancel,
@@ -46,7 +46,7 @@ from .watched_job import WatchedJob
 
 
 @sealed_class
-class AsyncJob(WatchedJob, Resource):
+class AsyncJob(WatchedJob, AsyncResource):
     """A background operation of QEMU, from its start to its dismissal.
 
     Got from the verb that starts it (``node.backup(...)``) or from
@@ -204,14 +204,14 @@ class AsyncJob(WatchedJob, Resource):
         if pre_finalize is not None:
             begin = time.monotonic()
             try:
-                if portal.run(self._comes_to_pending(timeout=timeout)):
+                if background_loop.run(self._comes_to_pending(timeout=timeout)):
                     pre_finalize()
             except BaseException:
-                portal.run(self._unwind())
+                background_loop.run(self._unwind())
                 raise
             if timeout is not None:
                 left = max(0.0, begin + timeout - time.monotonic())
-        return portal.run(self._run(None, cancel, timeout, check, left=left))
+        return background_loop.run(self._run(None, cancel, timeout, check, left=left))
 
     async def _comes_to_pending(self, *, timeout: float | None = None) -> bool:
         """Complete the job if it becomes ready; tell whether it waits to be finalized."""

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, LaunchError, UsageError
-from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, finish, portal
+from qemu_blocksdk.qmp import (
+    Address,
+    AsyncProcess,
+    AsyncQmp,
+    OnMessage,
+    ServerKind,
+    background_loop,
+    shielded,
+)
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.process import launching
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.qmp.unwind import settle
 
 from .launch import Chardev, Handover, MonitorAddress, Program, json_words, plain_words
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
 
 
-class Life(Live, Resource):
+class Life(Live, AsyncResource):
     """A QEMU process: started and ended here, or attached to and left alone."""
 
     _kind: ClassVar[ServerKind]
@@ -69,7 +77,7 @@ class Life(Live, Resource):
         self._command_timeout = command_timeout
         self._on_message = on_message
         self._qmp_id = qmp_id
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._is_launching = self._is_attached = False
         self._process: AsyncProcess | None = None
         self._session: AsyncQmp | None = None
@@ -152,7 +160,7 @@ class Life(Live, Resource):
         except BaseException as error:
             given.qmp.close()
             if process is not None:
-                await finish(process.kill())
+                await shielded(process.kill())
             given.ours.close()
             if process is not None and isinstance(error, (ConnectionLost, TimeoutError)):
                 if isinstance(error, TimeoutError):
@@ -178,7 +186,7 @@ class Life(Live, Resource):
         Returns the exit status, negative for a signal; None when it was never launched, and
         where it is attached to: that is only disconnected. May be repeated.
         """
-        return await finish(self._stop(grace))
+        return await shielded(self._stop(grace))
 
     async def kill(self) -> int | None:
         """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
@@ -186,7 +194,7 @@ class Life(Live, Resource):
         Raises UsageError where it is attached to.
         """
         self._assert_ours("kill it")
-        return await finish(self._kill())
+        return await shielded(self._kill())
 
     async def _stop(self, grace: float) -> int | None:
         process, status = self._process, None
@@ -227,7 +235,7 @@ class Life(Live, Resource):
 
     async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; QEMU is its parent's.
-        if self._home.is_here:
+        if self._guard.is_here:
             await self.stop()
 
     # -- what there is ------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self, cast
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.threads import in_own_thread
 from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.tools.run import as_file
@@ -34,7 +34,9 @@ class ListeningSocket:
     def __init__(self, sock: socket.socket, address: str | tuple[str, int]) -> None:
         self.sock = sock
         self.address = address
-        self._last_resort = weakref.finalize(self, _remove, address, inode(address), portal.home)
+        self._last_resort = weakref.finalize(
+            self, _remove, address, inode(address), background_loop.process_guard
+        )
 
     @classmethod
     async def at(cls, address: str | tuple[str, int]) -> Self:
@@ -150,9 +152,11 @@ def inode(address: str | tuple[str, int]) -> tuple[int, int] | None:
 
 
 def _remove(
-    address: str | tuple[str, int], made: tuple[int, int] | None, home: portal.Home
+    address: str | tuple[str, int],
+    made: tuple[int, int] | None,
+    guard: background_loop.ProcessGuard,
 ) -> None:
     # What somebody else has put there since is not ours.
-    if isinstance(address, str) and home.is_here and made == inode(address):
+    if isinstance(address, str) and guard.is_here and made == inode(address):
         with contextlib.suppress(OSError):
             Path(address).unlink()

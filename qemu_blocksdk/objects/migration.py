@@ -17,9 +17,9 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.jobs import MigrationProgress
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, finish
+from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, shielded
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     MigrateCancel,
@@ -37,7 +37,7 @@ _OVER: frozenset[MigrationStatus] = frozenset({"completed", "failed", "cancelled
 
 
 @sealed_class
-class AsyncMigration(Live, Resource):
+class AsyncMigration(Live, AsyncResource):
     """The migration of a VM's guest to another QEMU, or from another.
 
     Got from ``vm.migrate()``, ``vm.migrate_incoming()`` or ``vm.attach_migration()``. As a
@@ -61,7 +61,7 @@ class AsyncMigration(Live, Resource):
 
         async def begin() -> Self:
             try:
-                await finish(self._start(starting))
+                await shielded(self._start(starting))
             except BaseException as error:
                 if self._task is None:
                     self._events.close()

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
-from qemu_blocksdk.qmp import finish, portal
+from qemu_blocksdk.qmp import background_loop, shielded
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import run
@@ -31,7 +31,7 @@ from .scratch import Scratch
 
 
 @sealed_class
-class AsyncNbdDaemon(Resource):
+class AsyncNbdDaemon(AsyncResource):
     """A ``qemu-nbd`` that outlives this process; made by :meth:`AsyncNbdServer.fork`.
 
     Used as a context manager, it ends with the block.
@@ -42,7 +42,7 @@ class AsyncNbdDaemon(Resource):
         self._pidfd = pidfd
         self._uri = uri
         self._socket = inode(uri.address)
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._close = weakref.finalize(self, os.close, pidfd)
 
     @classmethod
@@ -117,7 +117,7 @@ class AsyncNbdDaemon(Resource):
 
         Clients are disconnected; SIGKILL loses what they have not flushed.
         """
-        await finish(self._stop(grace))
+        await shielded(self._stop(grace))
 
     async def _stop(self, grace: float) -> None:
         self._send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ class AsyncNbdDaemon(Resource):
                 signal.pidfd_send_signal(self._pidfd, number)
 
     async def _leave(self, error: BaseException | None) -> None:
-        if self._home.is_here:
+        if self._guard.is_here:
             await self.stop()
 
     def __repr__(self) -> str:

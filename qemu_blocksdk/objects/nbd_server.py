@@ -15,11 +15,11 @@ from typing import Unpack
 
 from qemu_blocksdk.codec import evolved, masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
-from qemu_blocksdk.qmp import AsyncProcess, finish, portal
+from qemu_blocksdk.qmp import AsyncProcess, background_loop, shielded
 from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.process import launching
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
@@ -45,7 +45,7 @@ from .scratch import Scratch
 
 
 @sealed_class
-class AsyncNbdServer(Resource):
+class AsyncNbdServer(AsyncResource):
     """A ``qemu-nbd`` of one's own.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. It ends with the
@@ -83,7 +83,7 @@ class AsyncNbdServer(Resource):
         self._options = options
         self._words = server_words(options)
         self._tls = options.get("tls")
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._is_launching = False
         self._process: AsyncProcess | None = None
         self._confinement: Confinement | None = None
@@ -117,7 +117,7 @@ class AsyncNbdServer(Resource):
                 await self._serve()
         except BaseException as error:
             late = self._failure(f"qemu-nbd was not ready within {self._launch_timeout:g} s")
-            await finish(self._stop(grace=0.0))
+            await shielded(self._stop(grace=0.0))
             if isinstance(error, TimeoutError):
                 raise late from error
             raise
@@ -189,7 +189,7 @@ class AsyncNbdServer(Resource):
         Clients are disconnected; SIGKILL loses what they have not flushed. Returns the exit
         status, negative for a signal; None when it was never launched.
         """
-        return await finish(self._stop(grace))
+        return await shielded(self._stop(grace))
 
     async def _stop(self, grace: float) -> int | None:
         process = self._process
@@ -222,7 +222,7 @@ class AsyncNbdServer(Resource):
 
     async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; the server is its parent's.
-        if self._home.is_here:
+        if self._guard.is_here:
             await self.stop()
 
     @property

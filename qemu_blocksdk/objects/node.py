@@ -4,7 +4,7 @@ the jobs on them are in the bases, whose names begin with ``node_``."""
 from __future__ import annotations
 
 from qemu_blocksdk.codec import NULL
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import BlockdevDel, XBlockdevSetIothread
 
@@ -32,10 +32,10 @@ class AsyncNode(NodeJobs):
         """
         chains = Chains.of(self._qmp)
         if self._chain is not None:
-            await finish(chains.remove(self, self._chain))
+            await shielded(chains.remove(self, self._chain))
             return
         await self._execute(BlockdevDel(node_name=self._name))
-        await finish(chains.forget(self, self._name))
+        await shielded(chains.forget(self, self._name))
 
     # -- bitmaps --------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, OperationCancelled
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.qmp.unwind import Unit
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.progress import ToolProgress
@@ -21,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @sealed_class
-class AsyncOperation(Resource, Generic[T_co]):
+class AsyncOperation(AsyncResource, Generic[T_co]):
     """An operation of qemu-img in flight.
 
     Got from the verb that starts it (``image.convert(...)``). As a context manager it is
@@ -106,13 +106,13 @@ class AsyncOperation(Resource, Generic[T_co]):
     ) -> T_co:
         """Do as :meth:`run` for a blocking caller, which is called back in its own thread."""
         if on_progress is None:
-            return portal.run(self.run(timeout=timeout))
+            return background_loop.run(self.run(timeout=timeout))
         try:
-            for progress in portal.iterate(self.progress(timeout=timeout)):
+            for progress in background_loop.iterate(self.progress(timeout=timeout)):
                 on_progress(progress)
-            return portal.run(self.wait())
+            return background_loop.run(self.wait())
         finally:
-            portal.run(self.cancel())
+            background_loop.run(self.cancel())
 
     async def progress(self, *, timeout: float | None = None) -> AsyncIterator[ToolProgress]:
         """Yield how far it is, at once and whenever the tool tells, until it is over.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import BlockSdkError, UsageError
-from qemu_blocksdk.qmp import portal
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp import background_loop
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.terminal import escaped
 from qemu_blocksdk.tools import qemu_io_answers as answers
@@ -30,7 +30,7 @@ from .io_requests import IoRequests
 
 
 @sealed_class
-class AsyncQemuIo(IoRequests, Resource):
+class AsyncQemuIo(IoRequests, AsyncResource):
     """A session of ``qemu-io``, open while the block runs.
 
     Offsets and lengths are in bytes, times in seconds. A request that fails raises
@@ -74,7 +74,7 @@ class AsyncQemuIo(IoRequests, Resource):
         self._image = image
         self._is_untrusted = untrusted
         self._timeout = timeout
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._is_opening = False
         self._session: IoSession | None = None
         self._dialog: IoDialog | None = None
@@ -120,7 +120,7 @@ class AsyncQemuIo(IoRequests, Resource):
 
     async def _leave(self, error: BaseException | None) -> None:
         # A child that came of os.fork() in here leaves the block too; qemu-io is its parent's.
-        if self._home.is_here:
+        if self._guard.is_here:
             with contextlib.suppress(BlockSdkError) if error else contextlib.nullcontext():
                 await self.close()
 
@@ -231,7 +231,7 @@ class AsyncQemuIo(IoRequests, Resource):
 
     @property
     def _running(self) -> IoDialog:
-        self._home.assert_here("this session of qemu-io")
+        self._guard.assert_here("this session of qemu-io")
         if self._dialog is None:
             raise UsageError("the session of qemu-io is not open")
         return self._dialog

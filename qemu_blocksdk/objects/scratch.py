@@ -10,7 +10,7 @@ import weakref
 from pathlib import Path
 from typing import Final
 
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 
 _SHORT: Final = 50
 """Of a directory's path, in bytes: below it there is room for ours and the name of a socket."""
@@ -40,15 +40,17 @@ class Scratch:
 
     def __init__(self) -> None:
         self.path: Path = short_directory()
-        self._last_resort = weakref.finalize(self, _remove, self.path, portal.home)
+        self._last_resort = weakref.finalize(
+            self, _remove, self.path, background_loop.process_guard
+        )
 
     def remove(self) -> None:
         """Delete the directory and all in it. May be repeated."""
         self._last_resort()
 
 
-def _remove(path: Path, home: portal.Home) -> None:
-    if home.is_here:
+def _remove(path: Path, guard: background_loop.ProcessGuard) -> None:
+    if guard.is_here:
         with contextlib.suppress(OSError):  # where it is empty, without a descriptor to list it
             path.rmdir()
             return

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from qemu_blocksdk.errors import BlockSdkError, ToolError, UsageError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.tools.mounts import is_mount_point
 from qemu_blocksdk.tools.run import run
 
@@ -30,7 +30,7 @@ class Traces:
         self._sockets: dict[str, tuple[int, int] | None] = {}
         self._mounts = set[str]()
         self._scratch: Scratch | None = None
-        self._home = portal.home
+        self._guard = background_loop.process_guard
 
     def new_socket(self, path: str | os.PathLike[str] | None, *, name: str) -> str:
         """Return the path of a socket to be; by default of that ``name`` in the directory.
@@ -56,7 +56,7 @@ class Traces:
 
     async def remove(self, path: str) -> None:
         """Remove what QEMU has made at a path, if it is left. May be repeated."""
-        if not self._home.is_here:
+        if not self._guard.is_here:
             return
         made = self._sockets.pop(path, None)
         if made is not None and made == inode(path):

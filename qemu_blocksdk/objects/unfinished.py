@@ -10,18 +10,20 @@ import asyncio
 import atexit
 import warnings
 
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.unwind import CLEANUP_TIMEOUT
 
 _names: dict[asyncio.Task[object], str] = {}
-_home: portal.Home | None = None
+_guard: background_loop.ProcessGuard | None = None
 
 
 def watch(task: asyncio.Task[object], name: str) -> None:
     """Report the work as ``name`` when it is cancelled because its event loop ends."""
-    global _home
-    if _home is not portal.home:  # a child of a fork has a background loop of its own
-        _home = portal.home
+    global _guard
+    if (
+        _guard is not background_loop.process_guard
+    ):  # a child of a fork has a background loop of its own
+        _guard = background_loop.process_guard
         _names.clear()
         atexit.register(_cancel_all)
     _names[task] = name
@@ -42,8 +44,10 @@ def _report(task: asyncio.Task[object]) -> None:
 
 def _cancel_all() -> None:
     """Cancel what is in flight on the background loop, and wait until it has cleaned up."""
-    if _home is portal.home and any(task.get_loop().is_running() for task in _names):
-        portal.run(_cancel_here())
+    if _guard is background_loop.process_guard and any(
+        task.get_loop().is_running() for task in _names
+    ):
+        background_loop.run(_cancel_here())
 
 
 async def _cancel_here() -> None:

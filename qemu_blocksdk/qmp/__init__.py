@@ -10,7 +10,7 @@ from .gate import ServerKind
 from .message import OnMessage
 from .process import AsyncProcess, located
 from .sandbox import Sandbox
-from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, finish, together
+from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, shielded, together
 
 __all__ = [
     "CLEANUP_TIMEOUT",
@@ -23,7 +23,7 @@ __all__ = [
     "ServerKind",
     "as_unit",
     "clean_up",
-    "finish",
     "located",
+    "shielded",
     "together",
 ]

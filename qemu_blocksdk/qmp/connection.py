@@ -32,7 +32,7 @@ from qemu_blocksdk.errors import (
 from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.sealed import sealed_class
 
-from . import portal
+from . import background_loop
 from .address import Address, connected, is_qemu, words
 from .deadline import Deadline, within
 from .events import AsyncEventStream, Register
@@ -40,7 +40,7 @@ from .exchange import Exchange
 from .gate import Gate, ServerKind
 from .message import OnMessage
 from .owner import Owner
-from .resource import Resource
+from .resource import AsyncResource
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
@@ -73,7 +73,7 @@ class Peer(Protocol):
 
 
 @sealed_class
-class AsyncQmp(Resource):
+class AsyncQmp(AsyncResource):
     """A QMP connection to a running QEMU or storage daemon.
 
     Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
@@ -293,15 +293,15 @@ class AsyncQmp(Resource):
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
         """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
-        portal.assert_running()  # what follows may import, which fails by then
+        background_loop.assert_running()  # what follows may import, which fails by then
         name, arguments = _encoded(command)
         deadline = self._deadline(timeout)
         if not self._gate.passes(name, arguments):
-            portal.run(self._check(name, arguments, deadline))
+            background_loop.run(self._check(name, arguments, deadline))
         try:
             reply = self._exchange.ask(name, arguments, deadline, oob=oob)
         except CommandError as error:
-            meaning = portal.run(self._explain(error, name, arguments, deadline))
+            meaning = background_loop.run(self._explain(error, name, arguments, deadline))
             if meaning is None:
                 raise
             raise meaning from error

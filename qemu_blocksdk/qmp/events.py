@@ -19,7 +19,7 @@ from qemu_blocksdk.codec import Event, JsonObject, decode_event
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, UsageError
 from qemu_blocksdk.sealed import sealed_class
 
-from .resource import Resource
+from .resource import AsyncResource
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 F = TypeVar("F", bound=Event)
@@ -88,7 +88,7 @@ class Register:
 
 
 @sealed_class
-class AsyncEventStream(Resource, Generic[E_co]):
+class AsyncEventStream(AsyncResource, Generic[E_co]):
     """Events of one connection, from the moment of subscribing, in order of arrival.
 
     Iterate with ``async for``, or take one with :meth:`get`. Events wait in the stream

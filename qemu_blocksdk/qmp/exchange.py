@@ -19,7 +19,7 @@ from collections.abc import Callable
 from qemu_blocksdk.codec import JsonObject, JsonValue, redact, secrets_in
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded, Unsupported, UsageError
 
-from . import portal
+from . import background_loop
 from .deadline import Deadline
 from .ids import Ids, ShownIds
 from .link import Link
@@ -173,11 +173,11 @@ class Exchange:
         while True:
             left = deadline.left()
             try:
-                return mailbox.get(timeout=min(left, portal.SIGNAL_POLL))
+                return mailbox.get(timeout=min(left, background_loop.SIGNAL_POLL))
             except queue.Empty:
-                if left <= portal.SIGNAL_POLL:
+                if left <= background_loop.SIGNAL_POLL:
                     raise self._late(name, deadline) from None
-                portal.ensure_running()
+                background_loop.ensure_running()
 
     @property
     def hint(self) -> str:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 
 from qemu_blocksdk.errors import UsageError
 
-from . import portal
+from . import background_loop
 from .deadline import Deadline
 
 _READ_SIZE = 1 << 18
@@ -75,7 +75,7 @@ class Link:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._on_line = on_line
         self._on_lost = on_lost
         self._sock = sock
@@ -111,7 +111,7 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """Send, from the loop's thread, what the socket does not take at once later."""
-        self._home.assert_here("this connection")
+        self._guard.assert_here("this connection")
         if not self._closed:
             self._outbox += data
             self._flush()
@@ -149,7 +149,7 @@ class Link:
         Raises OSError for what is no open descriptor, UsageError where the socket is no
         unix socket.
         """
-        self._home.assert_here("this connection")
+        self._guard.assert_here("this connection")
         if self._sock.family != socket.AF_UNIX:
             raise UsageError("a descriptor is passed over a unix socket only")
         while not self._pass_fd(fd):
@@ -265,19 +265,19 @@ class Link:
         a call, and where there is a ``send_in_loop``, which sends the request instead.
         Raises UsageError in the loop's thread, which would wait for itself.
         """
-        self._home.assert_here("this connection")
-        portal.assert_outside(self._loop_thread)
-        portal.assert_running()
+        self._guard.assert_here("this connection")
+        background_loop.assert_outside(self._loop_thread)
+        background_loop.assert_running()
         if send_in_loop is not None:
             self._loop.call_soon_threadsafe(send_in_loop)
             return
         turn = _Turn(request, self._revoke)
         thread = threading.get_ident()
-        interrupted = portal.reading.get(thread)
+        interrupted = background_loop.reading.get(thread)
         if interrupted is not None:
             interrupted.set_aside()
         try:
-            portal.reading[thread] = turn
+            background_loop.reading[thread] = turn
             if self._take(self._readers, turn):
                 self._ask_as_reader(turn, is_reply, deadline)
             else:
@@ -354,16 +354,16 @@ class Link:
         if self._closed or self._inbox:
             self._loop.call_soon_threadsafe(self._drain)
 
-    def _end(self, turn: _Turn, thread: int, interrupted: portal.Reading | None) -> None:
+    def _end(self, turn: _Turn, thread: int, interrupted: background_loop.Reading | None) -> None:
         try:
             self._leave_senders(turn)
             self._leave_readers(turn)
             if turn.stale is not None:
                 turn.stale.close()
             if interrupted is None:
-                portal.reading.pop(thread, None)
+                background_loop.reading.pop(thread, None)
             else:
-                portal.reading[thread] = interrupted
+                background_loop.reading[thread] = interrupted
         except BaseException:
             self._end(turn, thread, interrupted)  # Ctrl-C in here; not before it is done
             raise
@@ -381,7 +381,7 @@ class Link:
 
     def close(self) -> None:
         """Stop reading and close the socket; ``on_lost`` is not called. Loop's thread only."""
-        if not self._home.is_here:
+        if not self._guard.is_here:
             return  # the connection, and the loop's epoll set with it, are the parent's
         if self._closed:
             return

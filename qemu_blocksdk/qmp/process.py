@@ -1,8 +1,8 @@
 """A child process that cannot outlive this one, and what is known about its end.
 
-The child dies with us even when we are killed: it is on a :class:`Leash`. Output goes to
-memory (a memfd), unless the caller takes it, so nothing has to be read in time, nothing is left
-behind, and no full disk hides why a program failed.
+The child is killed when this process dies, even by SIGKILL (:class:`ParentDeathSignal`). Output
+goes to memory (a memfd), unless the caller takes it: nothing has to be read in time, nothing is
+left behind, and a full disk does not hide why a program failed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from qemu_blocksdk.errors import DeadlineExceeded, LaunchError, UsageError
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.terminal import escaped
 
-from . import portal
+from . import background_loop
 from .deadline import within
-from .leash import Barrier, Leash
+from .parent_death import Barrier, ParentDeathSignal
 from .sandbox import Sandbox
 
 _TAIL = 4096
@@ -52,13 +52,13 @@ class AsyncProcess:
         argv: Sequence[str],
         popen: subprocess.Popen[bytes],
         log: int,
-        leash: Leash,
+        parent_death: ParentDeathSignal,
         ends_itself: bool,
     ) -> None:
         self._argv = tuple(argv)
         self._popen = popen
         self._log = log
-        self._leash = leash
+        self._parent_death = parent_death
         self._ends_itself = ends_itself
         self._dropped = 0
         self._ended = asyncio.Event()
@@ -67,8 +67,8 @@ class AsyncProcess:
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._on_end)
         self._pace = self._loop.call_later(_LOG_PACE, self._shorten_log)
-        self._home = portal.home
-        self._last_resort = weakref.finalize(self, _kill, popen, self._home, leash)
+        self._guard = background_loop.process_guard
+        self._last_resort = weakref.finalize(self, _kill, popen, self._guard, parent_death)
         # Not with the end of the process: what it said is asked for afterwards.
         weakref.finalize(self, os.close, log).atexit = False
 
@@ -114,14 +114,14 @@ class AsyncProcess:
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=log if stdout is None else stdout,
                 stderr=log if stderr is None else stderr,
-                pass_fds=(*pass_fds, leash.child_end),
+                pass_fds=(*pass_fds, parent_death.child_end),
                 env=env,
                 cwd=cwd,
                 # Ctrl-C in the terminal is for us; we decide what becomes of the child.
                 process_group=0,
                 umask=-1 if ends_itself else _private_umask(),
             )
-            on_failure.callback(_kill, child, portal.home, leash)
+            on_failure.callback(_kill, child, background_loop.process_guard, parent_death)
             return child
 
         try:
@@ -129,8 +129,8 @@ class AsyncProcess:
                 # In memory: what explains a failure must not depend on a disk that is full.
                 log = os.memfd_create("log", os.MFD_CLOEXEC)
                 on_failure.callback(os.close, log)
-                leash = Leash()
-                on_failure.callback(leash.drop)
+                parent_death = ParentDeathSignal()
+                on_failure.callback(parent_death.close)
                 barrier = Barrier()
                 in_any_case.callback(barrier.close)
                 if not ends_itself:
@@ -139,9 +139,9 @@ class AsyncProcess:
                     stdout = listener.fileno()
                 # In a millisecond.
                 child = start() if sandbox is None else sandbox.start(start)
-                leash.fasten(child.pid)
+                parent_death.arm(child.pid)
                 barrier.lift()
-                process = cls(argv, child, log, leash, ends_itself)
+                process = cls(argv, child, log, parent_death, ends_itself)
                 on_failure.pop_all()
                 return process
         except OSError as error:
@@ -172,7 +172,7 @@ class AsyncProcess:
         self._pace.cancel()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._leash.drop()
+        self._parent_death.close()
         is_program_over = self._last_resort.detach() is None  # it had gone off
         self._ended.set()
         number = -self._popen.returncode
@@ -192,7 +192,7 @@ class AsyncProcess:
 
         Raises DeadlineExceeded.
         """
-        self._home.assert_here(self._argv[0])
+        self._guard.assert_here(self._argv[0])
         if asyncio.get_running_loop() is not self._loop:
             raise UsageError(f"{self._argv[0]} was started in another event loop")
         async with within(timeout, f"the end of {self._argv[0]}"):
@@ -203,7 +203,7 @@ class AsyncProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs, to it and what it has started in its group."""
-        self._home.assert_here(self._argv[0])
+        self._guard.assert_here(self._argv[0])
         self._was_signalled = True
         if self.exit_status is None:
             _signal_group(self._popen, number)
@@ -281,12 +281,16 @@ def located(argv: Sequence[str]) -> str:
     return path
 
 
-def _kill(popen: subprocess.Popen[bytes], home: portal.Home, leash: Leash) -> None:
-    if home.is_here:
+def _kill(
+    popen: subprocess.Popen[bytes],
+    guard: background_loop.ProcessGuard,
+    parent_death: ParentDeathSignal,
+) -> None:
+    if guard.is_here:
         if popen.returncode is None:
             _signal_group(popen, signal.SIGKILL)
         popen.wait()
-        leash.drop()
+        parent_death.close()
 
 
 def _signal_group(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from qemu_blocksdk.errors import UsageError
 
 
-class Resource:
+class AsyncResource:
     """A context manager in terms of :meth:`_enter` and :meth:`_leave`."""
 
     async def __aenter__(self) -> Self:

@@ -202,7 +202,7 @@ async def as_unit(
     return unit.task.result()
 
 
-async def finish(work: Coroutine[object, None, T]) -> T:
+async def shielded(work: Coroutine[object, None, T]) -> T:
     """Run work to its end, however often the caller is cancelled meanwhile.
 
     Returns what it returns and raises what it raises; a cancellation comes after it and

@@ -35,7 +35,7 @@ from qemu_blocksdk.objects import (
 from qemu_blocksdk.objects.leftovers import claim_name
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
@@ -307,7 +307,7 @@ class AsyncBackup:
             transaction.add_bitmap(claim, granularity=_COARSEST, disabled=True)
 
         async def give_back() -> None:
-            await finish(_remove(claims))
+            await shielded(_remove(claims))
 
         async with contextlib.AsyncExitStack() as held:
             held.enter_context(self._qemu.qmp._owner.at_work())
@@ -317,7 +317,7 @@ class AsyncBackup:
                 held.push_async_callback(give_back)
 
             try:
-                await finish(take())
+                await shielded(take())
             except TransactionFailed as error:
                 there = await self._qemu.query_bitmaps()
                 if any(info.name == name for c in claims for info in there.get(c.node.name, ())):
@@ -344,9 +344,9 @@ class AsyncBackup:
         try:
             yield transaction
             if names:
-                await finish(self._take_over(names, fresh, images))
+                await shielded(self._take_over(names, fresh, images))
         except BaseException:
-            await finish(_remove(fresh))
+            await shielded(_remove(fresh))
             raise
 
     async def _take_over(

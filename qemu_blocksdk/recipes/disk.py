@@ -21,7 +21,7 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import lasting_name, temporary_name
-from qemu_blocksdk.qmp import AsyncQmp, finish
+from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import undo_on_failure
@@ -184,7 +184,7 @@ class AsyncDisk:
             # Cancelled, unless it was too late for that: then the users are on the other node.
             if job.result is None or job.result.outcome != "completed":
                 raise
-        await finish(self._take_over(new))
+        await shielded(self._take_over(new))
 
     async def _take_over(self, new: AsyncNode) -> None:
         old, self._node = self._node, new

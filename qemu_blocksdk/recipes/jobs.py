@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.objects import AsyncJob
-from qemu_blocksdk.qmp import finish, together
+from qemu_blocksdk.qmp import shielded, together
 
 Tell = Callable[[float], None]
 Drive = Callable[[AsyncJob], Coroutine[object, None, object]]
@@ -41,7 +41,7 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
             if isinstance(outcome, Exception) and not isinstance(outcome, BlockSdkError):
                 raise outcome
     except BaseException:
-        await finish(_unwind(jobs))
+        await shielded(_unwind(jobs))
         raise
 
 

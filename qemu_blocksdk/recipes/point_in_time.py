@@ -18,8 +18,8 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.qmp import as_unit, clean_up, finish
-from qemu_blocksdk.qmp.resource import Resource
+from qemu_blocksdk.qmp import as_unit, clean_up, shielded
+from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateQcow2, EncryptLuks
 from qemu_blocksdk.tools.nbd import NbdUri
@@ -30,7 +30,7 @@ from .temporary import temporary_image, temporary_node
 
 
 @sealed_class
-class AsyncPointInTime(Resource):
+class AsyncPointInTime(AsyncResource):
     """The content of a node at the moment that the block is entered; gone with the block.
 
     What is overwritten meanwhile is kept in a scratch image (``copy-before-write``), through
@@ -132,7 +132,7 @@ class AsyncPointInTime(Resource):
             yield
         except BaseException:
             with contextlib.suppress(BlockSdkError):
-                await finish(self._qemu._execute(back))
+                await shielded(self._qemu._execute(back))
             raise
         await self._qemu._execute(back)
 

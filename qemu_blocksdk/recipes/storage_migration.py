@@ -14,7 +14,7 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.objects.scratch import Scratch
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
@@ -76,7 +76,7 @@ class AsyncStorageMigration:
             migration = await self._source.migrate(uri)
             await stack.enter_async_context(migration)
             await migration.wait(until="pre-switchover")
-            await finish(self._switch_over(jobs, migration, incoming))
+            await shielded(self._switch_over(jobs, migration, incoming))
 
     async def _prepare(self) -> None:
         """Tell both sides how they move, and under which names the bitmaps do."""

@@ -14,7 +14,7 @@ from qemu_blocksdk.codec import NULL, Secret, evolved
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded
 from qemu_blocksdk.objects import AsyncImage, AsyncNode, AsyncQemu
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.wire import BlockdevOptions, Qcow2
 
 
@@ -69,10 +69,10 @@ async def temporary_secret(qemu: AsyncQemu, secret: Secret, *, id: str) -> Async
 async def remove_secret(qemu: AsyncQemu, *, id: str) -> None:
     """Remove a secret, if it is there and QEMU as well."""
     with contextlib.suppress(BlockSdkError):
-        await finish(qemu.delete_object(id))
+        await shielded(qemu.delete_object(id))
 
 
 async def remove_node(node: AsyncNode) -> None:
     """Remove a node, if it is there and QEMU as well."""
     with contextlib.suppress(BlockSdkError):
-        await finish(node.delete())
+        await shielded(node.delete())

@@ -22,7 +22,7 @@ from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import ConnectionLost, GraphError, UsageError
 from qemu_blocksdk.objects import AsyncNbdServer, AsyncStorageDaemon, AsyncVM
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.qmp import finish, portal
+from qemu_blocksdk.qmp import background_loop, shielded
 from qemu_blocksdk.tools.run import run
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import BlkdebugInjectErrorOptions
@@ -45,7 +45,7 @@ class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
         self._work = work
 
     def __enter__(self) -> None:
-        portal.run(self._work.__aenter__())
+        background_loop.run(self._work.__aenter__())
 
     def __exit__(
         self,
@@ -53,7 +53,7 @@ class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        portal.run(self._work.__aexit__(kind, error, trace))
+        background_loop.run(self._work.__aexit__(kind, error, trace))
 
     async def __aenter__(self) -> None:
         await self._work.__aenter__()
@@ -75,7 +75,7 @@ def breakpoint_on(vm: VM | AsyncVM, drive: str, *, event: BlkdebugEvent | None =
 
     Names and errors are as for :meth:`VM.pause_drive`. At the end all that is held goes on.
     """
-    return Injected(_breakpoint(vm if isinstance(vm, AsyncVM) else vm._aio, drive, event))
+    return Injected(_breakpoint(vm if isinstance(vm, AsyncVM) else vm._async, drive, event))
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +103,7 @@ def failing_requests(
     Raises UsageError for flushes and for no kind, GraphError for a node that is not there or has
     no ``file``, CommandError where QEMU refuses.
     """
-    aio = qemu if isinstance(qemu, AsyncVM | AsyncStorageDaemon) else qemu._aio
+    aio = qemu if isinstance(qemu, AsyncVM | AsyncStorageDaemon) else qemu._async
     return Injected(_failing(aio, options, kinds, errno))
 
 
@@ -162,7 +162,7 @@ async def _unless_gone(
 ) -> None:
     if qemu.is_running:
         with contextlib.suppress(ConnectionLost):
-            await finish(mend())
+            await shielded(mend())
 
 
 # -- programs -----------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def lost_server(server: NbdServer | AsyncNbdServer) -> Injected:
     Clients that have a ``reconnect_delay`` come back. Raises UsageError for a server that does
     not run, or whose address would be another one afterwards.
     """
-    return Injected(_lost(server if isinstance(server, AsyncNbdServer) else server._aio))
+    return Injected(_lost(server if isinstance(server, AsyncNbdServer) else server._async))
 
 
 @contextlib.asynccontextmanager
@@ -212,11 +212,11 @@ async def _lost(server: AsyncNbdServer) -> AsyncGenerator[None]:
         raise UsageError(f"{server!r} cannot be lost: it does not run")
     if address is None or (isinstance(address, tuple) and not address[1]):
         raise UsageError(f"{server!r} needs an address of its own to come back at")
-    await finish(server.process.kill())
+    await shielded(server.process.kill())
     try:
         yield
     finally:
-        await finish(server.launch())
+        await shielded(server.launch())
 
 
 # -- disks --------------------------------------------------------------------------------
@@ -236,10 +236,10 @@ def full_disk(path: str | os.PathLike[str], *, size: int | str = "1M") -> Genera
     except OSError as error:
         raise UsageError(f"cannot make {str(folder)!r}: {error.strerror}") from error
     try:
-        portal.run(run(("mount", "-t", "tmpfs", "-o", options, "blocksdk"), [str(folder)]))
+        background_loop.run(run(("mount", "-t", "tmpfs", "-o", options, "blocksdk"), [str(folder)]))
         try:
             yield folder
         finally:
-            portal.run(run(("umount", "--lazy"), [str(folder)]))
+            background_loop.run(run(("umount", "--lazy"), [str(folder)]))
     finally:
         folder.rmdir()

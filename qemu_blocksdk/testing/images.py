@@ -10,7 +10,7 @@ from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.image_options import image_options
 from qemu_blocksdk.objects.life import identity
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateLuks, ImageFormat
 from qemu_blocksdk.tools.size import to_bytes
@@ -98,10 +98,10 @@ class Images:
     """Does as :class:`AsyncImages`, for blocking objects."""
 
     def __init__(self, env: TestEnv) -> None:
-        self._aio = AsyncImages(env)
+        self._async = AsyncImages(env)
 
     def __repr__(self) -> str:
-        return repr(self._aio)
+        return repr(self._async)
 
     def create(
         self,
@@ -113,10 +113,12 @@ class Images:
         format: ImageFormat | None = None,
     ) -> Image:
         """Create an image, as :meth:`AsyncImages.create`."""
-        below = None if backing is None else backing._aio
-        work = self._aio.create(name, size, options=options, backing=below, format=format)
-        return Image._of(portal.run(work))
+        below = None if backing is None else backing._async
+        work = self._async.create(name, size, options=options, backing=below, format=format)
+        return Image._of(background_loop.run(work))
 
     def add(self, qemu: Qemu, image: Image, *, node_name: str) -> Node:
         """Open an image in a QEMU as a node, as :meth:`AsyncImages.add`."""
-        return Node._of(portal.run(self._aio.add(qemu._aio, image._aio, node_name=node_name)))
+        return Node._of(
+            background_loop.run(self._async.add(qemu._async, image._async, node_name=node_name))
+        )

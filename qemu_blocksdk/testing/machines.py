@@ -20,7 +20,7 @@ from qemu_blocksdk.blocking.objects import Qemu
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
-from qemu_blocksdk.qmp import finish
+from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import NbdServerOptions
 
@@ -122,7 +122,7 @@ class Machines:
     ) -> AbstractAsyncContextManager[AsyncNbdServer]:
         """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
         options.setdefault("address", self._socket())
-        aio = image if isinstance(image, AsyncImage) else image._aio
+        aio = image if isinstance(image, AsyncImage) else image._async
         return self._during(AsyncNbdServer(aio, **options), Recorder())
 
     def describe(self) -> Sequence[Section]:
@@ -175,7 +175,7 @@ class Machines:
                 yield program
             except BaseException:
                 # Whoever reports the failure comes when it is gone.
-                self._told.append(await finish(describe_async(program, recorder)))
+                self._told.append(await shielded(describe_async(program, recorder)))
                 raise
 
     def _log_from_now(self, recorder: Recorder) -> None:

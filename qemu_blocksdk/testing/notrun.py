@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.tools.drivers import listed
 from qemu_blocksdk.tools.run import ask
 
@@ -143,7 +143,7 @@ def luks_problem(*, env: TestEnv) -> str | None:
     # Long to load, and of most tests nobody asks.
     from qemu_blocksdk.tools.luks import query_luks
 
-    return portal.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
+    return background_loop.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
 
 
 def supports_quorum(*, env: TestEnv) -> bool:
@@ -174,5 +174,5 @@ def _has_device(names: Iterable[str], env: TestEnv) -> bool:
 @functools.cache
 def _told(*words: str) -> str:
     """Return what a program prints and exits, whatever the exit status."""
-    done = portal.run(ask(words, timeout=_ANSWER, accept=range(256)))
+    done = background_loop.run(ask(words, timeout=_ANSWER, accept=range(256)))
     return done.stdout + done.stderr

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from qemu_blocksdk.codec import JsonObject, JsonValue, Value
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.objects import AsyncQemu
-from qemu_blocksdk.qmp import OnMessage, portal
+from qemu_blocksdk.qmp import OnMessage, background_loop
 from qemu_blocksdk.terminal import escaped
 
 from .text import to_text
@@ -102,7 +102,7 @@ def describe(program: Qemu | NbdServer, recorder: Recorder) -> Section:
 
     Never raises. The recorder is the one that a QEMU was started with as ``on_message``.
     """
-    return portal.run(describe_async(program._aio, recorder))
+    return background_loop.run(describe_async(program._async, recorder))
 
 
 async def describe_async(program: AsyncQemu | AsyncNbdServer, recorder: Recorder) -> Section:

@@ -91,7 +91,7 @@ class _Drafts(PrivateDirectory):
 
     def take_back(self) -> None:
         super().take_back()
-        while self._home.is_here and self._renamed:
+        while self._guard.is_here and self._renamed:
             place, status = self._renamed[-1]
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(place.lstat(), status):

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Generator
 from typing import Final
 
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 
 NAME: Final = re.compile(r"\.blocksdk-([0-9a-f]{16})")
 NEW: Final = "new"
@@ -46,7 +46,7 @@ class PrivateDirectory:
     def __init__(self, folder: pathlib.Path) -> None:
         """Name one that is not there yet, so that it can be removed whenever Ctrl-C comes."""
         self._folder = folder
-        self._home = portal.home
+        self._guard = background_loop.process_guard
         self._lock: io.FileIO | None = None
         self.path: pathlib.Path = folder
         self._choose()
@@ -87,7 +87,7 @@ class PrivateDirectory:
 
     def keep(self) -> None:
         """From now on, the files stay at their places when this process is killed."""
-        if self._home.is_here:
+        if self._guard.is_here:
             with contextlib.suppress(FileNotFoundError):
                 (self.path / NEW).rename(self.path / KEPT)
 
@@ -96,13 +96,13 @@ class PrivateDirectory:
 
         A file that somebody else has put at such a place since is left alone.
         """
-        if self._home.is_here:
+        if self._guard.is_here:
             for kind in (NEW, KEPT):
                 _take_back(self.path, kind)
 
     def remove(self) -> None:
         """Remove it, and all in it. May be repeated."""
-        if self._home.is_here:
+        if self._guard.is_here:
             if self._lock is not None:
                 self._lock.close()  # there may be no other descriptor to list it with
             with contextlib.suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ import pytest
 
 from qemu_blocksdk import Image, Secret, StorageDaemon
 from qemu_blocksdk.errors import LaunchError, ToolError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing import faults
 from qemu_blocksdk.tools import CreateLuks, CreateQcow2, EncryptLuks
 from tests.live.helpers import MakeImage, nothing_left_behind, run, write_with_qemu_io
@@ -48,7 +48,7 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """Nobody else's scratch directories are mistaken for ours."""
     before = tempfile.tempdir
     tempfile.tempdir = str(tmp_path_factory.mktemp("t"))
-    portal.call(lambda: None)  # the background loop stays, so it is there before
+    background_loop.call(lambda: None)  # the background loop stays, so it is there before
     yield
     tempfile.tempdir = before
 

@@ -20,7 +20,7 @@ from qemu_blocksdk import aio, blockdev
 from qemu_blocksdk.blockdev import Drive, Http, Https, Iscsi, Raw
 from qemu_blocksdk.codec import JsonObject, Secret, decode, encode, evolved, keyval
 from qemu_blocksdk.objects import Chardev
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing.assertions import MessageAssertions
 from qemu_blocksdk.testing.dictpath import dictpath
 from qemu_blocksdk.testing.queued import QueuedQmp
@@ -77,7 +77,7 @@ class Kit:
     def do(self, work: object) -> Any:  # noqa: ANN401 - of either face
         """Return a result, awaited if it has to be."""
         if inspect.iscoroutine(work):
-            work = portal.run(cast("Coroutine[object, None, object]", work))
+            work = background_loop.run(cast("Coroutine[object, None, object]", work))
         self.shown.append(work)
         return work
 
@@ -575,7 +575,7 @@ IMAGES: dict[str, Door] = {
     ),
     "run": Door(
         lambda kit, s: kit.do(
-            portal.run(
+            background_loop.run(
                 run([*failing(kit).qemu_img, "info"], [f"--object=secret,id=s,data={doubled(s)}"])
             )
         ),
@@ -590,7 +590,7 @@ def _backed(kit: Kit, backing: str) -> Any:  # noqa: ANN401 - of either face
     path = kit.folder / "backed.qcow2"
     name = "x" * len(backing.encode())  # in place of the true one, which no command line shows
     argv = ["create", "-q", "-u", "-f", "qcow2", "-b", name, "-F", "raw", str(path), "1M"]
-    portal.run(run(["qemu-img"], argv))
+    background_loop.run(run(["qemu-img"], argv))
     path.write_bytes(path.read_bytes().replace(name.encode(), backing.encode()))
     return kit.face.Image(path, format="qcow2")
 
@@ -698,7 +698,7 @@ LAUNCHES: dict[str, Door] = {
     ),
     "attach": Door(lambda kit, s: kit.do(kit.face.VM.attach(f"/nowhere/password={doubled(s)}"))),
     "environment": Door(
-        lambda kit, s: portal.run(_spawned(kit, s)),
+        lambda kit, s: background_loop.run(_spawned(kit, s)),
         shows="the caller's own variables are passed on",
         spellings=FEW,
         face="async",

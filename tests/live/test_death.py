@@ -179,9 +179,9 @@ def test_no_qemu_outlives_a_python_killed_while_launching(
 _KILLED_BEFORE_THE_LEASH = """
 import os, signal, sys
 from qemu_blocksdk import StorageDaemon
-from qemu_blocksdk.qmp import leash
+from qemu_blocksdk.qmp import parent_death
 
-leash.Leash.fasten = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+parent_death.ParentDeathSignal.arm = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 print("go", flush=True)
 StorageDaemon(args=["--object", "secret,id=" + sys.argv[1] + ",data=x"]).launch()
 """

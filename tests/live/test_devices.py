@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.objects import VirtioDisk
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import DeviceDeleted, QomGet, ThrottleLimits
 
@@ -164,13 +164,13 @@ def test_the_removal_is_raced_against_the_loss_of_the_connection(vm: VM) -> None
     device = vm.plug(vm.node("a"), id="vd0")
 
     async def scenario() -> None:
-        removal = asyncio.ensure_future(device._aio.remove(timeout=30))
-        await vm.qmp._aio.execute_raw("query-status")  # device_del was before it
-        vm.process._aio.send_signal(signal.SIGKILL)
+        removal = asyncio.ensure_future(device._async.remove(timeout=30))
+        await vm.qmp._async.execute_raw("query-status")  # device_del was before it
+        vm.process._async.send_signal(signal.SIGKILL)
         await removal
 
     with pytest.raises(ConnectionLost, match="killed by signal 9"):
-        portal.run(scenario())
+        background_loop.run(scenario())
 
 
 def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
@@ -178,7 +178,7 @@ def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
     events = vm.qmp.events(DeviceDeleted, device="hd0")
 
     async def scenario() -> None:
-        aio = vm._aio
+        aio = vm._async
         with suspended(aio):
             node = aio.node("a")
             adding = asyncio.ensure_future(
@@ -189,7 +189,7 @@ def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
         with pytest.raises(asyncio.CancelledError):
             await adding
 
-    portal.run(scenario())
+    background_loop.run(scenario())
     assert events.get(timeout=5).device == "hd0"
     assert list(vm.query_devices()) == ["c"]
 

@@ -22,7 +22,7 @@ from qemu_blocksdk.aio import AsyncImage, AsyncOperation
 from qemu_blocksdk.blockdev import File, Raw, Throttle
 from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import DeadlineExceeded
-from qemu_blocksdk.qmp import portal, unwind
+from qemu_blocksdk.qmp import background_loop, unwind
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
 from qemu_blocksdk.wire import QomList, QueryJobs, ThrottleLimits
@@ -91,7 +91,7 @@ class Move:
 
     def start_here(self) -> AsyncOperation[None]:
         """Start it in the loop."""
-        disk, target = self._disk._aio, self._target._aio
+        disk, target = self._disk._async, self._target._async
         move = disk.move(target, replace=self._replace)
         self.has_ended = lambda: move.is_over
         return move
@@ -200,7 +200,7 @@ def cancelling(phases: Phases, *, is_storm: bool = False) -> GiveUp:
                     return False
             return phases.count < at
 
-        return portal.run(main())
+        return background_loop.run(main())
 
     return give_up
 

@@ -85,7 +85,7 @@ class Kitchen:
         """Move the disk, and let go of it."""
         disk = Disk(self.daemon, self.node)
         disk.move(target).run(timeout=60)
-        if target._aio._secret is not None:
+        if target._async._secret is not None:
             assert disk.node.name in self.objects()  # as long as the node is there
             self.daemon.delete_object(disk.node.name)
         disk.node.delete()

@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
     Unsupported,
     UsageError,
 )
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
     BitmapMigrationNodeAlias,
@@ -86,13 +86,13 @@ def test_both_sides_can_be_waited_for_by_who_did_not_start_it(
     target.qmp.execute_raw("migrate-incoming", {"uri": uri})
 
     async def both() -> None:
-        waiting = asyncio.ensure_future(target._aio.wait_migration("running", timeout=20))
-        await source._aio.set_migration_capabilities({"events": True})
-        await source.qmp._aio.execute_raw("migrate", {"uri": uri})
-        await source._aio.wait_migration("postmigrate", timeout=20)
+        waiting = asyncio.ensure_future(target._async.wait_migration("running", timeout=20))
+        await source._async.set_migration_capabilities({"events": True})
+        await source.qmp._async.execute_raw("migrate", {"uri": uri})
+        await source._async.wait_migration("postmigrate", timeout=20)
         await waiting
 
-    portal.run(both())
+    background_loop.run(both())
     source.wait_migration("postmigrate", timeout=5)  # what is over will do
 
 

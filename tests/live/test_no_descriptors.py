@@ -17,7 +17,7 @@ from qemu_blocksdk import VM, Image, NbdServer, Qmp, QemuIo, StorageDaemon
 from qemu_blocksdk.blockdev import NullCo
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 
 folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short: it has sockets
 tempfile.tempdir = str(folder / "t")
@@ -76,7 +76,7 @@ def export():
         pass
 
 def loop():
-    portal.call(lambda: None)
+    background_loop.call(lambda: None)
 
 SOFT, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
 

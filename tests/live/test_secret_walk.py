@@ -238,7 +238,7 @@ def test_no_exit_shows_a_secret(
     stand.messages.clear()
     recorded = len(stand.recording.read_text())
     is_async = face == "async"
-    vm, daemon = (stand.vm._aio, stand.daemon._aio) if is_async else (stand.vm, stand.daemon)
+    vm, daemon = (stand.vm._async, stand.daemon._async) if is_async else (stand.vm, stand.daemon)
     kit = Kit(FACES[face], vm, daemon, tmp_path, [])
     errors = list[BaseException]()
     root.addHandler(logs)
@@ -283,7 +283,7 @@ SECRET = "JSON's end"
 
 def kit_of(face, vm, daemon, folder):
     if face == "async":
-        vm, daemon = vm._aio, daemon._aio
+        vm, daemon = vm._async, daemon._async
     return Kit(FACES[face], vm, daemon, folder, [])
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from qemu_blocksdk import Image, NbdServer, Node, QemuIo, StorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Qcow2
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.wire import JobStatusChange
 
 MIB = 1 << 20
@@ -51,7 +51,7 @@ def held(daemon: StorageDaemon) -> Held:
         _resident(daemon.process.pid),
         len(list(Path("/proc/self/fd").iterdir())),
         threading.active_count(),
-        portal.call(lambda: len(asyncio.all_tasks())),
+        background_loop.call(lambda: len(asyncio.all_tasks())),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final, Self
 from qemu_blocksdk.codec import Event, JsonObject
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.listener import ListeningSocket, checked
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.message import parse
 from qemu_blocksdk.testing.scratch import directory
 
@@ -105,7 +105,7 @@ class ReplayServer:
             if path is None:
                 path = held.enter_context(directory(short=True)) / "qmp.sock"
             try:
-                listener = portal.run(ListeningSocket.at(checked(path)))
+                listener = background_loop.run(ListeningSocket.at(checked(path)))
             except OSError as error:
                 raise UsageError(f"cannot listen at {str(path)!r}: {error.strerror}") from error
             held.callback(listener.remove)

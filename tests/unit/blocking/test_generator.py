@@ -75,57 +75,62 @@ def _is_code(statement: ast.Expr) -> bool:
 
 
 def test_a_coroutine_is_one_call_into_the_loop() -> None:
-    assert methods(NODE, "Node")["query"] == "return portal.run(self._aio.query(deep=deep))"
+    assert (
+        methods(NODE, "Node")["query"] == "return background_loop.run(self._async.query(deep=deep))"
+    )
 
 
 def test_a_plain_method_runs_in_the_loops_thread() -> None:
-    assert methods(NODE, "Node")["plain"] == "return portal.call(lambda: self._aio.plain())"
+    assert (
+        methods(NODE, "Node")["plain"] == "return background_loop.call(lambda: self._async.plain())"
+    )
 
 
 def test_a_property_is_read_directly() -> None:
-    assert methods(NODE, "Node")["name"] == "return self._aio.name"
+    assert methods(NODE, "Node")["name"] == "return self._async.name"
 
 
 def test_async_arguments_are_unwrapped_and_results_wrapped() -> None:
     assert methods(NODE, "Node")["clone"] == (
-        "return Node._of(portal.run("
-        "self._aio.clone(target._aio, None if other is None else other._aio)))"
+        "return Node._of(background_loop.run("
+        "self._async.clone(target._async, None if other is None else other._async)))"
     )
 
 
 def test_lists_and_absent_results_are_wrapped() -> None:
     found = methods(NODE, "Node")
     assert found["children"] == (
-        "return [Node._of(item) for item in portal.run(self._aio.children())]"
+        "return [Node._of(item) for item in background_loop.run(self._async.children())]"
     )
     assert found["parent"] == (
-        "return None if (found := portal.run(self._aio.parent())) is None else Node._of(found)"
+        "return None if (found := background_loop.run(self._async.parent())) is None"
+        " else Node._of(found)"
     )
 
 
 def test_what_is_no_face_in_a_sequence_is_passed_as_it_is() -> None:
     assert methods(NODE, "Node")["adopt"] == (
-        "return portal.run(self._aio.adopt("
-        "[item._aio if isinstance(item, Node) else item for item in nodes]))"
+        "return background_loop.run(self._async.adopt("
+        "[item._async if isinstance(item, Node) else item for item in nodes]))"
     )
 
 
 def test_an_async_generator_becomes_an_iterator() -> None:
     text = generator.generate({"objects/node.py": NODE})
     assert "def watch(self, interval: float) -> Iterator[int]:" in text
-    assert "yield from portal.iterate(self._aio.watch(interval))" in text
+    assert "yield from background_loop.iterate(self._async.watch(interval))" in text
 
 
 def test_the_way_from_a_thread_is_preferred_and_not_shown() -> None:
     found = methods(NODE, "Node")
-    assert found["fast"] == "return self._aio.fast_from_thread(x)"
+    assert found["fast"] == "return self._async.fast_from_thread(x)"
     assert "fast_from_thread" not in found
 
 
 def test_context_managers_and_class_methods_are_translated() -> None:
     found = methods(NODE, "Node")
-    assert found["__enter__"] == "portal.run(self._aio.__aenter__())\nreturn self"
-    assert found["make"] == "return cls._of(portal.run(AsyncNode.make(name)))"
+    assert found["__enter__"] == "background_loop.run(self._async.__aenter__())\nreturn self"
+    assert found["make"] == "return cls._of(background_loop.run(AsyncNode.make(name)))"
 
 
 def test_private_methods_have_no_face() -> None:
@@ -135,7 +140,7 @@ def test_private_methods_have_no_face() -> None:
 def test_only_a_documented_constructor_has_a_twin() -> None:
     assert "__init__" not in methods(NODE, "Node")
     assert methods(DAEMON, "Daemon")["__init__"] == (
-        "self._hold(portal.call(lambda: AsyncDaemon(program, timeout=timeout)))"
+        "self._hold(background_loop.call(lambda: AsyncDaemon(program, timeout=timeout)))"
     )
 
 
@@ -150,14 +155,14 @@ def test_what_is_committed_is_what_the_sources_give() -> None:
     assert Path(generator.TARGET).read_text() == generator.generate(sources)
 
 
-def test_every_public_async_class_has_a_face() -> None:
+def test_every_public_async_class_has_a_blocking_one() -> None:
     written = {
         node.name
         for room in ("qmp", "objects", "recipes")
         for path in (generator.PACKAGE / room).glob("*.py")
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and node.name.startswith("Async")
-    }
+    } - {"AsyncResource"}
     generated = ast.parse(Path(generator.TARGET).read_text()).body
     faces = {f"Async{node.name}" for node in generated if isinstance(node, ast.ClassDef)}
     assert written == faces
@@ -167,5 +172,5 @@ def test_a_class_method_makes_an_object_of_the_subclass() -> None:
     child = 'from .node import AsyncNode\n\nclass AsyncLeaf(AsyncNode):\n    """A leaf."""\n'
     text = generator.generate({"objects/node.py": NODE, "objects/leaf.py": child})
     leaf = text.partition("class Leaf")[2]
-    assert "return cls._of(portal.run(AsyncLeaf.make(name)))" in leaf
+    assert "return cls._of(background_loop.run(AsyncLeaf.make(name)))" in leaf
     assert "def query(" not in leaf

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from tests.live.helpers import nothing_left_behind
 
 
 @pytest.fixture(scope="session", autouse=True)
-def background_loop() -> None:
+def running_loop() -> None:
     """The background loop stays once it runs, so it is there before."""
-    portal.call(lambda: None)
+    background_loop.call(lambda: None)
 
 
 @pytest.fixture(autouse=True)
 def clean_slate(
-    background_loop: None,
+    running_loop: None,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:

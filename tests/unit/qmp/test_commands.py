@@ -27,7 +27,7 @@ from qemu_blocksdk.errors import (
     Unsupported,
     UsageError,
 )
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing import ReplayServer
 from qemu_blocksdk.testing.replay import Exchange, Garbage, HangUp
 from qemu_blocksdk.wire import JobStatusChange, QueryJobs, QueryVersion
@@ -425,7 +425,7 @@ def test_a_blocking_call_in_the_sdks_own_loop_is_a_usage_error() -> None:
             qmp.close,
         ):
             with pytest.raises(UsageError, match="own event loop"):
-                portal.call(use)
+                background_loop.call(use)
         assert qmp.execute_raw("y") == {}
     assert server.commands == ["y"]
 

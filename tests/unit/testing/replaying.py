@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from qemu_blocksdk.blockdev import NullCo
-from qemu_blocksdk.qmp import portal
+from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing.replay import (
     ReplayServer,
     expect,
@@ -31,7 +31,7 @@ def clean_slate(
     """Fail a test that leaves something behind."""
     # Nobody else's directories are mistaken for ours.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
-    portal.call(lambda: None)  # the background loop stays
+    background_loop.call(lambda: None)  # the background loop stays
     with nothing_left_behind():
         yield
 

@@ -83,33 +83,33 @@ class _Background:
         self.loop.stop()
 
 
-class Home:
-    """The process that an object lives in; a child that came of ``os.fork()`` is another."""
+class ProcessGuard:
+    """Identify the process that an object belongs to. A child of ``os.fork()`` has another one."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
 
     @property
     def is_here(self) -> bool:
-        """Whether this is that process."""
-        return self is home
+        """Whether this process is that one."""
+        return self is process_guard
 
     def assert_here(self, what: str) -> None:
-        """Raise UsageError where this is not the process that ``what`` lives in."""
-        if self is not home:
+        """Raise UsageError, which calls the object ``what``, in a child of ``os.fork()``."""
+        if self is not process_guard:
             raise UsageError(
                 f"{what} belongs to process {self._pid}, from before os.fork();"
                 " make a new one in the child"
             )
 
 
-home: Home = Home()
+process_guard: ProcessGuard = ProcessGuard()
 
 
 def _forget_after_fork() -> None:
     # The thread exists in the parent only. A child that uses new objects gets its own.
-    global _background, _start_lock, home
-    _background, _start_lock, home = None, threading.Lock(), Home()
+    global _background, _start_lock, process_guard
+    _background, _start_lock, process_guard = None, threading.Lock(), ProcessGuard()
     _starting.clear()
     reading.clear()
 
@@ -124,7 +124,8 @@ def _end() -> None:
 
 # What is registered first is called last: handlers of users come before it, nearly all of them.
 atexit.register(_end)
-weakref.finalize(Home, _end).detach()  # its own handler, which ends programs, comes before _end
+# Makes weakref register its own handler, which ends programs, after this one: it runs before _end.
+weakref.finalize(ProcessGuard, _end).detach()
 
 
 def _running() -> _Background:

@@ -1,9 +1,9 @@
-"""A leash by which the kernel ends a child with us, and a barrier before which it waits for that.
+"""Kill child processes when this process dies (:class:`ParentDeathSignal`).
 
-The child has one end of a pipe of which we hold the other. When that closes, because we
-are gone, the kernel sends the signal that was set on the pipe to the child. That can be set
-only once the child is there: what ends by itself is off the leash for so long, what does
-not waits at a :class:`Barrier`.
+The child inherits one end of a pipe; this process holds the other. When this process ends, the
+pipe closes and the kernel sends SIGKILL to the child's process group. The kernel can be asked for
+that only once the child exists, so a program that would not notice the end of this process by
+itself starts behind a :class:`Barrier`: a shell that waits until the signal is set.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-_held = weakref.WeakSet["Leash"]()
+_held = weakref.WeakSet["ParentDeathSignal"]()
 # A child whose own descriptors have to have certain numbers (LISTEN_FDS) has them below.
 _LOWEST: Final = 10
 
 
-class Leash:
-    """A pipe; ``child_end`` is for the child to inherit."""
+class ParentDeathSignal:
+    """A pipe whose closing kills the child that inherited ``child_end``."""
 
     def __init__(self) -> None:
         self.child_end: int
@@ -37,8 +37,8 @@ class Leash:
             os.close(low)
         _held.add(self)
 
-    def fasten(self, pid: int) -> None:
-        """Tie the child that now holds its end."""
+    def arm(self, pid: int) -> None:
+        """Set the signal, for the group of the child that inherited ``child_end``."""
         fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGKILL)
         # The whole group: the child may be a wrapper that does not become the program.
         fcntl.fcntl(self.child_end, fcntl.F_SETOWN, -pid)
@@ -46,8 +46,8 @@ class Leash:
         os.close(self.child_end)
         self.child_end = -1
 
-    def drop(self) -> None:
-        """Close what is open here; a child that is tied and still runs is killed."""
+    def close(self) -> None:
+        """Close this process's ends; a child with the signal set that still runs is killed."""
         for end in (self.child_end, self._our_end):
             with contextlib.suppress(OSError):
                 os.close(end)
@@ -86,8 +86,8 @@ class Barrier:
 
 def _let_go_after_fork() -> None:
     # A child of os.fork() that kept our end open would keep the tool alive after us.
-    for leash in list(_held):
-        leash.drop()
+    for signal_pipe in list(_held):
+        signal_pipe.close()
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)
