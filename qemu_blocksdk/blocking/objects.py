@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
+    from qemu_blocksdk.objects.image import ReadOnlyFormat
     from qemu_blocksdk.objects.iothread import IoThreadParameters
     from qemu_blocksdk.objects.launch import (
         Chardev,
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     )
     from qemu_blocksdk.objects.leftovers import Leftover
     from qemu_blocksdk.objects.monitor import Descriptor
-    from qemu_blocksdk.objects.named_image import ReadOnlyFormat
     from qemu_blocksdk.objects.node_info import NodeEvent
     from qemu_blocksdk.objects.node_jobs import JobOptions
     from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
@@ -75,9 +75,9 @@ if TYPE_CHECKING:
     from qemu_blocksdk.qmp.message import OnMessage
     from qemu_blocksdk.qmp.sandbox import Sandbox
     from qemu_blocksdk.schema import Schema
-    from qemu_blocksdk.tools import ImageFormat, Programs
+    from qemu_blocksdk.tools import Programs
     from qemu_blocksdk.tools.amendment import AmendOptions
-    from qemu_blocksdk.tools.creation import CreationOptions
+    from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
     from qemu_blocksdk.tools.drivers import DriverSupport
     from qemu_blocksdk.tools.luks import LuksSupport
     from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
@@ -1804,11 +1804,27 @@ class Operation(SyncProxy, Generic[T_co]):
 
 
 class Image(SyncProxy):
-    """An image file.
+    """An image file, or what else opens as one: options, an NBD export.
+
+    The format is always given, never guessed, and names are literal: no protocol and no option is
+    read into a path.
+
+    All verbs raise ToolError with the tool's message (no such file, no permission, locked by a
+    running QEMU, another format), LaunchError without the tool, DeadlineExceeded after ``timeout``
+    seconds, and UsageError for a backing chain that loops. Verbs that write raise UsageError where
+    a layer of a backing chain does not name the format of the next. As many tools run at once as
+    there are processors.
 
     New images are made beside their final names and then renamed: what fails or is cancelled
-    leaves what was there. A verb raises UsageError where a layer of a backing chain does not name
-    the format of the next.
+    leaves what was there. A change in place that fails or is cancelled may be half done:
+    :meth:`check` shows it for formats with metadata.
+
+    An ``untrusted`` image comes from a stranger. It is read as the format that was given, and
+    what reads it can open no other file, connect to nothing, and has limits on memory, threads,
+    output and processor time; the kernel enforces that (Landlock, seccomp, rlimits). An image with
+    its data in other files, or behind a URI, is refused (UsageError). Where the kernel cannot
+    enforce it, SandboxUnavailable is raised and nothing is read. The processor time is two minutes,
+    and ten for each GiB that the file takes on the disk; give a ``timeout`` for less.
     """
 
     @property
@@ -1877,6 +1893,26 @@ class Image(SyncProxy):
         (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options.
         """
         return background_loop.call(lambda: self._async.options(node_name, key_secret=key_secret))
+
+    def chain_options(
+        self,
+        node_name: str,
+        *,
+        key_secrets: Mapping[str, str] | None = None,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> BlockdevOptions:
+        """Return the options of the whole backing chain, as the headers tell it.
+
+        Each layer is a node: ``disk``, ``disk-1``, ...; QEMU has those below the top read-only.
+        ``key_secrets`` has the id of the secret that opens an encrypted layer, by the name of
+        its node. ``force_share`` reads images that a running QEMU has locked.
+
+        Raises UsageError, which names the layer, for a chain that loops, does not tell a format,
+        goes on over a protocol that is not known here, or has an encrypted layer without a
+        secret; ToolError for a file that is not there.
+        """
+        return background_loop.run(self._async.chain_options(node_name, key_secrets=key_secrets, force_share=force_share, timeout=timeout))
 
     @classmethod
     def probe(cls, path: str | os.PathLike[str]) -> ImageProbe:
@@ -1979,6 +2015,22 @@ class Image(SyncProxy):
         """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
         return background_loop.run(AsyncImage.measure_size(size, options, programs=programs, timeout=timeout))
 
+    def compare(
+        self,
+        other: Image,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+    ) -> Operation[Comparison]:
+        """Start to compare the content with another image's (``qemu-img compare``).
+
+        ``strict`` counts a different size or allocation as a difference. With ``untrusted``
+        neither image is trusted.
+        """
+        return cast("Operation[Comparison]", Operation._of(background_loop.run(self._async.compare(other._async, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share))))
+
     def bench(
         self,
         *,
@@ -2001,41 +2053,85 @@ class Image(SyncProxy):
         """
         return background_loop.run(self._async.bench(count=count, buffer_size=buffer_size, depth=depth, offset=offset, step_size=step_size, aio=aio, native=native, cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout))
 
-    def compare(
+    def create(
         self,
-        other: Image,
+        size: int | str | None = None,
+        options: CreationOptions | None = None,
         *,
-        strict: bool = False,
-        cache: CacheMode | None = None,
+        backing: Image | None = None,
+        unsafe: bool = False,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
+
+        The backing file is recorded by its absolute path; ``unsafe`` does not look whether
+        it is there. ``replace`` allows a file of that name (and an external data file) to be
+        replaced, and a block device to be overwritten. Raises UsageError, before anything is
+        written, when there is a file of that name, or for options of another format.
+        """
+        return background_loop.run(self._async.create(size, options, backing=None if backing is None else backing._async, unsafe=unsafe, replace=replace, timeout=timeout))
+
+    def convert(
+        self,
+        target: Image,
+        options: CreationOptions | None = None,
+        *,
+        append: Sequence[Image] = (),
+        backing: Image | None = None,
+        snapshot: str | None = None,
+        compress: bool = False,
+        bitmaps: bool = False,
+        skip_broken_bitmaps: bool = False,
+        sparse_size: int | str | None = None,
+        rate: int | str | None = None,
+        parallel: int | None = None,
+        out_of_order: bool = False,
+        copy_range: bool = False,
+        salvage: bool = False,
+        source_cache: CacheMode | None = None,
+        target_cache: CacheMode | None = None,
         untrusted: bool = False,
         force_share: bool = False,
-    ) -> Operation[Comparison]:
-        """Start to compare the content with another image's (``qemu-img compare``).
+        replace: bool = False,
+        in_place: bool = False,
+        target_is_zero: bool = False,
+    ) -> Operation[None]:
+        """Start to copy the content into a new image (``qemu-img convert``).
 
-        ``strict`` counts a different size or allocation as a difference. With ``untrusted``
-        neither image is trusted.
+        The content is the image's with that of its backing files, or an internal
+        ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
+        new image, only what differs from it is copied. Runs of zeros become holes from
+        ``sparse_size`` bytes on (4096; 0: all is allocated). ``rate`` is in bytes a second,
+        ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
+        zeros. ``replace`` allows an image of the target's name to be replaced.
+
+        ``untrusted`` sources are read one by one, and nothing but the target is written: it has to
+        be a file or a block device without a ``backing`` file (UsageError).
+
+        ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
+        saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
+        ``options`` of it.
         """
-        return cast("Operation[Comparison]", Operation._of(background_loop.run(self._async.compare(other._async, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share))))
+        return cast("Operation[None]", Operation._of(background_loop.run(self._async.convert(target._async, options, append=[item._async for item in append], backing=None if backing is None else backing._async, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, untrusted=untrusted, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
 
-    def chain_options(
+    def dd(
         self,
-        node_name: str,
+        target: Image,
         *,
-        key_secrets: Mapping[str, str] | None = None,
+        block_size: int | str = 512,
+        count: int | None = None,
+        skip: int = 0,
+        untrusted: bool = False,
         force_share: bool = False,
-        timeout: float = 60.0,
-    ) -> BlockdevOptions:
-        """Return the options of the whole backing chain, as the headers tell it.
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``).
 
-        Each layer is a node: ``disk``, ``disk-1``, ...; QEMU has those below the top read-only.
-        ``key_secrets`` has the id of the secret that opens an encrypted layer, by the name of
-        its node. ``force_share`` reads images that a running QEMU has locked.
-
-        Raises UsageError, which names the layer, for a chain that loops, does not tell a format,
-        goes on over a protocol that is not known here, or has an encrypted layer without a
-        secret; ToolError for a file that is not there.
+        Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
         """
-        return background_loop.run(self._async.chain_options(node_name, key_secrets=key_secrets, force_share=force_share, timeout=timeout))
+        return background_loop.run(self._async.dd(target._async, block_size=block_size, count=count, skip=skip, untrusted=untrusted, force_share=force_share, replace=replace, timeout=timeout))
 
     def resize(
         self,
@@ -2185,86 +2281,6 @@ class Image(SyncProxy):
         Raises UsageError for an encrypted other image, whose key qemu-img cannot be told.
         """
         return background_loop.run(self._async.merge_bitmap(name, source, source_image=None if source_image is None else source_image._async))
-
-    def create(
-        self,
-        size: int | str | None = None,
-        options: CreationOptions | None = None,
-        *,
-        backing: Image | None = None,
-        unsafe: bool = False,
-        replace: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Create the image (``qemu-img create``), of ``size`` bytes or as large as ``backing``.
-
-        The backing file is recorded by its absolute path; ``unsafe`` does not look whether
-        it is there. ``replace`` allows a file of that name (and an external data file) to be
-        replaced, and a block device to be overwritten. Raises UsageError, before anything is
-        written, when there is a file of that name, or for options of another format.
-        """
-        return background_loop.run(self._async.create(size, options, backing=None if backing is None else backing._async, unsafe=unsafe, replace=replace, timeout=timeout))
-
-    def convert(
-        self,
-        target: Image,
-        options: CreationOptions | None = None,
-        *,
-        append: Sequence[Image] = (),
-        backing: Image | None = None,
-        snapshot: str | None = None,
-        compress: bool = False,
-        bitmaps: bool = False,
-        skip_broken_bitmaps: bool = False,
-        sparse_size: int | str | None = None,
-        rate: int | str | None = None,
-        parallel: int | None = None,
-        out_of_order: bool = False,
-        copy_range: bool = False,
-        salvage: bool = False,
-        source_cache: CacheMode | None = None,
-        target_cache: CacheMode | None = None,
-        untrusted: bool = False,
-        force_share: bool = False,
-        replace: bool = False,
-        in_place: bool = False,
-        target_is_zero: bool = False,
-    ) -> Operation[None]:
-        """Start to copy the content into a new image (``qemu-img convert``).
-
-        The content is the image's with that of its backing files, or an internal
-        ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
-        new image, only what differs from it is copied. Runs of zeros become holes from
-        ``sparse_size`` bytes on (4096; 0: all is allocated). ``rate`` is in bytes a second,
-        ``parallel`` the number of coroutines (8). ``salvage`` takes what cannot be read for
-        zeros. ``replace`` allows an image of the target's name to be replaced.
-
-        ``untrusted`` sources are read one by one, and nothing but the target is written: it has to
-        be a file or a block device without a ``backing`` file (UsageError).
-
-        ``in_place`` writes into the target that is there (``-n``), where ``target_is_zero``
-        saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
-        ``options`` of it.
-        """
-        return cast("Operation[None]", Operation._of(background_loop.run(self._async.convert(target._async, options, append=[item._async for item in append], backing=None if backing is None else backing._async, snapshot=snapshot, compress=compress, bitmaps=bitmaps, skip_broken_bitmaps=skip_broken_bitmaps, sparse_size=sparse_size, rate=rate, parallel=parallel, out_of_order=out_of_order, copy_range=copy_range, salvage=salvage, source_cache=source_cache, target_cache=target_cache, untrusted=untrusted, force_share=force_share, replace=replace, in_place=in_place, target_is_zero=target_is_zero))))
-
-    def dd(
-        self,
-        target: Image,
-        *,
-        block_size: int | str = 512,
-        count: int | None = None,
-        skip: int = 0,
-        untrusted: bool = False,
-        force_share: bool = False,
-        replace: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Copy ``count`` blocks from block ``skip`` on into a new image (``qemu-img dd``).
-
-        Raises UsageError for a target with a secret: ``qemu-img dd`` cannot encrypt.
-        """
-        return background_loop.run(self._async.dd(target._async, block_size=block_size, count=count, skip=skip, untrusted=untrusted, force_share=force_share, replace=replace, timeout=timeout))
 
     @classmethod
     def create_marked(

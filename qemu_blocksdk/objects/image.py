@@ -1,61 +1,421 @@
-"""Disk images on disk: made and copied."""
+"""Disk images: everything that qemu-img does with one, and the options that open it in a QEMU.
+
+An image is identified by its path and format, by options, or by an NBD URI. Every verb checks what
+it would open before it starts a tool (backing chains that loop, formats that would be guessed), and
+writes new images beside their final names: what fails or is cancelled leaves what was there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Self, cast
+from pathlib import Path
+from typing import Literal, Self, cast
 
-from qemu_blocksdk.codec import Secret
-from qemu_blocksdk.errors import ToolError, UsageError
+from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, evolved, masked
+from qemu_blocksdk.errors import SandboxUnavailable, ToolError, UsageError
 from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.threads import in_own_thread
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.amendment import AmendOptions, amendment_words
 from qemu_blocksdk.tools.atomic_write import (
     Published,
     assert_device_can_be_written,
     atomic_write,
     undo_on_failure,
 )
-from qemu_blocksdk.tools.chain import identity
+from qemu_blocksdk.tools.chain import (
+    FileId,
+    assert_can_be_an_image,
+    assert_openable,
+    identity,
+)
 from qemu_blocksdk.tools.creation import (
     CreateQcow2,
     CreationOptions,
     EncryptLuks,
     ImageFormat,
     creation_words,
+    is_encrypted,
     options_of,
 )
 from qemu_blocksdk.tools.luks_timing import luks_at_last
+from qemu_blocksdk.tools.nbd import NbdUri
+from qemu_blocksdk.tools.probe import ImageProbe, probe
 from qemu_blocksdk.tools.progress import ProgressReader
+from qemu_blocksdk.tools.results import (
+    BenchResult,
+    BlockGraphInfo,
+    BlockMeasureInfo,
+    Comparison,
+    ImageCheck,
+    MapEntry,
+)
+from qemu_blocksdk.tools.run import (
+    Completed,
+    Confinement,
+    Limits,
+    as_file,
+    as_path,
+    ask,
+    renamed,
+    run,
+)
 from qemu_blocksdk.tools.run import Path as StrPath
-from qemu_blocksdk.tools.run import as_file, as_path, renamed
 from qemu_blocksdk.tools.size import to_bytes
-from qemu_blocksdk.tools.target import NEW_KEY, secrets_of
+from qemu_blocksdk.tools.target import NEW_KEY, Target, secrets_of
 from qemu_blocksdk.tools.testdata import unpack_sample, write_sector_markers
-from qemu_blocksdk.tools.untrusted import TO_COPY, joined
-from qemu_blocksdk.tools.words import CacheMode, flags
+from qemu_blocksdk.tools.tls import TlsCredentials
+from qemu_blocksdk.tools.untrusted import TO_ASK, TO_COPY, TO_READ, alone, joined
+from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation, flags
+from qemu_blocksdk.wire import BlockdevOptions, SnapshotInfo
 
-from .editable_image import EditableImage
-from .image_options import is_block_device
+from .image_options import chain_options, file_options, image_options, is_block_device
 from .live import subject
-from .named_image import ReadOnlyFormat
 from .operation import AsyncOperation
-from .readable_image import snapshot_words
 from .thread import in_thread
 
+ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
+"""Formats that QEMU reads and does not write."""
 
-# The verbs that ask are in `ReadableImage`, those that change in place in `EditableImage`; here are
-# those that make new images.
+_MEASURED = Secret("the size does not depend on it")
+
+
 @sealed_class
-class AsyncImage(EditableImage):
-    """An image file.
+class AsyncImage:
+    """An image file, or what else opens as one: options, an NBD export.
+
+    The format is always given, never guessed, and names are literal: no protocol and no option is
+    read into a path.
+
+    All verbs raise ToolError with the tool's message (no such file, no permission, locked by a
+    running QEMU, another format), LaunchError without the tool, DeadlineExceeded after ``timeout``
+    seconds, and UsageError for a backing chain that loops. Verbs that write raise UsageError where
+    a layer of a backing chain does not name the format of the next. As many tools run at once as
+    there are processors.
 
     New images are made beside their final names and then renamed: what fails or is cancelled
-    leaves what was there. A verb raises UsageError where a layer of a backing chain does not name
-    the format of the next.
+    leaves what was there. A change in place that fails or is cancelled may be half done:
+    :meth:`check` shows it for formats with metadata.
+
+    An ``untrusted`` image comes from a stranger. It is read as the format that was given, and
+    what reads it can open no other file, connect to nothing, and has limits on memory, threads,
+    output and processor time; the kernel enforces that (Landlock, seccomp, rlimits). An image with
+    its data in other files, or behind a URI, is refused (UsageError). Where the kernel cannot
+    enforce it, SandboxUnavailable is raised and nothing is read. The processor time is two minutes,
+    and ten for each GiB that the file takes on the disk; give a ``timeout`` for less.
     """
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        *,
+        format: ImageFormat | ReadOnlyFormat,
+        secret: Secret | None = None,
+        programs: Programs | None = None,
+    ) -> None:
+        """Name an image; whether it is there shows when it is used.
+
+        ``secret`` opens an encrypted one.
+        """
+        self._make_target: Callable[..., Target] = functools.partial(
+            Target.of_file, path, format, secret
+        )
+        self._target = self._make_target()
+        self._path = as_file(path)
+        self._format: str = format
+        self._secret = secret
+        self._programs = programs or Programs()
+
+    @classmethod
+    def from_options(
+        cls,
+        options: BlockdevOptions,
+        *,
+        secrets: Mapping[str, Secret] | None = None,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Name an image by the options that open it, all children inside.
+
+        ``secrets`` has those that the options refer to (``key_secret``), by their ids.
+        Raises UsageError for options that hold a secret themselves.
+        """
+        make_target = functools.partial(Target.of_options, options, secrets or {})
+        return cls._of_target(make_target, options.driver, programs)
+
+    @classmethod
+    def at_uri(
+        cls,
+        uri: NbdUri | str,
+        *,
+        format: ImageFormat = "raw",
+        tls: TlsCredentials | None = None,
+        programs: Programs | None = None,
+    ) -> Self:
+        """Name what an NBD server offers.
+
+        Raises UsageError for what is no NBD URI and for one with TLS without credentials.
+        """
+        parsed = NbdUri.parse(uri) if isinstance(uri, str) else uri
+        make_target = functools.partial(Target.of_nbd, parsed, format, tls)
+        return cls._of_target(make_target, format, programs)
+
+    @classmethod
+    def _of_target(
+        cls, make_target: Callable[..., Target], format: str, programs: Programs | None
+    ) -> Self:
+        self = cls.__new__(cls)
+        self._make_target, self._target = make_target, make_target()
+        self._path, self._format = "", format
+        self._secret, self._programs = None, programs or Programs()
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the image is, absolute. Raises UsageError for one that was named by options."""
+        if not self._path:
+            raise UsageError(f"{self!r} has no path of its own")
+        return Path(self._path)
+
+    @property
+    def format(self) -> str:
+        """The image's format."""
+        return self._format
+
+    def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
+        """Return the options by which a running QEMU opens the image as a node of that name.
+
+        ``key_secret`` is the id of the secret there that opens an encrypted one
+        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options.
+        """
+        file = file_options(str(self.path))
+        options = image_options(file, format=self._format, key_secret=key_secret)
+        return options.named(node_name)
+
+    async def chain_options(
+        self,
+        node_name: str,
+        *,
+        key_secrets: Mapping[str, str] | None = None,
+        force_share: bool = False,
+        timeout: float = 60.0,
+    ) -> BlockdevOptions:
+        """Return the options of the whole backing chain, as the headers tell it.
+
+        Each layer is a node: ``disk``, ``disk-1``, ...; QEMU has those below the top read-only.
+        ``key_secrets`` has the id of the secret that opens an encrypted layer, by the name of
+        its node. ``force_share`` reads images that a running QEMU has locked.
+
+        Raises UsageError, which names the layer, for a chain that loops, does not tell a format,
+        goes on over a protocol that is not known here, or has an encrypted layer without a
+        secret; ToolError for a file that is not there.
+        """
+        self._assert_openable(may_guess=False)
+        top, *below = await self.backing_chain(force_share=force_share, timeout=timeout)
+        # By the name that we have: QEMU's may have the ids of qemu-img's own secrets in it.
+        top = evolved(top, filename=self._path or self._target.filename)
+        return chain_options([top, *below], node_name=node_name, key_secrets=key_secrets or {})
+
+    def __repr__(self) -> str:
+        name = self._path or masked(self._target.filename)
+        return f"<{self._format} image {name!r}>"
+
+    # -- questions -----------------------------------------------------------------------------
+
+    @classmethod
+    async def probe(cls, path: str | os.PathLike[str]) -> ImageProbe:
+        """Tell the format of a file by its header, and what makes it dangerous.
+
+        No QEMU is started and no other file looked at. Raises UsageError for what is no
+        regular file or block device, cannot be read, is empty or contradicts itself.
+        """
+        return await in_own_thread(lambda: probe(path))
+
+    async def info(
+        self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0
+    ) -> BlockGraphInfo:
+        """Return what the image says of itself (``qemu-img info``); no backing file is opened.
+
+        Of an ``untrusted`` image, a backing file is named and an external data file left out, and
+        ten seconds of processor time are the limit. It takes no more than the header, so where the
+        kernel cannot enforce that no other file is opened, this verb relies on what it told QEMU.
+        ``force_share`` reads one that a running QEMU has locked.
+        """
+        words = _json(force_share)
+        if not untrusted:
+            self._assert_can_be_an_image()
+            done = await self._ask("info", words, self._target.words(), timeout=timeout)
+            return decode(BlockGraphInfo, done.json_object())
+        with self._opened_alone(limits=TO_ASK, is_metadata=True) as (target, confinement):
+            ask = functools.partial(self._ask, "info", words, target.words(), timeout=timeout)
+            try:
+                done = await ask(confinement=confinement)
+            except SandboxUnavailable:
+                done = await ask(confinement=evolved(confinement, is_unenforced=True))
+            return decode(BlockGraphInfo, done.json_object())
+
+    async def backing_chain(
+        self, *, force_share: bool = False, timeout: float = 60.0
+    ) -> Sequence[BlockGraphInfo]:
+        """Return the info of the image, its backing file, and so on (``--backing-chain``)."""
+        words = ["--backing-chain", *self._target.words()]
+        self._assert_can_be_an_image()
+        done = await self._ask("info", _json(force_share), words, timeout=timeout)
+        return [decode(BlockGraphInfo, link) for link in _objects(done)]
+
+    async def snapshots(
+        self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0
+    ) -> Sequence[SnapshotInfo]:
+        """Return the internal snapshots."""
+        info = await self.info(untrusted=untrusted, force_share=force_share, timeout=timeout)
+        return info.snapshots or ()
+
+    async def check(
+        self,
+        *,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> ImageCheck:
+        """Look for errors in the image's own structures (``qemu-img check``).
+
+        What is found is in the result and raises nothing. Raises ToolError for a format
+        that has no checks (raw).
+        """
+        return await self._check(
+            cache=cache, untrusted=untrusted, force_share=force_share, timeout=timeout
+        )
+
+    async def map(
+        self,
+        *,
+        start: int | str = 0,
+        length: int | str | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> Sequence[MapEntry]:
+        """Return which parts have data, are zero, are here or in which backing file.
+
+        ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
+        """
+        words = _json(force_share) + flags(
+            start=("--start-offset", to_bytes(start)),
+            length=("--max-length", None if length is None else to_bytes(length)),
+        )
+        with self._opened(untrusted=untrusted) as (target, confinement):
+            done = await self._ask(
+                *("map", words, target.words()), timeout=timeout, confinement=confinement
+            )
+        return [decode(MapEntry, entry) for entry in _objects(done)]
+
+    async def measure(
+        self,
+        options: ImageFormat | CreationOptions,
+        *,
+        snapshot: str | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BlockMeasureInfo:
+        """Tell how large a copy in another format would be (``qemu-img measure``).
+
+        A copy of the image, or of its internal ``snapshot``.
+        """
+        words = [*_json(force_share), *_snapshot_words(snapshot)]
+        with self._opened(untrusted=untrusted) as (target, confinement):
+            return await _measure(self._programs, options, words, target, timeout, confinement)
+
+    @classmethod
+    async def measure_size(
+        cls,
+        size: int | str,
+        options: ImageFormat | CreationOptions,
+        *,
+        programs: Programs | None = None,
+        timeout: float = 60.0,
+    ) -> BlockMeasureInfo:
+        """Tell how large an image of that virtual size would be (``qemu-img measure``)."""
+        words = ["--output=json", "--size", str(to_bytes(size))]
+        return await _measure(programs or Programs(), options, words, None, timeout)
+
+    async def compare(
+        self,
+        other: AsyncImage,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+    ) -> AsyncOperation[Comparison]:
+        """Start to compare the content with another image's (``qemu-img compare``).
+
+        ``strict`` counts a different size or allocation as a difference. With ``untrusted``
+        neither image is trusted.
+        """
+        if not untrusted:
+            self._assert_openable()
+            other._assert_openable()
+        options = flags(strict=("-s", strict), cache=("-T", cache), force_share=("-U", force_share))
+
+        async def work(tell: Callable[[float], None]) -> Comparison:
+            printed = bytearray()
+            read = ProgressReader(tell)
+
+            def receive(data: bytes) -> None:
+                printed.extend(data)
+                read(data)
+
+            with (
+                self._opened(untrusted=untrusted) as (one, confinement),
+                other._opened(untrusted=untrusted, nth=1) as (two, second),
+            ):
+                arguments = [*one.format_words("-f"), *two.format_words("-F")]
+                done = await self._run(
+                    "compare",
+                    ["-p", *options, *arguments, one.filename, two.filename],
+                    accept=(0, 1),
+                    secrets=secrets_of((one, two)),
+                    on_output=receive,
+                    confinement=joined(confinement, second),
+                )
+            return Comparison.parse(
+                done.exit_status, printed.decode(errors="replace") + done.stderr
+            )
+
+        return AsyncOperation(f"the comparison of {self!r} with {other!r}", work)
+
+    async def bench(
+        self,
+        *,
+        count: int = 75_000,
+        buffer_size: int | str = 4096,
+        depth: int = 64,
+        offset: int | str = 0,
+        step_size: int | str | None = None,
+        aio: AioMode | None = None,
+        native: bool = False,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float | None = None,
+    ) -> BenchResult:
+        """Time read requests (``qemu-img bench``): ``count`` of ``buffer_size`` bytes.
+
+        ``depth`` of them at once, the first at ``offset``, each ``step_size`` bytes (by
+        default the buffer's) after the one before.
+        """
+        words = _bench_words(count, buffer_size, depth, offset, step_size, aio, native, cache)
+        words += ["-U"] if force_share else []
+        return await self._bench(
+            words, count, to_bytes(buffer_size), timeout=timeout, untrusted=untrusted
+        )
+
+    # -- new images ----------------------------------------------------------------------------
 
     async def create(
         self,
@@ -76,32 +436,6 @@ class AsyncImage(EditableImage):
         """
         async with within(timeout, f"the creation of {subject(self)}"):
             await self._create(size, options, backing=backing, unsafe=unsafe, replace=replace)
-
-    async def _create(
-        self,
-        size: int | str | None = None,
-        options: CreationOptions | None = None,
-        *,
-        backing: AsyncImage | None = None,
-        unsafe: bool = False,
-        replace: bool = False,
-        published: Published | None = None,
-    ) -> None:
-        """Do as :meth:`create`; ``published`` can take the files back afterwards."""
-        words = self._creation_words(options)
-        if backing is not None:
-            self._assert_not_among(backing._assert_openable(may_guess=unsafe))
-            if backing._target.secrets and not unsafe:
-                # QEMU would open it for its size, and there is no option to tell its key.
-                size = (await backing.info()).virtual_size if size is None else size
-                unsafe = True
-            words += ["-b", backing._name_for_others(), "-F", backing.format]
-        words += [*(["-u"] if unsafe else []), "-q", "-f", self._format]
-        length = [] if size is None else [str(to_bytes(size))]
-        with self._draft(options, replace=replace, published=published) as draft:
-            await luks_at_last(
-                lambda: self._run("create", [*words, draft, *length], secrets=self._new_secrets())
-            )
 
     async def convert(
         self,
@@ -173,7 +507,7 @@ class AsyncImage(EditableImage):
             in_place=("-n", in_place),
             target_is_zero=("--target-is-zero", target_is_zero),
         )
-        words += [*snapshot_words(snapshot), "-f", self._format, "-O", target.format]
+        words += [*_snapshot_words(snapshot), "-f", self._format, "-O", target.format]
         words += [] if in_place else target._creation_words(options)
         programs = self._programs_to_make(target)
         targets = [image._make_target(nth=nth) for nth, image in enumerate([*sources, target])]
@@ -251,7 +585,210 @@ class AsyncImage(EditableImage):
                 programs=programs,
             )
 
-    # -- test data ----------------------------------------------------------------------
+    # -- changes in place ----------------------------------------------------------------------
+
+    async def resize(
+        self,
+        size: int | str,
+        *,
+        shrink: bool = False,
+        preallocation: Preallocation | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Change the virtual size, in place (``qemu-img resize``).
+
+        In bytes; a string with ``+`` or ``-`` in front is relative. A smaller size needs
+        ``shrink`` and loses what lies beyond.
+        """
+        sign, bare = "", size
+        if isinstance(size, str) and size[:1] in ("+", "-"):
+            sign, bare = size[0], size[1:]
+        words = flags(shrink=("--shrink", shrink), preallocation=("--preallocation", preallocation))
+        # qemu-img takes the last word for the size before it looks for options.
+        await self._change(
+            "resize", [*words, "-q"], after=[f"{sign}{to_bytes(bare)}"], timeout=timeout
+        )
+
+    async def repair(
+        self,
+        what: Literal["leaks", "all"] = "leaks",
+        *,
+        cache: CacheMode | None = None,
+        timeout: float | None = None,
+    ) -> ImageCheck:
+        """Check, and repair what is found, in place (``qemu-img check -r``).
+
+        ``all`` repairs corruptions as well as leaks, and may choose the wrong one of two
+        remedies. Returns what was found and fixed.
+        """
+        return await self._check(repair=what, cache=cache, timeout=timeout)
+
+    async def amend(
+        self, options: AmendOptions, *, force: bool = False, cache: CacheMode | None = None
+    ) -> AsyncOperation[None]:
+        """Start to change options of the format, in place (``qemu-img amend``).
+
+        ``force`` allows what may lose data for good (the last key slot). Raises UsageError
+        for options of another format.
+        """
+        if options.format != self._format:
+            raise UsageError(f"{type(options).__name__} is not for {self!r}")
+        secrets = dict(self._target.secrets)
+
+        def secret_id(secret: Secret) -> str:
+            secrets[f"blocksdk-{len(secrets)}"] = secret
+            return list(secrets)[-1]
+
+        words = amendment_words(options, secret_id=secret_id)
+        words += flags(force=("--force", force), cache=("-t", cache))
+        return self._long_change("amend", words, secrets)
+
+    async def commit(
+        self,
+        *,
+        base: AsyncImage | None = None,
+        drop: bool = False,
+        rate: int | str | None = None,
+        cache: CacheMode | None = None,
+    ) -> AsyncOperation[None]:
+        """Start to write the content into the backing file, in place (``qemu-img commit``).
+
+        Or into ``base``, further down the chain: what lies between is then no longer valid.
+        The image is emptied afterwards, unless told to ``drop`` that or a base is given.
+        ``rate`` is in bytes a second.
+        """
+        words = flags(
+            base=("-b", None if base is None else base._name_for_others()),
+            drop=("-d", drop),
+            rate=("-r", None if rate is None else to_bytes(rate)),
+            cache=("-t", cache),
+        )
+        return self._long_change("commit", words)
+
+    async def rebase(
+        self,
+        backing: AsyncImage | None,
+        *,
+        unsafe: bool = False,
+        compress: bool = False,
+        cache: CacheMode | None = None,
+        backing_cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> AsyncOperation[None]:
+        """Start to put the image on another backing file, or on none, in place.
+
+        ``qemu-img rebase``: what differs between the old backing file and the new one is
+        copied into the image. ``unsafe`` changes the name and format in the header only. To
+        ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
+        that a running QEMU has locked.
+        """
+        words = flags(
+            backing=("-b", "" if backing is None else backing._name_for_others()),
+            backing_format=("-F", None if backing is None else backing.format),
+            unsafe=("-u", unsafe),
+            compress=("-c", compress),
+            cache=("-t", cache),
+            backing_cache=("-T", backing_cache),
+            force_share=("-U", force_share),
+        )
+        if backing is not None:
+            self._assert_not_among(backing._assert_openable(may_guess=False))
+        return self._long_change("rebase", words, follow=not unsafe)
+
+    async def write_bench(
+        self,
+        *,
+        pattern: int = 0,
+        count: int = 75_000,
+        buffer_size: int | str = 4096,
+        depth: int = 64,
+        offset: int | str = 0,
+        step_size: int | str | None = None,
+        flush_interval: int | None = None,
+        drain: bool = True,
+        aio: AioMode | None = None,
+        native: bool = False,
+        cache: CacheMode | None = None,
+        timeout: float | None = None,
+    ) -> BenchResult:
+        """Time write requests, in place, over what is there (``qemu-img bench -w``).
+
+        Bytes of ``pattern``, a flush after each ``flush_interval`` requests, which waits for
+        those before it (``drain``). The rest as :meth:`bench`.
+        """
+        words = flags(
+            write=("-w", True),
+            pattern=("--pattern", pattern),
+            flush_interval=("--flush-interval", flush_interval),
+            no_drain=("--no-drain", not drain),
+        )
+        words += _bench_words(count, buffer_size, depth, offset, step_size, aio, native, cache)
+        return await self._bench(
+            words, count, to_bytes(buffer_size), timeout=timeout, may_guess=False
+        )
+
+    # -- internal snapshots --------------------------------------------------------------------
+
+    async def create_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Keep the content as it is now as an internal snapshot (``qemu-img snapshot -c``)."""
+        await self._snapshot("-c", name, timeout)
+
+    async def apply_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Take the content back to that of an internal snapshot, by name or id (``-a``)."""
+        await self._snapshot("-a", name, timeout)
+
+    async def delete_snapshot(self, name: str, *, timeout: float | None = None) -> None:
+        """Delete an internal snapshot, by name or id (``-d``)."""
+        await self._snapshot("-d", name, timeout)
+
+    # -- persistent bitmaps --------------------------------------------------------------------
+
+    async def add_bitmap(
+        self, name: str, *, granularity: int | str | None = None, disabled: bool = False
+    ) -> None:
+        """Add a persistent dirty bitmap that records from now on, unless ``disabled``.
+
+        ``qemu-img bitmap --add``; ``granularity`` is in bytes.
+        """
+        words = flags(
+            granularity=("-g", None if granularity is None else to_bytes(granularity)),
+            disabled=("--disable", disabled),
+        )
+        await self._bitmap(name, ["--add", *words])
+
+    async def remove_bitmap(self, name: str) -> None:
+        """Remove a bitmap (``--remove``)."""
+        await self._bitmap(name, ["--remove"])
+
+    async def clear_bitmap(self, name: str) -> None:
+        """Make a bitmap mark nothing (``--clear``)."""
+        await self._bitmap(name, ["--clear"])
+
+    async def enable_bitmap(self, name: str) -> None:
+        """Let a bitmap record (``--enable``)."""
+        await self._bitmap(name, ["--enable"])
+
+    async def disable_bitmap(self, name: str) -> None:
+        """Let a bitmap stay as it is (``--disable``)."""
+        await self._bitmap(name, ["--disable"])
+
+    async def merge_bitmap(
+        self, name: str, source: str, *, source_image: AsyncImage | None = None
+    ) -> None:
+        """Mark in a bitmap what ``source`` marks, a bitmap here or of another image (``--merge``).
+
+        Raises UsageError for an encrypted other image, whose key qemu-img cannot be told.
+        """
+        words = ["--merge", source]
+        if source_image is not None:
+            if source_image._target.secrets:
+                raise UsageError(
+                    f"bitmaps are not merged from an encrypted image: {source_image!r}"
+                )
+            words += ["-b", source_image._target.filename, *source_image._target.format_words("-F")]
+        await self._bitmap(name, words)
+
+    # -- test data -----------------------------------------------------------------------------
 
     @classmethod
     async def create_marked(
@@ -295,16 +832,43 @@ class AsyncImage(EditableImage):
         )
         return cls(path, format=format, programs=programs)
 
-    # -- what the verbs share -----------------------------------------------------------
+    # -- checks before a tool starts -----------------------------------------------------------
 
-    def _creation_words(self, options: CreationOptions | None) -> list[str]:
-        if options is None and self._format == "qcow2" and self._secret is not None:
-            options = CreateQcow2(encrypt=EncryptLuks())
-        elif options is None:
-            options = options_of(cast("ImageFormat", self._format))
-        if options.format != self._format:
-            raise UsageError(f"{type(options).__name__} is not for {self!r}")
-        return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
+    def _name_for_others(self) -> str:
+        """The name by which another image refers to this one as its backing file."""
+        return self._path or self._target.filename
+
+    def _programs_to_make(self, target: AsyncImage) -> Programs:
+        """The programs that copy the image to another one, which may have been given its own.
+
+        Raises UsageError where the two were given different ones.
+        """
+        default = Programs().qemu_img
+        given = {tuple(image._programs.qemu_img) for image in (self, target)} - {tuple(default)}
+        if len(given) > 1:
+            raise UsageError(f"{self!r} and {target!r} have different programs: {sorted(given)}")
+        return self._programs if target._programs.qemu_img == default else target._programs
+
+    def _assert_openable(self, *, may_guess: bool = True) -> Mapping[FileId, str]:
+        """Return the files of the backing chain; raise UsageError for one not to be opened.
+
+        One that loops or, unless QEMU ``may_guess``, does not tell its formats.
+        """
+        if self._path:
+            return assert_openable(self._path, self._format, may_guess=may_guess)
+        return assert_openable(self._target.filename, None, may_guess=may_guess)
+
+    def _assert_can_be_an_image(self) -> None:
+        if self._path:
+            assert_can_be_an_image(self._path)
+
+    def _assert_not_among(self, files: Mapping[FileId, str]) -> None:
+        """Raise UsageError where the image, to be written, is one of the files that are read."""
+        own = identity(self._path) if self._path else None
+        if own is not None and own in files:
+            raise UsageError(
+                f"{self!r} cannot be written: it is the file {files[own]!r}, which is read here"
+            )
 
     def _assert_not_among_sources(self, sources: Sequence[AsyncImage], *, untrusted: bool) -> None:
         """Raise UsageError where the image, which is to be written, is a source or behind one.
@@ -320,6 +884,220 @@ class AsyncImage(EditableImage):
         else:
             for image in sources:
                 self._assert_not_among(image._assert_openable(may_guess=False))
+
+    @contextlib.contextmanager
+    def _opened(
+        self,
+        *,
+        untrusted: bool,
+        limits: Limits = TO_READ,
+        is_metadata: bool = False,
+        may_guess: bool = True,
+        nth: int = 0,
+    ) -> Generator[tuple[Target, Confinement | None]]:
+        """Give how a tool is told of the image, and what it is confined to for an untrusted one.
+
+        Raises UsageError for a backing chain that QEMU should not open, and for an untrusted
+        image that is not one file.
+        """
+        if untrusted:
+            with self._opened_alone(limits=limits, is_metadata=is_metadata, nth=nth) as found:
+                yield found
+        else:
+            self._assert_openable(may_guess=may_guess)
+            yield self._make_target(nth=nth), None
+
+    def _opened_alone(
+        self, *, limits: Limits, is_metadata: bool = False, nth: int = 0
+    ) -> contextlib.AbstractContextManager[tuple[Target, Confinement]]:
+        self._assert_is_a_file()
+        return alone(
+            *(self._path, self._format, self._secret),
+            nth=nth,
+            limits=limits,
+            is_metadata=is_metadata,
+        )
+
+    def _assert_only_read(self, *, read_only: bool, snapshot: bool) -> None:
+        """Raise UsageError where a program is to write the image, or to a copy of it.
+
+        And for an image that is no file.
+        """
+        self._assert_is_a_file()
+        if not read_only or snapshot:
+            raise UsageError(f"{self!r} is untrusted: give read_only=True, and no snapshot")
+
+    def _assert_is_a_file(self) -> None:
+        if not self._path:
+            raise UsageError(f"{self!r} has no path: an untrusted image is one file")
+
+    # -- tools ---------------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        command: str,
+        *words: Sequence[str],
+        accept: Sequence[int] = (0,),
+        timeout: float | None,
+        confinement: Confinement | None = None,
+    ) -> Completed:
+        return await ask(
+            [*self._programs.qemu_img, command],
+            [word for some in words for word in some],
+            timeout=timeout,
+            accept=accept,
+            secrets=self._target.secrets,
+            confinement=confinement,
+        )
+
+    async def _run(
+        self,
+        command: str,
+        words: Sequence[str],
+        *,
+        timeout: float | None = None,
+        accept: Sequence[int] = (0,),
+        secrets: Mapping[str, Secret] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+        confinement: Confinement | None = None,
+        programs: Programs | None = None,
+    ) -> Completed:
+        return await run(
+            [*(programs or self._programs).qemu_img, command],
+            words,
+            timeout=timeout,
+            accept=accept,
+            secrets=self._target.secrets if secrets is None else secrets,
+            on_output=on_output,
+            confinement=confinement,
+        )
+
+    async def _check(
+        self,
+        *,
+        repair: Literal["leaks", "all"] | None = None,
+        cache: CacheMode | None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        timeout: float | None,
+    ) -> ImageCheck:
+        words = _json(force_share) + flags(repair=("-r", repair), cache=("-T", cache))
+        with self._opened(untrusted=untrusted, is_metadata=True, may_guess=repair is None) as (
+            target,
+            confinement,
+        ):
+            # 1: the check could not finish, if it says how far it came; 2: corrupt; 3: leaks.
+            done = await self._ask(
+                *("check", words, target.words()),
+                accept=(0, 1, 2, 3),
+                timeout=timeout,
+                confinement=confinement,
+            )
+        if done.exit_status == 1 and not done.stdout.strip():
+            raise done.failure()
+        return decode(ImageCheck, done.json_object())
+
+    async def _bench(
+        self,
+        words: Sequence[str],
+        count: int,
+        buffer_size: int,
+        *,
+        timeout: float | None,
+        untrusted: bool = False,
+        may_guess: bool = True,
+    ) -> BenchResult:
+        with self._opened(untrusted=untrusted, may_guess=may_guess) as (target, confinement):
+            done = await self._run(
+                *("bench", [*words, *target.words()]), timeout=timeout, confinement=confinement
+            )
+        return BenchResult.parse(done, count, buffer_size)
+
+    async def _snapshot(self, action: str, name: str, timeout: float | None) -> None:
+        self._assert_openable(may_guess=False)
+        # QEMU 7.2: `snapshot` has no -f and would guess, so the format is in the name.
+        words = ["-q", action, name, *self._target.spelled_words()]
+        await self._run("snapshot", words, timeout=timeout)
+
+    async def _bitmap(self, name: str, words: Sequence[str]) -> None:
+        await self._change("bitmap", words, after=[name])
+
+    async def _change(
+        self,
+        command: str,
+        words: Sequence[str],
+        *,
+        after: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> None:
+        self._assert_openable(may_guess=False)
+        format_words = self._target.format_words()
+        words = [*words, *format_words, "--", self._target.filename, *after]
+        await self._run(command, words, timeout=timeout)
+
+    def _long_change(
+        self,
+        command: str,
+        words: Sequence[str],
+        secrets: Mapping[str, Secret] | None = None,
+        *,
+        follow: bool = True,
+    ) -> AsyncOperation[None]:
+        if follow:
+            self._assert_openable(may_guess=False)
+        words = ["-p", *words, *self._target.words()]
+
+        async def work(tell: Callable[[float], None]) -> None:
+            reader = ProgressReader(tell)
+            await luks_at_last(lambda: self._run(command, words, secrets=secrets, on_output=reader))
+
+        return AsyncOperation(f"qemu-img {command} of {self!r}", work)
+
+    # -- drafts of new images ------------------------------------------------------------------
+
+    async def _create(
+        self,
+        size: int | str | None = None,
+        options: CreationOptions | None = None,
+        *,
+        backing: AsyncImage | None = None,
+        unsafe: bool = False,
+        replace: bool = False,
+        published: Published | None = None,
+    ) -> None:
+        """Do as :meth:`create`; ``published`` can take the files back afterwards."""
+        words = self._creation_words(options)
+        if backing is not None:
+            self._assert_not_among(backing._assert_openable(may_guess=unsafe))
+            if backing._target.secrets and not unsafe:
+                # QEMU would open it for its size, and there is no option to tell its key.
+                size = (await backing.info()).virtual_size if size is None else size
+                unsafe = True
+            words += ["-b", backing._name_for_others(), "-F", backing.format]
+        words += [*(["-u"] if unsafe else []), "-q", "-f", self._format]
+        length = [] if size is None else [str(to_bytes(size))]
+        with self._draft(options, replace=replace, published=published) as draft:
+            await luks_at_last(
+                lambda: self._run("create", [*words, draft, *length], secrets=self._new_secrets())
+            )
+
+    def _at(self, path: Path) -> Self:
+        """The same image under another name, as that of a draft: all else that it says stays."""
+        return type(self)(
+            path,
+            format=cast("ImageFormat", self._format),
+            secret=self._secret,
+            programs=self._programs,
+        )
+
+    def _creation_words(self, options: CreationOptions | None) -> list[str]:
+        if options is None and self._format == "qcow2" and self._secret is not None:
+            options = CreateQcow2(encrypt=EncryptLuks())
+        elif options is None:
+            options = options_of(cast("ImageFormat", self._format))
+        if options.format != self._format:
+            raise UsageError(f"{type(options).__name__} is not for {self!r}")
+        return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
 
     def _new_secrets(self) -> Mapping[str, Secret]:
         return {} if self._secret is None else {NEW_KEY: self._secret}
@@ -360,6 +1138,69 @@ class AsyncImage(EditableImage):
             raise UsageError(f"{str(place)!r} cannot be the data file of itself")
         with atomic_write(place, replace=replace, published=published) as draft:
             draft.touch()
+
+
+def _json(force_share: bool) -> list[str]:
+    return ["--output=json", *(["-U"] if force_share else [])]
+
+
+def _objects(done: Completed) -> list[JsonValue]:
+    value = done.json()
+    if not isinstance(value, list):
+        raise done.failure("printed JSON of another form")
+    return value
+
+
+def _bench_words(
+    count: int,
+    buffer_size: int | str,
+    depth: int,
+    offset: int | str,
+    step_size: int | str | None,
+    aio: AioMode | None,
+    native: bool,
+    cache: CacheMode | None,
+) -> list[str]:
+    """Return what every benchmark is told."""
+    return flags(
+        count=("-c", count),
+        buffer_size=("-s", to_bytes(buffer_size)),
+        depth=("-d", depth),
+        offset=("-o", to_bytes(offset)),
+        step_size=("-S", None if step_size is None else to_bytes(step_size)),
+        aio=("-i", aio),
+        native=("-n", native),
+        cache=("-t", cache),
+    )
+
+
+def _snapshot_words(snapshot: str | None) -> list[str]:
+    """Return the option that names an internal snapshot."""
+    return [] if snapshot is None else ["-l", f"snapshot.name={doubled(snapshot)}"]
+
+
+async def _measure(
+    programs: Programs,
+    format_or_options: ImageFormat | CreationOptions,
+    words: Sequence[str],
+    target: Target | None,
+    timeout: float | None,
+    confinement: Confinement | None = None,
+) -> BlockMeasureInfo:
+    wanted = options_of(format_or_options)
+    created = creation_words(wanted, key_secret=NEW_KEY if is_encrypted(wanted) else None)
+    secrets: Mapping[str, Secret] = {} if target is None else target.secrets
+    async with within(timeout, f"the measure of an image of format {wanted.format}"):
+        done = await luks_at_last(
+            lambda: ask(
+                [*programs.qemu_img, "measure"],
+                ["-O", wanted.format, *created, *words, *(target.words() if target else [])],
+                timeout=None,
+                secrets={**secrets, NEW_KEY: _MEASURED},
+                confinement=confinement,
+            )
+        )
+    return decode(BlockMeasureInfo, done.json_object())
 
 
 def _written(draft: str, options: CreationOptions | None) -> list[StrPath]:
