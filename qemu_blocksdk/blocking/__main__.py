@@ -30,7 +30,7 @@ SOURCES = (
     *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
     *("objects/added.py", "objects/device.py", "objects/user_object.py"),
     *("objects/throttle_group.py", "objects/iothread.py", "objects/migration.py"),
-    *("objects/bitmap.py", "objects/node_info.py", "objects/node_graph.py", "objects/node_jobs.py"),
+    "objects/bitmap.py",
     *("objects/io_requests.py", "objects/node_io.py", "objects/node.py", "objects/transaction.py"),
     *("objects/export.py", "objects/export_server.py", "objects/exporting.py"),
     *("objects/operation.py", "objects/image.py"),

@@ -66,8 +66,7 @@ if TYPE_CHECKING:
     )
     from qemu_blocksdk.objects.leftovers import Leftover
     from qemu_blocksdk.objects.monitor import Descriptor
-    from qemu_blocksdk.objects.node_info import NodeEvent
-    from qemu_blocksdk.objects.node_jobs import JobOptions
+    from qemu_blocksdk.objects.node import JobOptions, NodeEvent
     from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.objects.watched_job import BlockJob
@@ -1155,7 +1154,11 @@ class NodeIo(SyncProxy):
 
 
 class Node(SyncProxy):
-    """A node of the block graph, by its name."""
+    """A node of the block graph, by its name.
+
+    Verbs that start a job raise CommandError when QEMU refuses to start it; what goes wrong later
+    is the job's to report.
+    """
 
     @property
     def _async(self) -> AsyncNode:
@@ -1165,6 +1168,15 @@ class Node(SyncProxy):
     def name(self) -> str:
         """The node name."""
         return self._async.name
+
+    def delete(self) -> None:
+        """Remove the node and what it opened for itself (``blockdev-del``).
+
+        Of one that :meth:`Qemu.add_chain` returned, also the nodes below that it added,
+        once nothing uses them any more. Raises CommandError when it is in use or not there,
+        StateError the second time for such a chain.
+        """
+        return background_loop.run(self._async.delete())
 
     def query_info(self) -> BlockDeviceInfo:
         """Return what QEMU knows of the node (``query-named-block-nodes``).
@@ -1261,6 +1273,16 @@ class Node(SyncProxy):
         not this one.
         """
         return background_loop.run(self._async.change_backing_file(backing_file, root=None if root is None else root._async))
+
+    def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
+        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
+
+        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
+        then. Move it back before a backup, unless a device uses it: QEMU 10.0 and 11.1 crash
+        otherwise. Raises CommandError when it is in use; ``force`` moves it under an export, but
+        not under a device, whose own thread counts.
+        """
+        return background_loop.run(self._async.set_iothread(None if iothread is None else iothread._async, force=force))
 
     def snapshot(self, overlay: Node) -> None:
         """Put an overlay, which has no backing node yet, on the node (``blockdev-snapshot``).
@@ -1403,15 +1425,6 @@ class Node(SyncProxy):
         """
         return Job._of(background_loop.run(self._async.amend(options, force=force, job_id=job_id)))
 
-    def delete(self) -> None:
-        """Remove the node and what it opened for itself (``blockdev-del``).
-
-        Of one that :meth:`Qemu.add_chain` returned, also the nodes below that it added,
-        once nothing uses them any more. Raises CommandError when it is in use or not there,
-        StateError the second time for such a chain.
-        """
-        return background_loop.run(self._async.delete())
-
     def bitmap(self, name: str) -> Bitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
         return Bitmap._of(background_loop.call(lambda: self._async.bitmap(name)))
@@ -1438,16 +1451,6 @@ class Node(SyncProxy):
         Raises ToolError when that says that it failed, else as :attr:`io`.
         """
         return background_loop.run(self._async.qemu_io(command, timeout=timeout))
-
-    def set_iothread(self, iothread: IoThread | None, *, force: bool = False) -> None:
-        """Move the node into an I/O thread, or back (None), with ``x-blockdev-set-iothread``.
-
-        Move it back before the thread is removed: QEMU does not refuse that, and 7.2 crashes
-        then. Move it back before a backup, unless a device uses it: QEMU 10.0 and 11.1 crash
-        otherwise. Raises CommandError when it is in use; ``force`` moves it under an export, but
-        not under a device, whose own thread counts.
-        """
-        return background_loop.run(self._async.set_iothread(None if iothread is None else iothread._async, force=force))
 
 
 class Transaction(SyncProxy):

@@ -17,10 +17,8 @@ from .leftovers import Leftover, LeftoverKind
 from .migration import AsyncMigration
 from .nbd_daemon import AsyncNbdDaemon
 from .nbd_server import AsyncNbdServer
-from .node import AsyncNode
-from .node_info import NodeEvent
+from .node import AsyncNode, JobOptions, NodeEvent
 from .node_io import AsyncNodeIo
-from .node_jobs import JobOptions
 from .operation import AsyncOperation
 from .qemu import AsyncQemu
 from .qemu_io import AsyncQemuIo

@@ -33,11 +33,11 @@ from qemu_blocksdk.wire import (
 )
 
 from .export import AsyncExport
+from .graph_query import query_graph
 from .job import AsyncJob
 from .live import Live
 from .names import temporary_name
 from .node import AsyncNode
-from .node_info import query_graph
 
 if TYPE_CHECKING:
     from qemu_blocksdk.graph import BlockGraph

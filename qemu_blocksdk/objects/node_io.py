@@ -6,6 +6,8 @@ returns; it is what is printed meanwhile.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.qemu_io import checked
 from qemu_blocksdk.tools.qemu_io_answers import is_complaint
@@ -15,7 +17,9 @@ from qemu_blocksdk.wire import HumanMonitorCommand
 
 from .io_requests import IoRequests
 from .live import naming, subject
-from .node_info import NodeInfo
+
+if TYPE_CHECKING:
+    from .node import AsyncNode
 
 
 @sealed_class
@@ -27,7 +31,7 @@ class AsyncNodeIo(IoRequests):
     Unsupported for a storage daemon and for a VM that somebody else started.
     """
 
-    def __init__(self, node: NodeInfo) -> None:
+    def __init__(self, node: AsyncNode) -> None:
         self._node = node
 
     @property
@@ -51,7 +55,7 @@ class AsyncNodeIo(IoRequests):
 class _Monitor:
     """A QEMU that is told what qemu-io would be."""
 
-    def __init__(self, node: NodeInfo) -> None:
+    def __init__(self, node: AsyncNode) -> None:
         self._node = node
 
     @property

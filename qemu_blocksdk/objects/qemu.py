@@ -21,11 +21,11 @@ from qemu_blocksdk.wire import (
 
 from .chain import Chains
 from .exporting import Exporting
+from .graph_query import query_graph
 from .job import AsyncJob
 from .leftovers import Leftover, query_leftovers, remove_leftovers
 from .life import Life
 from .node import AsyncNode
-from .node_info import query_graph
 from .nodes import Nodes
 from .secret import secret_options
 from .transaction import AsyncTransaction

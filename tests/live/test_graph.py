@@ -15,7 +15,7 @@ from qemu_blocksdk.blockdev import Blkdebug, CopyOnRead, File, NullCo, Qcow2, Qu
 from qemu_blocksdk.codec import NULL
 from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.objects import node_info
+from qemu_blocksdk.objects import graph_query
 from qemu_blocksdk.wire import BlockdevOptions, BlockPermission
 from tests.live.helpers import MakeImage
 from tests.live.nodes import NoUnstableGraph
@@ -109,7 +109,7 @@ def test_without_the_unstable_command_the_nodes_still_make_a_graph(
 ) -> None:
     daemon.add_node(Raw(node_name="top", file=null("base")))
     unstable = daemon.graph()
-    monkeypatch.setattr(node_info, "XDebugQueryBlockGraph", NoUnstableGraph)
+    monkeypatch.setattr(graph_query, "XDebugQueryBlockGraph", NoUnstableGraph)
     stable = daemon.graph()
     assert {str(node) for node in stable.nodes} == {str(node) for node in unstable.nodes}
     assert stable["top"].driver == "raw"

@@ -44,7 +44,7 @@ from qemu_blocksdk.errors import (
     LaunchError,
     Unsupported,
 )
-from qemu_blocksdk.objects.node_jobs import JobOptions
+from qemu_blocksdk.objects import JobOptions
 from qemu_blocksdk.qmp import unwind
 from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.tools import Programs

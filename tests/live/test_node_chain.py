@@ -19,7 +19,7 @@ from qemu_blocksdk.errors import (
     StateError,
     UsageError,
 )
-from qemu_blocksdk.objects import node_info
+from qemu_blocksdk.objects import graph_query
 from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.wire import BlockdevDel
 from tests.live.helpers import MakeImage, are_equal, run, write_with_qemu_io
@@ -85,7 +85,7 @@ def test_chains_share_a_layer_which_goes_with_the_last(
 ) -> None:
     # An older QEMU has the edges in the unstable command alone.
     if not has_unstable and qemu_version >= (10, 1):
-        monkeypatch.setattr(node_info, "XDebugQueryBlockGraph", NoUnstableGraph)
+        monkeypatch.setattr(graph_query, "XDebugQueryBlockGraph", NoUnstableGraph)
     base, mid, top = chain_of(make_image)
     other = make_image("other.qcow2", backing=mid)
     first = daemon.add_chain(chain_options([base, mid, top]))
