@@ -27,7 +27,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
-    *("objects/live.py", "objects/watched_job.py", "objects/job.py"),
+    *("objects/live.py", "objects/job.py"),
     *("objects/added.py", "objects/device.py", "objects/user_object.py"),
     *("objects/throttle_group.py", "objects/iothread.py", "objects/migration.py"),
     "objects/bitmap.py",

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.export_server import ExportServerOptions
     from qemu_blocksdk.objects.image import ReadOnlyFormat
     from qemu_blocksdk.objects.iothread import IoThreadParameters
+    from qemu_blocksdk.objects.job import BlockJob
     from qemu_blocksdk.objects.launch import (
         Chardev,
         Console,
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.node import JobOptions, NodeEvent
     from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
     from qemu_blocksdk.objects.vm import Accelerator
-    from qemu_blocksdk.objects.watched_job import BlockJob
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.qmp.message import OnMessage
     from qemu_blocksdk.qmp.sandbox import Sandbox
@@ -519,6 +519,11 @@ class Job(SyncProxy):
                 background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
+    @classmethod
+    def attach(cls, qmp: Qmp, job_id: str) -> Self:
+        """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
+        return cls._of(background_loop.run(AsyncJob.attach(qmp._async, job_id)))
+
     @property
     def id(self) -> str:
         """The job's id in QEMU."""
@@ -564,11 +569,6 @@ class Job(SyncProxy):
         None when it is gone or no block job, as those that create or amend images.
         """
         return background_loop.run(self._async.query_block_info())
-
-    @classmethod
-    def attach(cls, qmp: Qmp, job_id: str) -> Self:
-        """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
-        return cls._of(background_loop.run(AsyncJob.attach(qmp._async, job_id)))
 
     def wait(self, *, until: JobStatus | None = None, timeout: float | None = None) -> None:
         """Wait until the job is over, or ``until`` it has come into a status.

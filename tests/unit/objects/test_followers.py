@@ -25,7 +25,7 @@ _STARTS = {"create_task", "ensure_future"}
 STARTED = {
     "objects/live.py": "follow()",
     "objects/thread.py": "awaited at once",
-    "objects/watched_job.py": "the dismissal, which the follower awaits",
+    "objects/job.py": "the dismissal, which the follower awaits",
     "qmp/connection.py": "tells the end of the connection",
     "qmp/gate.py": "the question for the schema, which callers await",
     "qmp/unwind.py": "units, and groups that are awaited",
