@@ -1,8 +1,10 @@
-"""The block graph as a value: what is connected to what, and how. Pure, no I/O."""
+"""The block graph as a value: nodes, edges, paths, differences and drawings. No I/O.
 
-from .blocked import Obstacle
-from .diff import EdgeChange, GraphDiff
-from .model import BlockGraph
-from .node import Edge, GraphNode, listed
+The one exception: to display a graph in a notebook, ``render`` runs Graphviz if it is installed.
+"""
 
-__all__ = ["BlockGraph", "Edge", "EdgeChange", "GraphDiff", "GraphNode", "Obstacle", "listed"]
+from .block_graph import BlockGraph, GraphDiff
+from .diff import EdgeChange
+from .model import Blocker, Edge, GraphNode, listed
+
+__all__ = ["BlockGraph", "Blocker", "Edge", "EdgeChange", "GraphDiff", "GraphNode", "listed"]

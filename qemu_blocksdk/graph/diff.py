@@ -1,42 +1,32 @@
-"""What differs between two pictures of a block graph.
+"""Matching of two block graphs: which nodes and edges are new, gone, moved or changed.
 
-The ids of a picture mean nothing in another, so vertices are matched by what they are called;
-an unnamed one by what it uses. Edges are matched by their ends and name, then by two of these
-three.
+Ids are valid within one graph only, so vertices are matched by name; an unnamed one by its
+children. Edges are matched by parent, name and child, then by two of these three.
+``block_graph.GraphDiff`` is the public result.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from qemu_blocksdk.codec import Value
 
-from .node import Edge, GraphNode
-from .picture import Arrow, Change, Picture, arrow, box, keys_of
-from .pictured import Pictured
-
-if TYPE_CHECKING:
-    from .model import BlockGraph
+from .model import Edge, GraphNode
+from .render import keys_of
 
 
 class EdgeChange(Value):
-    """One edge in both pictures."""
+    """One edge in both graphs."""
 
     before: Edge
     after: Edge
 
 
-class GraphDiff(Pictured, Value):
-    """What has come, gone and changed. True when anything has; ``str()`` says it, a line each.
+class Changes(NamedTuple):
+    """What differs between two graphs; :class:`GraphDiff` describes the fields."""
 
-    ``moved`` are edges of one name that have another child (``disk`` has another ``backing``), or
-    another parent. ``permissions`` are those that are where they were, and hold or share others.
-    """
-
-    before: BlockGraph
-    after: BlockGraph
     nodes_added: tuple[GraphNode, ...]
     nodes_removed: tuple[GraphNode, ...]
     edges_added: tuple[Edge, ...]
@@ -44,67 +34,21 @@ class GraphDiff(Pictured, Value):
     moved: tuple[EdgeChange, ...]
     permissions: tuple[EdgeChange, ...]
 
-    def __bool__(self) -> bool:
-        return any(
-            (
-                *(self.nodes_added, self.nodes_removed, self.edges_added, self.edges_removed),
-                *(self.moved, self.permissions),
-            )
-        )
 
-    def __str__(self) -> str:
-        return "\n".join(self._words()) or "no difference"
-
-    def _words(self) -> Iterator[str]:
-        yield from (f"{node} was added" for node in self.nodes_added)
-        yield from (f"{node} was removed" for node in self.nodes_removed)
-        yield from (f"{edge} was added" for edge in self.edges_added)
-        yield from (f"{edge} was removed" for edge in self.edges_removed)
-        yield from (f"{change.before} is now {change.after}" for change in self.moved)
-        for change in self.permissions:
-            old, new = change.before, change.after
-            held = _gained_and_lost("holds", old.perm, new.perm)
-            shared = _gained_and_lost("shares", old.shared_perm, new.shared_perm)
-            yield f"{new} {'; '.join([*held, *shared])}"
-
-    def _picture(self, *, permissions: bool) -> Picture:
-        old, new = keys_of(self.before), keys_of(self.after)
-        changed = {id(change.after): change.before for change in self.permissions}
-        moved = {id(change.after) for change in self.moved}
-        added = set(map(id, self.edges_added))
-
-        def drawn(edge: Edge) -> Arrow:
-            was = changed.get(id(edge))
-            change: Change = "added" if id(edge) in added else ""
-            if was is not None or id(edge) in moved:
-                change = "changed"
-            return arrow(edge, new, change, permissions=permissions, was=was)
-
-        gone = [*self.edges_removed, *(change.before for change in self.moved)]
-        come = {node.id for node in self.nodes_added}
-        return Picture(
-            [box(node, new, "added" if node.id in come else "") for node in self.after.nodes]
-            + [box(node, old, "removed") for node in self.nodes_removed],
-            [drawn(edge) for edge in self.after.edges]
-            + [arrow(edge, old, "removed", permissions=permissions) for edge in gone],
-            permissions or bool(self.permissions),
-            has_changes=True,
-        )
-
-
-def difference(before: BlockGraph, after: BlockGraph) -> GraphDiff:
-    """Return what differs, as :meth:`BlockGraph.diff`."""
-    old_keys, new_keys = keys_of(before), keys_of(after)
-    old, new = _keyed(before, old_keys), _keyed(after, new_keys)
+def changes(
+    before: tuple[Sequence[GraphNode], Iterable[Edge]],
+    after: tuple[Sequence[GraphNode], Iterable[Edge]],
+) -> Changes:
+    """Match the nodes and edges of two graphs."""
+    old_keys, new_keys = keys_of(before[0]), keys_of(after[0])
+    old, new = _keyed(before[1], old_keys), _keyed(after[1], new_keys)
     same = _paired(old, new, by=lambda edge: (edge.parent, edge.name, edge.child))
     moved = _paired(old, new, by=lambda edge: (edge.parent, edge.name))
     moved += _paired(old, new, by=lambda edge: (edge.name, edge.child))
     old_names, new_names = set(old_keys.values()), set(new_keys.values())
-    return GraphDiff(
-        before=before,
-        after=after,
-        nodes_added=tuple(node for node in after.nodes if new_keys[node.id] not in old_names),
-        nodes_removed=tuple(node for node in before.nodes if old_keys[node.id] not in new_names),
+    return Changes(
+        nodes_added=tuple(node for node in after[0] if new_keys[node.id] not in old_names),
+        nodes_removed=tuple(node for node in before[0] if old_keys[node.id] not in new_names),
         edges_added=tuple(each.edge for each in new),
         edges_removed=tuple(each.edge for each in old),
         moved=tuple(moved),
@@ -124,16 +68,14 @@ class _Keyed(NamedTuple):
     edge: Edge
 
 
-def _keyed(graph: BlockGraph, keys: Mapping[int, str]) -> list[_Keyed]:
-    return [
-        _Keyed(keys[edge.parent.id], edge.name, keys[edge.child.id], edge) for edge in graph.edges
-    ]
+def _keyed(edges: Iterable[Edge], keys: Mapping[int, str]) -> list[_Keyed]:
+    return [_Keyed(keys[edge.parent.id], edge.name, keys[edge.child.id], edge) for edge in edges]
 
 
 def _paired(
     old: list[_Keyed], new: list[_Keyed], *, by: Callable[[_Keyed], tuple[str, ...]]
 ) -> list[EdgeChange]:
-    """Take from both lists what is one by some of its parts."""
+    """Remove from both lists the edges that ``by`` gives the same key, and return them as pairs."""
     waiting: dict[tuple[str, ...], list[_Keyed]] = defaultdict(list)
     for each in reversed(old):
         waiting[by(each)].append(each)
@@ -148,10 +90,3 @@ def _paired(
     kept = {id(each) for found in waiting.values() for each in found}
     old[:] = [each for each in old if id(each) in kept]
     return pairs
-
-
-def _gained_and_lost(verb: str, old: Iterable[str], new: Iterable[str]) -> Iterator[str]:
-    if gained := sorted(set(new) - set(old)):
-        yield f"{verb} now {', '.join(gained)}"
-    if lost := sorted(set(old) - set(new)):
-        yield f"{verb} no longer {', '.join(lost)}"

@@ -1,25 +1,20 @@
-"""Paths through the graph: ``/backing/file`` are the names of edges, from a node down."""
+"""Paths through the graph, such as ``/backing/file``: edge names from a node downwards."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qemu_blocksdk.errors import GraphError, UsageError
 
-from .node import GraphNode, listed
-
-if TYPE_CHECKING:
-    from .index import Index
+from .model import GraphNode, Index, listed
 
 _SHOWN = 6
-"""How many steps a message has of either end of a path."""
+"""How many steps of each end of a path an error shows."""
 
 
 def resolved(index: Index, start: GraphNode, path: str) -> GraphNode:
-    """Return the node at the end of a path. Raises as :meth:`BlockGraph.resolve`."""
+    """Return the node at the end of a path; see :meth:`BlockGraph.resolve`."""
     first, *names = path.split("/")
     if first or not names:
-        raise UsageError(f"a path begins with a slash: {path!r} does not")
+        raise UsageError(f"a path has to begin with a slash: {path!r}")
     if "" in names:
         raise UsageError(f"path {path!r} has an empty part")
     node, number = index.follow(start, names)
@@ -33,7 +28,7 @@ def resolved(index: Index, start: GraphNode, path: str) -> GraphNode:
 
 
 def mismatch(index: Index, root: str, path: str, expected: str | None) -> str:
-    """Say how a path leads elsewhere than :meth:`BlockGraph.assert_path` was told, or nothing."""
+    """Return why a path does not end as :meth:`BlockGraph.assert_path` expects, or ""."""
     first, *names = path.split("/")
     if first:
         return f"the path has to begin with a slash: {path!r}"
@@ -57,7 +52,7 @@ def mismatch(index: Index, root: str, path: str, expected: str | None) -> str:
 
 
 def _drawn(start: GraphNode, names: list[str], missing: list[str], what: str) -> str:
-    """The nodes on the way, a line each, and a mark where it went wrong."""
+    """Return the nodes along the path, a line each, with a mark where it differs."""
     above = node = start
     lines = [f"  {start.name}"]
     for name in names:

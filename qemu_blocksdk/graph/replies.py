@@ -1,11 +1,12 @@
-"""QEMU's replies joined to one graph.
+"""Build nodes and edges from QEMU's replies.
 
-Where a QEMU has no ``x-debug-query-block-graph``, which is unstable, the graph is what
-``query-named-block-nodes`` has of the nodes and, from QEMU 10.1, of their children: without
-permissions, devices, exports and jobs.
+``x-debug-query-block-graph`` lists vertices and edges; the other lists add details to the
+vertices of the same name. The reply about an export names its node but not its block backend, so
+the backend is found by exclusion.
 
-The graph's own reply says what uses what; the other lists say more of those whose name they
-share. Of an export they know only the node, so it is told by what else it could be.
+``x-debug-query-block-graph`` is unstable. Where a QEMU does not have it, the graph is built from
+``query-named-block-nodes``: nodes, and from QEMU 10.1 on their children, without permissions,
+devices, exports and jobs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from qemu_blocksdk.errors import GraphError
 
-from .node import Edge, GraphNode
+from .model import Edge, GraphNode
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
@@ -42,16 +43,16 @@ def joined(
     job_of = {job.id: job for job in jobs}
     owners_of = _owners(graph, exports)
     nodes: dict[int, GraphNode] = {}
-    for told in graph.nodes:
-        is_backend = told.type == "block-backend"
-        export, candidates = owners_of.get(told.id, (None, ()))
-        nodes[told.id] = GraphNode(
-            id=told.id,
-            type=told.type,
-            name=told.name,
-            info=info_of.get(told.name) if told.type == "block-driver" else None,
-            device=device_of.get(told.name) if is_backend and told.name else None,
-            job=job_of.get(told.name) if told.type == "block-job" else None,
+    for vertex in graph.nodes:
+        is_backend = vertex.type == "block-backend"
+        export, candidates = owners_of.get(vertex.id, (None, ()))
+        nodes[vertex.id] = GraphNode(
+            id=vertex.id,
+            type=vertex.type,
+            name=vertex.name,
+            info=info_of.get(vertex.name) if vertex.type == "block-driver" else None,
+            device=device_of.get(vertex.name) if is_backend and vertex.name else None,
+            job=job_of.get(vertex.name) if vertex.type == "block-job" else None,
             export=export,
             candidates=candidates,
         )
@@ -100,15 +101,15 @@ def _edges(graph: XDbgBlockGraph, nodes: dict[int, GraphNode]) -> Iterable[Edge]
 def _owners(
     graph: XDbgBlockGraph, exports: Iterable[BlockExportInfo]
 ) -> dict[int, tuple[BlockExportInfo | None, tuple[str, ...]]]:
-    """Whose each unnamed backend is, by its id, or else what it may be, in words.
+    """Return for each unnamed backend, by its id, the export that owns it or possible owners.
 
-    Every export has a backend on its node and lets others write there. So where only so many
-    backends do, each of them is an export's; it is known which where there is one.
+    Every export has a backend on its node that shares the write permission. If a node has as
+    many such backends as exports, each belongs to an export; with one, it is known to which.
     """
     unnamed = {node.id for node in graph.nodes if node.type == "block-backend" and not node.name}
     if not unnamed:
         return {}
-    told = {node.id: node for node in graph.nodes}
+    vertices = {node.id: node for node in graph.nodes}
     exports_of: dict[str, list[BlockExportInfo]] = defaultdict(list)
     for export in exports:
         exports_of[export.node_name].append(export)
@@ -116,17 +117,17 @@ def _owners(
     lenient: dict[int, list[int]] = defaultdict(list)
     node_of: dict[int, int] = {}
     for edge in graph.edges:
-        if edge.child not in told or edge.parent not in told:
+        if edge.child not in vertices or edge.parent not in vertices:
             continue
-        if told[edge.parent].type == "block-job":
-            jobs_of[edge.child].append(f"job {told[edge.parent].name!r}")
+        if vertices[edge.parent].type == "block-job":
+            jobs_of[edge.child].append(f"job {vertices[edge.parent].name!r}")
         elif edge.parent in unnamed:
             node_of[edge.parent] = edge.child
             if "write" in edge.shared_perm:
                 lenient[edge.child].append(edge.parent)
     owners: dict[int, tuple[BlockExportInfo | None, tuple[str, ...]]] = {}
     for backend, node in node_of.items():
-        there = exports_of[told[node].name] if backend in lenient[node] else []
+        there = exports_of[vertices[node].name] if backend in lenient[node] else []
         is_sure = len(there) == len(lenient[node])
         words = [f"export {export.id!r}" for export in there]
         if is_sure and len(there) == 1:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from qemu_blocksdk.lazy import loader
 
 if TYPE_CHECKING:
+    from qemu_blocksdk.graphviz import svg
+
     from .amendment import AmendLuks, AmendOptions, AmendQcow2
     from .creation import (
         CreateLuks,
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
         ImageFormat,
     )
     from .drivers import DriverSupport
-    from .graphviz import svg
     from .luks import LuksSupport
     from .nbd import NbdUri
     from .probe import ImageProbe
@@ -106,7 +107,7 @@ _HOMES = {
         " CreateVdi CreateVhdx CreateVmdk CreateVpc CreationOptions EncryptAes"
         " EncryptLuks ImageFormat",
         "drivers": "DriverSupport",
-        "graphviz": "svg",
+        ".graphviz": "svg",
         "luks": "LuksSupport",
         "nbd": "NbdUri",
         "probe": "ImageProbe",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ LAYERS = (
         "wire",
         "qmp",
         "blockdev",
+        "graphviz",
         "graph",
         "jobs",
         "filters",
@@ -90,14 +91,16 @@ def imported(path: Path, source: str) -> Iterator[str]:
         yield f"{module}.{name}" if module == "qemu_blocksdk" and name else module
 
 
-def circle(sources: Mapping[Path, str]) -> list[str]:
-    """Modules that import each other when they run, the first one again at the end."""
+def circle(
+    sources: Mapping[Path, str], *, nodes: Callable[[ast.AST], Iterator[ast.AST]] = run_time
+) -> list[str]:
+    """Modules that import each other, the first one again at the end; at run time by default."""
     modules = {name_of(path) for path in sources}
     graph = {
         name_of(path): {
             # `from . import snapshots` means the module, `from . import Name` the package.
             f"{module}.{name}" if f"{module}.{name}" in modules else module
-            for module, name in imported_names(path, run_time(ast.parse(source)))
+            for module, name in imported_names(path, nodes(ast.parse(source)))
         }
         for path, source in sources.items()
     }
@@ -156,6 +159,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circle({path: path.read_text() for path in PACKAGE.rglob("*.py")}) == []
 
 
+def test_graph_has_no_circle_of_imports_for_type_checkers_either() -> None:
+    sources = {path: path.read_text() for path in (PACKAGE / "graph").glob("*.py")}
+    assert len(sources) == 7
+    assert circle(sources, nodes=ast.walk) == []
+
+
 NODE = PACKAGE / "objects" / "node.py"
 BITMAP = PACKAGE / "objects" / "bitmap.py"
 OBJECTS = PACKAGE / "objects" / "__init__.py"
@@ -193,3 +202,9 @@ def test_a_circle_is_seen_however_it_is_written(source: str) -> None:
 )
 def test_what_never_runs_closes_no_circle(source: str) -> None:
     assert circle({NODE: "from .bitmap import AsyncBitmap", BITMAP: source}) == []
+
+
+def test_a_circle_for_type_checkers_is_seen_when_asked_for() -> None:
+    source = "if TYPE_CHECKING:\n    from .node import AsyncNode"
+    found = circle({NODE: "from .bitmap import AsyncBitmap", BITMAP: source}, nodes=ast.walk)
+    assert {"qemu_blocksdk.objects.node", "qemu_blocksdk.objects.bitmap"} <= set(found)

@@ -28,7 +28,7 @@ from qemu_blocksdk.blockdev.forms import (
 from qemu_blocksdk.codec import flatten, masked, masked_args, redact, secrets_in
 from qemu_blocksdk.codec.json_text import from_text
 from qemu_blocksdk.errors import BlockSdkError, CommandError, ToolError
-from qemu_blocksdk.graph.picture import printable
+from qemu_blocksdk.graph.render import printable
 from qemu_blocksdk.iotests.survey import survey
 from qemu_blocksdk.qmp.message import parse, request_bytes, result
 from qemu_blocksdk.terminal import escaped

@@ -332,7 +332,9 @@ def test_what_is_in_the_way_below_a_filter_is_in_the_way() -> None:
 
 
 def test_a_permission_that_there_is_not_is_refused() -> None:
-    with pytest.raises(UsageError, match="no permission 'rw', but consistent-read, write, write-u"):
+    with pytest.raises(
+        UsageError, match="no permission 'rw': expected one of consistent-read, write, write-u"
+    ):
         DISK.why_blocked("disk", "rw")  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(GraphError, match="looked for node 'nowhere'"):
         DISK.why_blocked("nowhere", "write")

@@ -150,8 +150,8 @@ def test_resolve_finds_the_node_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("backing", "path begins with a slash: 'backing' does not"),
-        ("", "path begins with a slash"),
+        ("backing", "path has to begin with a slash: 'backing'"),
+        ("", "path has to begin with a slash"),
         ("/", "path '/' has an empty part"),
         ("/backing//file", "path '/backing//file' has an empty part"),
         ("/backing/", "has an empty part"),

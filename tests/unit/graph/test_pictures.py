@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.graph.colours import LINES, TEXT, legend
+from qemu_blocksdk.graph.render import LINES, TEXT, legend
 from qemu_blocksdk.tools import svg
 from tests.unit.graph.graphs import edge, graph, info, vertex
 
@@ -166,6 +166,38 @@ def test_vertices_of_one_name_are_boxes_of_their_own() -> None:
     )
     assert "unnamed backend of node 'disk' (2)" in picture.dot()
     assert picture.draw().count("unnamed") == 2
+
+
+# -- notebooks ----------------------------------------------------------------------------
+
+
+@needs_graphviz
+def test_a_notebook_shows_an_svg_and_has_the_tree_as_text() -> None:
+    for drawable in (CHAIN, CHAIN.diff(named("disk"))):
+        bundle = drawable._repr_mimebundle_()
+        assert set(bundle) == {"text/plain", "image/svg+xml"}
+        assert bundle["text/plain"] == drawable.draw()
+        assert "disk" in texts(bundle["image/svg+xml"])
+
+
+def test_a_notebook_shows_the_tree_where_graphviz_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert CHAIN._repr_mimebundle_() == {"text/plain": CHAIN.draw()}
+
+
+def test_a_notebook_gets_only_the_kinds_that_it_asks_for() -> None:
+    assert set(CHAIN._repr_mimebundle_(include=["text/plain"])) == {"text/plain"}
+    assert "text/plain" not in CHAIN._repr_mimebundle_(exclude=["text/plain"])
+
+
+def test_reprs_count_what_is_there() -> None:
+    assert repr(CHAIN) == "<BlockGraph: 4 nodes, 3 edges; roots: unnamed backend>"
+    assert repr(CHAIN.diff(CHAIN)) == "<GraphDiff: no difference>"
+    assert repr(named("a").diff(named("a", "b", "c"))) == (
+        "<GraphDiff: 2 nodes added, 2 edges added>"
+    )
 
 
 # -- Mermaid ------------------------------------------------------------------------------
