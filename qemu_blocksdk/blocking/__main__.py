@@ -26,7 +26,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
-    *("qmp/resource.py", "qmp/events.py", "qmp/connection.py", "qmp/process.py"),
+    *("qmp/resource.py", "qmp/events.py", "qmp/session.py", "qmp/process.py"),
     *("objects/live.py", "objects/job.py"),
     *("objects/added.py", "objects/device.py", "objects/user_object.py"),
     *("objects/throttle_group.py", "objects/iothread.py", "objects/migration.py"),
@@ -155,7 +155,8 @@ def _import_lines(names: set[tuple[str, str]]) -> str:
     lines: list[list[str]] = [[] for _ in sections]
     for module in sorted(modules, key=lambda module: (not _is_plain(modules[module]), module)):
         own = module.startswith("qemu_blocksdk")
-        section = 3 if module.startswith(".") else 2 if own else module == "typing_extensions"
+        third_party = module.partition(".")[0] in ("typing_extensions", "qemu")
+        section = 3 if module.startswith(".") else 2 if own else third_party
         if _is_plain(modules[module]):
             lines[section].append(f"import {module}\n")
             continue

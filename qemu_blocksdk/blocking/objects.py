@@ -27,9 +27,9 @@ from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.transaction import AsyncTransaction
 from qemu_blocksdk.objects.vm import AsyncVM
 from qemu_blocksdk.qmp import background_loop
-from qemu_blocksdk.qmp.connection import AsyncQmp
 from qemu_blocksdk.qmp.events import AsyncEventStream
 from qemu_blocksdk.qmp.process import AsyncProcess
+from qemu_blocksdk.qmp.session import AsyncQmp
 from qemu_blocksdk.recipes.backup import AsyncBackup
 from qemu_blocksdk.recipes.disk import AsyncDisk
 from qemu_blocksdk.recipes.point_in_time import AsyncPointInTime
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Literal, Self, Unpack
+
+    from qemu.qmp import QMPClient
 
     from qemu_blocksdk.blockdev.drive import Drive
     from qemu_blocksdk.codec import Command, JsonValue, Secret
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
     from qemu_blocksdk.objects.vm import Accelerator
     from qemu_blocksdk.qmp.address import Address
-    from qemu_blocksdk.qmp.message import OnMessage
+    from qemu_blocksdk.qmp.messages import OnMessage
     from qemu_blocksdk.qmp.sandbox import Sandbox
     from qemu_blocksdk.schema import Schema
     from qemu_blocksdk.tools import Programs
@@ -261,10 +263,10 @@ class EventStream(SyncProxy, Generic[E_co]):
 class Qmp(SyncProxy):
     """A QMP connection to a running QEMU or storage daemon.
 
-    Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
-    limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the connection
-    (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown whether
-    the command ran; the connection stays usable.
+    Made by :meth:`connect`, by :meth:`over`, or by the objects that start a QEMU. Every command
+    has a time limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the
+    connection (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown
+    whether the command ran; the connection stays usable.
     """
 
     @property
@@ -309,8 +311,40 @@ class Qmp(SyncProxy):
         """
         return cls._of(background_loop.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
+    @classmethod
+    def over(
+        cls,
+        client: QMPClient,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+    ) -> Self:
+        """Open a session over a connected ``qemu.qmp.QMPClient``, which stays the caller's.
+
+        The caller may go on to use the client; :meth:`close` unregisters our listener and leaves
+        the client connected. When the client disconnects, whoever does it, all that waits
+        here ends with ConnectionLost. ``timeout`` is for a client that has no greeting
+        (``negotiate = False``), whose QEMU is then asked for its version. ``on_message`` is
+        called with the commands and replies of this session and with each event.
+
+        A client lives in the event loop that it was connected in, so it serves the async classes
+        only. Raises UsageError for a client that is not connected or that belongs to another
+        event loop, ConnectionLost for one that is not connected to a QMP server,
+        DeadlineExceeded. ::
+
+            client = QMPClient("vm")
+            await client.connect("/run/vm/qmp.sock")
+            with await Qmp.over(client) as qmp:
+                print(await qmp.execute(QueryJobs()))
+        """
+        return cls._of(background_loop.run(AsyncQmp.over(client, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
+
     def close(self) -> None:
-        """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
+        """Close the connection; commands in flight end with ConnectionLost. May be repeated.
+
+        A QMPClient that the session is over stays connected.
+        """
         return background_loop.run(self._async.close())
 
     @property
@@ -343,17 +377,19 @@ class Qmp(SyncProxy):
         return self._async.execute_from_thread(command, timeout=timeout, oob=oob)
 
     def execute_with_fd(self, command: Command[R], fd: int, *, timeout: float | None = None) -> R:
-        """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
+        """Like :meth:`execute`, and pass QEMU a copy of an open descriptor (SCM_RIGHTS).
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        Raises UsageError for a number that is no open descriptor, Unsupported where the
+        connection is not by a unix socket.
         """
         return background_loop.run(self._async.execute_with_fd(command, fd, timeout=timeout))
 
     def send_fd(self, fd: int) -> None:
-        """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
+        """Pass QEMU a copy of an open descriptor, for the command that is sent next.
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket;
-        DeadlineExceeded where QEMU does not read within the ``command_timeout``.
+        Raises UsageError for a number that is no open descriptor, Unsupported where the
+        connection is not by a unix socket, DeadlineExceeded where QEMU does not read within the
+        ``command_timeout``.
         """
         return background_loop.run(self._async.send_fd(fd))
 
@@ -2379,7 +2415,7 @@ class Qemu(SyncProxy):
     @classmethod
     def attach(
         cls,
-        address: Address,
+        address: Address | QMPClient,
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
@@ -2387,9 +2423,11 @@ class Qemu(SyncProxy):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor.
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
+        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
+        its owner may go on to use it. Raises ConnectionLost when nobody is there,
+        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
+        for a client that is not connected or that belongs to another event loop.
         """
         return cls._of(background_loop.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
@@ -2678,7 +2716,7 @@ class StorageDaemon(Qemu):
     @classmethod
     def attach(
         cls,
-        address: Address,
+        address: Address | QMPClient,
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
@@ -2686,9 +2724,11 @@ class StorageDaemon(Qemu):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor.
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
+        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
+        its owner may go on to use it. Raises ConnectionLost when nobody is there,
+        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
+        for a client that is not connected or that belongs to another event loop.
         """
         return cls._of(background_loop.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
@@ -3042,7 +3082,7 @@ class VM(Qemu):
     @classmethod
     def attach(
         cls,
-        address: Address,
+        address: Address | QMPClient,
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
@@ -3050,9 +3090,11 @@ class VM(Qemu):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor.
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
+        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
+        its owner may go on to use it. Raises ConnectionLost when nobody is there,
+        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
+        for a client that is not connected or that belongs to another event loop.
         """
         return cls._of(background_loop.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 

@@ -34,6 +34,8 @@ from .launch import Chardev, Handover, MonitorAddress, Program, json_words, plai
 from .live import Live
 
 if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
     from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
 
 
@@ -86,7 +88,7 @@ class Life(Live, AsyncResource):
     @classmethod
     async def attach(
         cls,
-        address: Address,
+        address: Address | QMPClient,
         *,
         timeout: float = 10.0,
         command_timeout: float = 60.0,
@@ -94,12 +96,14 @@ class Life(Live, AsyncResource):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor.
+        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
+        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
+        its owner may go on to use it. Raises ConnectionLost when nobody is there,
+        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
+        for a client that is not connected or that belongs to another event loop.
         """
         where = words(address)
-        session = await AsyncQmp.connect(
+        session = await AsyncQmp._attach(
             address, timeout=timeout, command_timeout=command_timeout, on_message=on_message
         )
         self = cls(program=where, command_timeout=command_timeout)

@@ -4,12 +4,12 @@ What a command means is no business of this layer; ``objects`` gives it one.
 """
 
 from .address import Address
-from .connection import AsyncQmp
 from .events import AsyncEventStream
 from .gate import ServerKind
-from .message import OnMessage
+from .messages import OnMessage
 from .process import AsyncProcess, located
 from .sandbox import Sandbox
+from .session import AsyncQmp
 from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, shielded, together
 
 __all__ = [

@@ -9,9 +9,12 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .threads import in_own_thread
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
@@ -45,13 +48,16 @@ async def _connected_to(family: int, target: object) -> socket.socket:
     return sock
 
 
-def words(address: Address) -> str:
-    """Return the address as an error names it."""
+def words(address: Address | QMPClient) -> str:
+    """Return an address, or a client, as an error names it."""
     if isinstance(address, socket.socket):
         return "the socket given"
     if isinstance(address, tuple):
         return f"{address[0]}:{address[1]}"
-    return os.fspath(address)
+    if isinstance(address, str | os.PathLike):
+        return os.fspath(address)
+    name = getattr(address, "name", None)
+    return f"the QMPClient {name}" if name else "the QMPClient given"
 
 
 def is_qemu(sock: socket.socket, pid: int | None = None) -> bool:

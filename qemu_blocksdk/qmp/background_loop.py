@@ -175,6 +175,11 @@ def assert_outside(loop_thread: int | None) -> None:
         raise UsageError("a blocking call inside the SDK's own event loop would never return")
 
 
+def is_current() -> bool:
+    """Tell whether the calling thread runs the background loop."""
+    return _background is not None and threading.get_ident() == _background.thread.ident
+
+
 class _Outcome(Generic[T]):
     """Runs work on the loop; lets another thread wait for what becomes of it."""
 

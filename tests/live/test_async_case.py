@@ -100,7 +100,7 @@ def test_a_failure_reports_the_qemus_as_they_run(case: Case, error: str) -> None
     _, _, told = report.partition(error)
     for line in ("---- qemu-system-x86_64: runs (pid ", "  disk [raw]\n", "  <- greeting of QEMU "):
         assert told.count(line) == 1, report
-    assert "qmp/connection.py" not in report
+    assert "qmp/session.py" not in report
 
 
 def test_each_part_of_a_test_that_fails_is_told() -> None:

@@ -318,7 +318,7 @@ def test_a_defect_of_the_test_itself_keeps_its_traceback() -> None:
     case = Case()
     report = reported(lambda: case.vm.qmp.execute_raw("x", {"y": object()}), case)
     assert "JSON" in report
-    assert "qmp/connection.py" not in report
+    assert "qmp/session.py" not in report
     report = reported(lambda: int("x"), Case())
     assert "ValueError: invalid literal" in report
 

@@ -30,7 +30,7 @@ from qemu_blocksdk.codec.json_text import from_text
 from qemu_blocksdk.errors import BlockSdkError, CommandError, ToolError
 from qemu_blocksdk.graph.render import printable
 from qemu_blocksdk.iotests.survey import survey
-from qemu_blocksdk.qmp.message import parse, request_bytes, result
+from qemu_blocksdk.qmp.messages import parse, request_bytes, result
 from qemu_blocksdk.terminal import escaped
 from qemu_blocksdk.testing.dictpath import dictpath
 from qemu_blocksdk.testing.difference import difference

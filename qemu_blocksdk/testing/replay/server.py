@@ -20,7 +20,7 @@ from qemu_blocksdk.codec import Event, JsonObject
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects.listener import ListeningSocket, checked
 from qemu_blocksdk.qmp import background_loop
-from qemu_blocksdk.qmp.message import parse
+from qemu_blocksdk.qmp.messages import parse
 from qemu_blocksdk.testing.scratch import directory
 
 from .exchange import Exchange, message_of

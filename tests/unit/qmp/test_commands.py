@@ -28,6 +28,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.qmp import background_loop
+from qemu_blocksdk.qmp.socket_transport import SocketTransport
 from qemu_blocksdk.testing import ReplayServer
 from qemu_blocksdk.testing.replay import Exchange, Garbage, HangUp
 from qemu_blocksdk.wire import JobStatusChange, QueryJobs, QueryVersion
@@ -458,12 +459,14 @@ def test_memory_stays_flat_over_twenty_thousand_commands() -> None:
 
     async def main(server: Server) -> tuple[int, int]:
         async with await AsyncQmp.connect(server.client) as qmp:
+            transport = qmp._transport
+            assert isinstance(transport, SocketTransport)
             before = 0, 0
             for turn in range(20_000 // 50):
                 if turn == 100:
-                    before = len(qmp._exchange._pending), sys.getallocatedblocks()
+                    before = len(transport._pending), sys.getallocatedblocks()
                 await asyncio.gather(*(qmp.execute_raw("x") for _ in range(50)))
-            return len(qmp._exchange._pending) - before[0], sys.getallocatedblocks() - before[1]
+            return len(transport._pending) - before[0], sys.getallocatedblocks() - before[1]
 
     with Server(answer) as server:
         pending, blocks = asyncio.run(main(server))

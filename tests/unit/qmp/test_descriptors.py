@@ -9,14 +9,14 @@ import socket
 
 import pytest
 
-from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp.link import Link
+from qemu_blocksdk.errors import Unsupported
+from qemu_blocksdk.qmp.line_socket import LineSocket
 
 pytestmark = pytest.mark.timeout(10)
 
 
-def _link(sock: socket.socket) -> Link:
-    return Link(sock, on_line=lambda _: None, on_lost=lambda _: None)
+def _link(sock: socket.socket) -> LineSocket:
+    return LineSocket(sock, on_line=lambda _: None, on_lost=lambda _: None)
 
 
 def _received(sock: socket.socket) -> tuple[int, list[int]]:
@@ -49,7 +49,7 @@ def test_a_descriptor_waits_behind_what_the_socket_does_not_take(filled_by: str)
         else:
             sent = 1 << 22
             link.send(b"x" * sent)
-        passing = asyncio.create_task(link.pass_fd(writing))
+        passing = asyncio.create_task(link.send_fd(writing))
         await asyncio.wait((passing,), timeout=0.05)
         assert not passing.done()
         received, (copy,) = await asyncio.to_thread(_received, theirs)
@@ -70,11 +70,11 @@ def test_a_descriptor_that_waits_does_not_outlast_the_link() -> None:
         ours, theirs = socket.socketpair()
         link = _link(ours)
         link.send(b"x" * (1 << 22))
-        passing = asyncio.create_task(link.pass_fd(0))
+        passing = asyncio.create_task(link.send_fd(0))
         await asyncio.sleep(0)
         link.close()
         await asyncio.wait_for(passing, 5)
-        await link.pass_fd(0)  # the command that goes with it tells of the end
+        await link.send_fd(0)  # the command that goes with it tells of the end
         theirs.close()
 
     asyncio.run(main())
@@ -85,7 +85,7 @@ def test_a_peer_that_has_gone_is_not_told_by_the_descriptor() -> None:
         ours, theirs = socket.socketpair()
         link = _link(ours)
         theirs.close()
-        await link.pass_fd(0)
+        await link.send_fd(0)
         link.close()
 
     asyncio.run(main())
@@ -95,8 +95,8 @@ def test_tcp_takes_no_descriptor() -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             link = _link(socket.create_connection(server.getsockname()))
-            with pytest.raises(UsageError, match="unix socket"):
-                await link.pass_fd(0)
+            with pytest.raises(Unsupported, match="unix socket"):
+                await link.send_fd(0)
             link.close()
 
     asyncio.run(main())

@@ -1,17 +1,16 @@
-"""The QMP session: greeting, capabilities, typed commands, events, the end.
+"""The QMP session: typed commands, events, the version gate, the end.
 
-Which reply is whose, ``exchange`` knows. ``docs/architecture.md`` says why this is not
-``qemu.qmp.QMPClient``.
+A session interprets messages; a :class:`~qemu_blocksdk.qmp.transport.Transport` carries them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import math
+import os
+import socket
 from collections.abc import Mapping
-from typing import Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 from qemu_blocksdk.codec import (
     Command,
@@ -33,69 +32,44 @@ from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.sealed import sealed_class
 
 from . import background_loop
-from .address import Address, connected, is_qemu, words
+from .address import Address
 from .deadline import Deadline, within
 from .events import AsyncEventStream, Register
-from .exchange import Exchange
 from .gate import Gate, ServerKind
-from .message import OnMessage
+from .messages import OnMessage
 from .owner import Owner
 from .resource import AsyncResource
+from .socket_transport import SocketTransport
+from .transport import Peer, QemuVersion, Transport
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Event)
-_log = logging.getLogger(__name__)
-
-
-class Peer(Protocol):
-    """The process behind a connection, as far as a connection needs to know it."""
-
-    @property
-    def pid(self) -> int:
-        """The id of the process."""
-        ...
-
-    async def wait(self, *, timeout: float | None = None) -> int:
-        """Wait for the end of the process; return its exit status."""
-        ...
-
-    def output_tail(self) -> str:
-        """Return the last of what the process printed."""
-        ...
-
-    def output_size(self) -> int:
-        """Return how many bytes the process has printed."""
-        ...
-
-    def output(self, *, start: int = 0) -> str:
-        """Return what the process has printed, from a byte on."""
-        ...
 
 
 @sealed_class
 class AsyncQmp(AsyncResource):
     """A QMP connection to a running QEMU or storage daemon.
 
-    Made by :meth:`connect`, or by the objects that start a QEMU. Every command has a time
-    limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the connection
-    (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown whether
-    the command ran; the connection stays usable.
+    Made by :meth:`connect`, by :meth:`over`, or by the objects that start a QEMU. Every command
+    has a time limit in seconds: ``timeout`` of the call, else ``command_timeout`` of the
+    connection (``math.inf``: none). After a DeadlineExceeded or a cancellation it is unknown
+    whether the command ran; the connection stays usable.
     """
 
-    def __init__(self, command_timeout: float, peer: Peer | None) -> None:
+    def __init__(self, transport: Transport, command_timeout: float) -> None:
+        self._transport = transport
         self._command_timeout = command_timeout
-        self._peer = peer
-        self._owner = Owner(is_guest=peer is None)
+        self._owner = Owner(is_guest=transport.process is None)
         self._events = Register()
         self._closed = False
         self._lost = asyncio.Event()
-        self._fd_turn = asyncio.Lock()
         self._output_turn = asyncio.Lock()
         self._is_output_late = False
-        self._obituary: asyncio.Task[int | None] | None = None
-        self._exchange: Exchange
         self._gate: Gate
-        self._version: tuple[int, int, int]
+        self._version: QemuVersion
 
     # -- life ---------------------------------------------------------------------------
 
@@ -133,57 +107,89 @@ class AsyncQmp(AsyncResource):
         peer: Peer | None = None,
         on_message: OnMessage | None = None,
     ) -> Self:
-        """Do so with what a launcher knows of the process behind the address."""
-        self = cls(command_timeout, peer)
-        where = words(address)
+        """Like :meth:`connect`, with what a launcher knows of the process behind the address."""
+        transport = SocketTransport(address, process=peer, on_message=on_message)
+        return await cls._open(transport, timeout, command_timeout, kind=kind, binary=binary)
+
+    @classmethod
+    async def over(
+        cls,
+        client: QMPClient,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+    ) -> Self:
+        """Open a session over a connected ``qemu.qmp.QMPClient``, which stays the caller's.
+
+        The caller may go on to use the client; :meth:`close` unregisters our listener and leaves
+        the client connected. When the client disconnects, whoever does it, all that waits
+        here ends with ConnectionLost. ``timeout`` is for a client that has no greeting
+        (``negotiate = False``), whose QEMU is then asked for its version. ``on_message`` is
+        called with the commands and replies of this session and with each event.
+
+        A client lives in the event loop that it was connected in, so it serves the async classes
+        only. Raises UsageError for a client that is not connected or that belongs to another
+        event loop, ConnectionLost for one that is not connected to a QMP server,
+        DeadlineExceeded. ::
+
+            client = QMPClient("vm")
+            await client.connect("/run/vm/qmp.sock")
+            async with await AsyncQmp.over(client) as qmp:
+                print(await qmp.execute(QueryJobs()))
+        """
+        return await cls._open(_over(client, on_message), timeout, command_timeout)
+
+    @classmethod
+    async def _attach(
+        cls,
+        to: Address | QMPClient,
+        *,
+        timeout: float,
+        command_timeout: float,
+        on_message: OnMessage | None,
+    ) -> Self:
+        """Connect to an address, or open a session over a client."""
+        if isinstance(to, str | os.PathLike | tuple | socket.socket):
+            transport: Transport = SocketTransport(to, on_message=on_message)
+        else:
+            transport = _over(to, on_message)
+        return await cls._open(transport, timeout, command_timeout)
+
+    @classmethod
+    async def _open(
+        cls,
+        transport: Transport,
+        timeout: float,
+        command_timeout: float,
+        *,
+        kind: ServerKind | None = None,
+        binary: object = None,
+    ) -> Self:
+        self = cls(transport, command_timeout)
         try:
-            async with asyncio.timeout(timeout):
-                sock = await connected(address)
-                self._exchange = Exchange(
-                    sock,
-                    on_event=self._events.dispatch,
-                    on_lost=self._on_lost,
-                    on_message=on_message,
-                )
-                await self._negotiate(kind, binary)
-                pid = None if peer is None else peer.pid
-                self._exchange.ends_lines = not is_qemu(sock, pid)
-        except TimeoutError as error:
-            hint = self._exchange.hint if hasattr(self, "_exchange") else ""
-            await self.close()
-            raise DeadlineExceeded(f"a QMP greeting from {where}{hint}", seconds=timeout) from error
-        except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a host of 64 letters
-            await self.close()
-            raise ConnectionLost(f"cannot connect to {where}: {error}") from error
+            self._version = await transport.open(
+                on_event=self._events.dispatch, on_end=self._on_end, timeout=timeout
+            )
         except BaseException:
             await self.close()
             raise
+        self._gate = Gate(self._version[:2], self._ask_schema, kind=kind, binary=binary)
         return self
 
-    async def _negotiate(self, kind: ServerKind | None, binary: object) -> None:
-        greeting = await self._exchange.greeting
-        try:
-            qmp = cast("dict[str, JsonValue]", greeting["QMP"])
-            version = cast("dict[str, dict[str, int]]", qmp["version"])["qemu"]
-            self._version = (version["major"], version["minor"], version["micro"])
-            self._exchange.has_oob = "oob" in cast("list[str]", qmp["capabilities"])
-        except (KeyError, TypeError) as error:
-            raise ConnectionLost(f"the peer's greeting is none of QMP: {greeting}") from error
-        self._gate = Gate(self._version[:2], self._ask_schema, kind=kind, binary=binary)
-        enable = {"enable": ["oob"]} if self._exchange.has_oob else {}
-        await self._exchange.execute("qmp_capabilities", enable, Deadline(None))
-
     async def close(self) -> None:
-        """Close the connection; commands in flight end with ConnectionLost. May be repeated."""
+        """Close the connection; commands in flight end with ConnectionLost. May be repeated.
+
+        A QMPClient that the session is over stays connected.
+        """
         if self._closed:
             return
         self._closed = True
         self._owner.end(in_order=not self._lost.is_set())
-        if hasattr(self, "_exchange"):
-            self._exchange.close()
+        self._transport.close()
         if hasattr(self, "_gate"):
             self._gate.forget()
-        self._fail(ConnectionLost("the connection was closed"))
+        self._on_end()
 
     async def _leave(self, error: BaseException | None) -> None:
         await self.close()
@@ -196,7 +202,7 @@ class AsyncQmp(AsyncResource):
     @property
     def is_connected(self) -> bool:
         """Whether commands can still be sent."""
-        return self._exchange.error is None
+        return self._transport.error is None
 
     async def wait_lost(self, *, timeout: float | None = None) -> None:
         """Wait until the connection has ended, whoever ended it. Raises DeadlineExceeded."""
@@ -214,12 +220,16 @@ class AsyncQmp(AsyncResource):
         CommandError when QEMU refuses, Unsupported or UsageError when it is not sent,
         ConnectionLost, DeadlineExceeded.
         """
+        return await self._execute(command, self._deadline(timeout), oob=oob)
+
+    async def _execute(
+        self, command: Command[R], deadline: Deadline, *, oob: bool = False, fd: int | None = None
+    ) -> R:
         name, arguments = _encoded(command)
-        deadline = self._deadline(timeout)
         if not self._gate.passes(name, arguments):
             await self._check(name, arguments, deadline)
         try:
-            reply = await self._exchange.execute(name, arguments, deadline, oob=oob)
+            reply = await self._transport.execute(name, arguments, deadline, oob=oob, fd=fd)
         except CommandError as error:
             meaning = await self._explain(error, name, arguments, deadline)
             if meaning is None:
@@ -245,33 +255,22 @@ class AsyncQmp(AsyncResource):
     async def execute_with_fd(
         self, command: Command[R], fd: int, *, timeout: float | None = None
     ) -> R:
-        """Do as :meth:`execute`; QEMU gets a copy of an open descriptor with it (SCM_RIGHTS).
+        """Like :meth:`execute`, and pass QEMU a copy of an open descriptor (SCM_RIGHTS).
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket.
+        Raises UsageError for a number that is no open descriptor, Unsupported where the
+        connection is not by a unix socket.
         """
-        name, arguments = _encoded(command)
-        deadline = self._deadline(timeout)
-        async with within(deadline, f"the reply to {name}"):
-            await self._gate.check(name, arguments)
-            # QEMU keeps the descriptor that came last, so the next waits for this reply.
-            async with self._fd_turn:
-                await self._pass_fd(fd)
-                return await self.execute(command, timeout=math.inf)
+        return await self._execute(command, self._deadline(timeout), fd=fd)
 
     async def send_fd(self, fd: int) -> None:
-        """Hand QEMU a copy of an open descriptor; the next command is the one that gets it.
+        """Pass QEMU a copy of an open descriptor, for the command that is sent next.
 
-        Raises UsageError for what is none, and where the connection is not by a unix socket;
-        DeadlineExceeded where QEMU does not read within the ``command_timeout``.
+        Raises UsageError for a number that is no open descriptor, Unsupported where the
+        connection is not by a unix socket, DeadlineExceeded where QEMU does not read within the
+        ``command_timeout``.
         """
         async with within(self._deadline(None), f"the passing of descriptor {fd}"):
-            await self._pass_fd(fd)
-
-    async def _pass_fd(self, fd: int) -> None:
-        try:
-            await self._exchange.pass_fd(fd)
-        except (OSError, OverflowError) as error:
-            raise UsageError(f"cannot pass descriptor {fd}: {error}") from error
+            await self._transport.send_fd(fd)
 
     async def execute_raw(
         self,
@@ -285,21 +284,21 @@ class AsyncQmp(AsyncResource):
 
         Raises as :meth:`execute`, except that nothing is refused before it is sent.
         """
-        return await self._exchange.execute(
+        return await self._transport.execute(
             name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
     def execute_from_thread(
         self, command: Command[R], *, timeout: float | None = None, oob: bool = False
     ) -> R:
-        """Do as :meth:`execute`, from a thread that is not the loop's, by the shortest way."""
+        """Like :meth:`execute`, for a thread that does not run the event loop."""
         background_loop.assert_running()  # what follows may import, which fails by then
         name, arguments = _encoded(command)
         deadline = self._deadline(timeout)
         if not self._gate.passes(name, arguments):
             background_loop.run(self._check(name, arguments, deadline))
         try:
-            reply = self._exchange.ask(name, arguments, deadline, oob=oob)
+            reply = self._transport.execute_from_thread(name, arguments, deadline, oob=oob)
         except CommandError as error:
             meaning = background_loop.run(self._explain(error, name, arguments, deadline))
             if meaning is None:
@@ -315,19 +314,20 @@ class AsyncQmp(AsyncResource):
         timeout: float | None = None,
         oob: bool = False,
     ) -> JsonValue:
-        """Do as :meth:`execute_raw`, from a thread that is not the loop's."""
-        return self._exchange.ask(
+        """Like :meth:`execute_raw`, for a thread that does not run the event loop."""
+        return self._transport.execute_from_thread(
             name, cast("JsonObject", arguments or {}), self._deadline(timeout), oob=oob
         )
 
     async def _execute_and_read(
         self, command: Command[R], *, timeout: float | None = None
     ) -> tuple[R, str]:
-        """Do as :meth:`execute`; return also what the process printed meanwhile.
+        """Like :meth:`execute`; return also what the process printed meanwhile.
 
         Raises Unsupported for a process that is not ours.
         """
-        if self._peer is None:
+        process = self._transport.process
+        if process is None:
             raise Unsupported("output that we can read: somebody else started it")
         deadline = self._deadline(timeout)
         async with within(deadline, f"the reply to {command._name}"), self._output_turn:
@@ -335,13 +335,13 @@ class AsyncQmp(AsyncResource):
                 # What was given up prints before QEMU gets to this.
                 await self.execute_raw("query-version", timeout=math.inf)
                 self._is_output_late = False
-            start = self._peer.output_size()
+            start = process.output_size()
             try:
                 reply = await self.execute(command, timeout=math.inf)
             except asyncio.CancelledError:
                 self._is_output_late = True
                 raise
-            return reply, self._peer.output(start=start)
+            return reply, process.output(start=start)
 
     async def schema(self) -> Schema:
         """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
@@ -349,8 +349,8 @@ class AsyncQmp(AsyncResource):
             return await self._gate.schema()
 
     async def _ask_schema(self) -> Schema:
-        # Each who waits for it has a limit of his own.
-        reply = await self._exchange.execute("query-qmp-schema", {}, Deadline(None))
+        # Without a limit: each command that waits for the schema has its own.
+        reply = await self._transport.execute("query-qmp-schema", {}, Deadline(None))
         return Schema.from_json(reply)
 
     def _deadline(self, timeout: float | None) -> Deadline:
@@ -374,39 +374,23 @@ class AsyncQmp(AsyncResource):
         return stream
 
     def _stream_error(self) -> BlockSdkError | None:
-        return None if self._closed else self._exchange.error
+        return None if self._closed else self._transport.error
 
-    # -- the end --------------------------------------------------------------------------
-
-    def _on_lost(self, reason: str) -> None:
-        """Fail everything that waits, with the process's last words if it has just died."""
-
-        def fail(status: asyncio.Task[int | None]) -> None:  # called also where the loop ends
-            output = "" if self._peer is None else self._peer.output_tail()
-            ended = None if status.cancelled() else status.result()
-            what = f"connection lost: {reason}"
-            self._fail(ConnectionLost(what, exit_status=ended, output=output))
-
-        self._obituary = asyncio.ensure_future(self._exit_status())
-        self._obituary.add_done_callback(fail)
-
-    async def _exit_status(self) -> int | None:
-        if self._peer is not None:
-            with contextlib.suppress(DeadlineExceeded):
-                # The socket closes a moment before the process can be waited for.
-                return await self._peer.wait(timeout=0.05)
-        return None
-
-    def _fail(self, error: BlockSdkError) -> None:
-        if hasattr(self, "_exchange"):
-            self._exchange.fail(error)
+    def _on_end(self) -> None:
         self._owner.end(in_order=False)
         self._events.finish()
         self._lost.set()
 
 
+def _over(client: QMPClient, on_message: OnMessage | None) -> Transport:
+    # Only those who have a QMPClient pay for the import of qemu.qmp.
+    from .client_transport import ClientTransport
+
+    return ClientTransport(client, on_message)
+
+
 def _encoded(command: object) -> tuple[str, JsonObject]:
     if not isinstance(command, Command):
-        raise UsageError(f"{command!r} is not a command: it takes an instance")
+        raise UsageError(f"{command!r} is not a command: give an instance of a command class")
     known = cast("Command[object]", command)
     return known._name, encode(known) if vars(known) else {}

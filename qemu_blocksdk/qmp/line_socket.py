@@ -27,10 +27,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.errors import Unsupported
 
 from . import background_loop
 from .deadline import Deadline
+from .transport import NO_DESCRIPTORS
 
 _READ_SIZE = 1 << 18
 _AT_ONCE = (socket.MSG_DONTWAIT,)
@@ -59,7 +60,7 @@ class _Turn:
         self.revoke(self)
 
 
-class Link:
+class LineSocket:
     """A connected stream socket that carries lines.
 
     ``on_line`` is called in the loop's thread with each line, ``on_lost`` once, with the
@@ -104,7 +105,7 @@ class Link:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that reads this link."""
+        """The event loop that reads this socket."""
         return self._loop
 
     # -- sending by the loop --------------------------------------------------------------
@@ -143,19 +144,19 @@ class Link:
             self._senders.remove(turn)
         self._flush()
 
-    async def pass_fd(self, fd: int) -> None:
+    async def send_fd(self, fd: int) -> None:
         """Send a descriptor, on a blank line of its own, behind what waits to be sent.
 
-        Raises OSError for what is no open descriptor, UsageError where the socket is no
-        unix socket.
+        Raises OSError for a number that is no open descriptor, Unsupported where the socket is
+        no unix socket.
         """
         self._guard.assert_here("this connection")
         if self._sock.family != socket.AF_UNIX:
-            raise UsageError("a descriptor is passed over a unix socket only")
-        while not self._pass_fd(fd):
+            raise Unsupported(NO_DESCRIPTORS)
+        while not self._send_fd(fd):
             await self._drained.wait()
 
-    def _pass_fd(self, fd: int) -> bool:
+    def _send_fd(self, fd: int) -> bool:
         if self._closed:
             return True  # the command that goes with it says so
         self._drained.clear()
@@ -250,7 +251,7 @@ class Link:
 
     # -- reading by a thread that waits for its own reply ---------------------------------
 
-    def ask(
+    def exchange(
         self,
         request: bytes,
         *,
@@ -279,13 +280,13 @@ class Link:
         try:
             background_loop.reading[thread] = turn
             if self._take(self._readers, turn):
-                self._ask_as_reader(turn, is_reply, deadline)
+                self._exchange_as_reader(turn, is_reply, deadline)
             else:
                 self._loop.call_soon_threadsafe(self.send, request)
         finally:
             self._end(turn, thread, interrupted)
 
-    def _ask_as_reader(
+    def _exchange_as_reader(
         self, turn: _Turn, is_reply: Callable[[bytes], bool], deadline: Deadline
     ) -> None:
         try:
