@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         VM,
         Backup,
         Bitmap,
+        BlockLayer,
         Device,
         Disk,
         EventStream,
@@ -44,12 +45,13 @@ if TYPE_CHECKING:
         UriExport,
     )
     from .codec import Secret
-    from .objects.launch import Chardev, Console, InheritedFd
+    from .tools.qemu_args import Chardev, Console, InheritedFd
 
 __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "BlockLayer",
     "Chardev",
     "Console",
     "Device",
@@ -84,7 +86,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(__all__, "blocking.objects"),
-    **dict.fromkeys(("Chardev", "Console", "InheritedFd"), "objects.launch"),
+    **dict.fromkeys(("Chardev", "Console", "InheritedFd"), "tools.qemu_args"),
     "Drive": "blockdev.drive",
     "Secret": "codec",
 }

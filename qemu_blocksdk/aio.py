@@ -2,6 +2,7 @@
 
 from .objects import (
     AsyncBitmap,
+    AsyncBlockLayer,
     AsyncDevice,
     AsyncExport,
     AsyncExportServer,
@@ -29,6 +30,7 @@ from .recipes import AsyncBackup, AsyncDisk, AsyncPointInTime, AsyncStorageMigra
 __all__ = [
     "AsyncBackup",
     "AsyncBitmap",
+    "AsyncBlockLayer",
     "AsyncDevice",
     "AsyncDisk",
     "AsyncEventStream",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 from qemu_blocksdk.codec import Event
 from qemu_blocksdk.objects.bitmap import AsyncBitmap
-from qemu_blocksdk.objects.daemon import AsyncStorageDaemon
+from qemu_blocksdk.objects.block_layer import AsyncBlockLayer
 from qemu_blocksdk.objects.device import AsyncDevice
 from qemu_blocksdk.objects.export import AsyncExport, AsyncFileExport, AsyncUriExport
 from qemu_blocksdk.objects.export_server import AsyncExportServer
@@ -22,6 +22,7 @@ from qemu_blocksdk.objects.node_io import AsyncNodeIo
 from qemu_blocksdk.objects.operation import AsyncOperation
 from qemu_blocksdk.objects.qemu import AsyncQemu
 from qemu_blocksdk.objects.qemu_io import AsyncQemuIo
+from qemu_blocksdk.objects.storage_daemon import AsyncStorageDaemon
 from qemu_blocksdk.objects.throttle_group import AsyncThrottleGroup
 from qemu_blocksdk.objects.toolchain import AsyncToolchain
 from qemu_blocksdk.objects.transaction import AsyncTransaction
@@ -52,26 +53,17 @@ if TYPE_CHECKING:
     from qemu_blocksdk.codec import Command, JsonValue, Secret
     from qemu_blocksdk.graph import BlockGraph, Edge
     from qemu_blocksdk.jobs import JobProgress, JobResult, MigrationProgress
-    from qemu_blocksdk.objects.devices import VirtioDisk
     from qemu_blocksdk.objects.emulator import Emulator
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
     from qemu_blocksdk.objects.image import ReadOnlyFormat
     from qemu_blocksdk.objects.iothread import IoThreadParameters
     from qemu_blocksdk.objects.job import BlockJob
-    from qemu_blocksdk.objects.launch import (
-        Chardev,
-        Console,
-        InheritedFd,
-        MonitorAddress,
-        Program,
-        QemuOptions,
-    )
     from qemu_blocksdk.objects.leftovers import Leftover
-    from qemu_blocksdk.objects.monitor import Descriptor
     from qemu_blocksdk.objects.node import JobOptions, NodeEvent
+    from qemu_blocksdk.objects.process import QemuOptions
     from qemu_blocksdk.objects.toolchain import DriverProgram, ServerProgram
-    from qemu_blocksdk.objects.vm import Accelerator
+    from qemu_blocksdk.objects.vm import Accelerator, Descriptor, VirtioDisk
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.qmp.messages import OnMessage
     from qemu_blocksdk.qmp.sandbox import Sandbox
@@ -85,6 +77,13 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.programs import ProgramName
     from qemu_blocksdk.tools.progress import ToolProgress
+    from qemu_blocksdk.tools.qemu_args import (
+        Chardev,
+        Console,
+        InheritedFd,
+        MonitorAddress,
+        Program,
+    )
     from qemu_blocksdk.tools.qemu_io import IoExtent, IoFailure, IoInfo, IoResult
     from qemu_blocksdk.tools.qemu_nbd import NbdExport, NbdServerOptions
     from qemu_blocksdk.tools.results import (
@@ -156,6 +155,7 @@ __all__ = [
     "VM",
     "Backup",
     "Bitmap",
+    "BlockLayer",
     "Device",
     "Disk",
     "EventStream",
@@ -528,7 +528,7 @@ class Job(SyncProxy):
     """A background operation of QEMU, from its start to its dismissal.
 
     Got from the verb that starts it (``node.backup(...)``) or from
-    :meth:`Qemu.attach_job`. As a context manager it leaves no job behind: what is not
+    :meth:`BlockLayer.attach_job`. As a context manager it leaves no job behind: what is not
     over is cancelled. A verb that comes when the job is gone raises StateError; one that
     its state forbids CommandError.
     """
@@ -557,7 +557,7 @@ class Job(SyncProxy):
 
     @classmethod
     def attach(cls, qmp: Qmp, job_id: str) -> Self:
-        """Watch a job that somebody else started; see :meth:`Qemu.attach_job`."""
+        """Watch a job that somebody else started; see :meth:`BlockLayer.attach_job`."""
         return cls._of(background_loop.run(AsyncJob.attach(qmp._async, job_id)))
 
     @property
@@ -1208,7 +1208,7 @@ class Node(SyncProxy):
     def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).
 
-        Of one that :meth:`Qemu.add_chain` returned, also the nodes below that it added,
+        Of one that :meth:`BlockLayer.add_chain` returned, also the nodes below that it added,
         once nothing uses them any more. Raises CommandError when it is in use or not there,
         StateError the second time for such a chain.
         """
@@ -1492,7 +1492,7 @@ class Node(SyncProxy):
 class Transaction(SyncProxy):
     """Actions that are collected and then carried out together (``transaction``).
 
-    Got from :meth:`Qemu.transaction`. Each verb adds an action, :meth:`commit` carries
+    Got from :meth:`BlockLayer.transaction`. Each verb adds an action, :meth:`commit` carries
     them out, once.
     """
 
@@ -1929,7 +1929,7 @@ class Image(SyncProxy):
         """Return the options by which a running QEMU opens the image as a node of that name.
 
         ``key_secret`` is the id of the secret there that opens an encrypted one
-        (:meth:`Qemu.add_secret`). Raises UsageError for an image named by options.
+        (:meth:`BlockLayer.add_secret`). Raises UsageError for an image named by options.
         """
         return background_loop.call(lambda: self._async.options(node_name, key_secret=key_secret))
 
@@ -2357,17 +2357,17 @@ class Image(SyncProxy):
         return cls._of(background_loop.run(AsyncImage.unpack_sample(archive, path, format=format, replace=replace, programs=programs)))
 
 
-class Qemu(SyncProxy):
-    """A QEMU process and its block layer.
+class BlockLayer(SyncProxy):
+    """The block layer of a running QEMU: nodes, jobs, exports, transactions, objects.
 
-    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
-    with the block, with the Python process at the latest. One that :meth:`attach` returns
-    is not ours, and goes on.
+    :meth:`attach` connects to a QEMU; ``BlockLayer(qmp)`` uses a connection that is open. The
+    QEMU is not ours: leaving the block only disconnects, and closes only what :meth:`attach`
+    opened.
     """
 
     @property
-    def _async(self) -> AsyncQemu:
-        return cast("AsyncQemu", self._reach())
+    def _async(self) -> AsyncBlockLayer:
+        return cast("AsyncBlockLayer", self._reach())
 
     def __enter__(self) -> Self:
         background_loop.run(self._async.__aenter__())
@@ -2387,30 +2387,10 @@ class Qemu(SyncProxy):
                 background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
-    def __init__(
-        self,
-        *,
-        program: Program,
-        chardevs: Sequence[Chardev] = (),
-        monitors: Sequence[MonitorAddress] = (),
-        secrets: Mapping[str, Secret] | None = None,
-        objects: Sequence[ObjectOptions] = (),
-        blockdevs: Sequence[BlockdevOptions] = (),
-        args: Sequence[str] = (),
-        pass_fds: Sequence[int] = (),
-        launch_timeout: float = 30.0,
-        command_timeout: float = 60.0,
-        on_message: OnMessage | None = None,
-        qmp_id: str = "blocksdk-qmp",
-    ) -> None:
-        """Describe a QEMU; nothing is started yet.
+    def __init__(self, qmp: Qmp) -> None:
+        """Use an open connection, which stays the caller's to close."""
 
-        ``program`` is a path or a name in PATH, or that and its first options; the rest is
-        in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for a program of
-        no words.
-        """
-
-        self._hold(background_loop.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
+        self._hold(background_loop.call(lambda: AsyncBlockLayer(qmp._async)))
 
     @classmethod
     def attach(
@@ -2423,94 +2403,88 @@ class Qemu(SyncProxy):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
-        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
-        its owner may go on to use it. Raises ConnectionLost when nobody is there,
-        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
-        for a client that is not connected or that belongs to another event loop.
+        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
+        that to an async class: it stays connected, and its owner may go on to use it. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor; UsageError for a client that is not connected or that
+        belongs to another event loop.
         """
-        return cls._of(background_loop.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
-
-    def launch(self) -> None:
-        """Start the process and connect. Nothing is left of it when that fails.
-
-        Raises LaunchError (with the exit status and what the program said), UsageError
-        when it runs already or is attached to.
-        """
-        return background_loop.run(self._async.launch())
-
-    def stop(self, *, grace: float = 5.0) -> int | None:
-        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
-
-        Returns the exit status, negative for a signal; None when it was never launched, and
-        where it is attached to: that is only disconnected. May be repeated.
-        """
-        return background_loop.run(self._async.stop(grace=grace))
-
-    def kill(self) -> int | None:
-        """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
-
-        Raises UsageError where it is attached to.
-        """
-        return background_loop.run(self._async.kill())
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process runs; where it is attached to, whether it is connected."""
-        return self._async.is_running
-
-    @property
-    def process(self) -> Process:
-        """The process: its id, exit status and output, also after its end.
-
-        Raises UsageError before the launch, and where it is attached to.
-        """
-        return Process._of(self._async.process)
+        return cls._of(background_loop.run(AsyncBlockLayer.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
     @property
     def qmp(self) -> Qmp:
-        """The QMP connection. Raises UsageError before the launch."""
+        """The QMP connection."""
         return Qmp._of(self._async.qmp)
 
-    def add_object(self, options: ObjectOptions) -> None:
-        """Add any object of QEMU's object model (``object-add``).
+    def add_node(self, options: BlockdevOptions) -> Node:
+        """Add a block node (``blockdev-add``), with the children that are defined inside it.
 
-        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
-        it does not have.
+        The options need a ``node_name``. Raises UsageError without one and for what QEMU takes
+        in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
+        file, locked, not that format).
         """
-        return background_loop.run(self._async.add_object(options))
+        return Node._of(background_loop.run(self._async.add_node(options)))
 
-    def delete_object(self, id: str) -> None:
-        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
-        return background_loop.run(self._async.delete_object(id))
+    def node(self, name: str) -> Node:
+        """Return the object of a node that QEMU has; QEMU is not asked."""
+        return Node._of(background_loop.call(lambda: self._async.node(name)))
 
-    def add_throttle_group(
+    def add_chain(self, options: BlockdevOptions) -> Node:
+        """Add a node, and its children that have a ``node_name`` as nodes of their own, first.
+
+        A child that an earlier chain added under that name is used again; those without a name
+        are inside their parent. Deleting the node that is returned removes them all, except
+        what another chain or node uses: that goes with its last user. Raises UsageError for a
+        name that stands for something else, CommandError when QEMU refuses a node: the others
+        are removed again then.
+        """
+        return Node._of(background_loop.run(self._async.add_chain(options)))
+
+    def reopen(self, options: Sequence[BlockdevOptions]) -> None:
+        """Open nodes with other options, all or none; see :meth:`Node.reopen`."""
+        return background_loop.run(self._async.reopen(options))
+
+    def graph(self) -> BlockGraph:
+        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+
+        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        """
+        return background_loop.run(self._async.graph())
+
+    def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
+        """Return the dirty bitmaps of each node that has some, by its name."""
+        return background_loop.run(self._async.query_bitmaps())
+
+    def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
+        """Return an empty transaction; with ``grouped``, its jobs complete together."""
+        return Transaction._of(background_loop.call(lambda: self._async.transaction(completion_mode=completion_mode)))
+
+    def create(
         self,
-        id: str,
+        options: BlockdevCreateOptions,
         *,
-        limits: ThrottleLimits | None = None,
-    ) -> ThrottleGroup:
-        """Add a throttle group (``object-add``); what ``limits`` leave out is not limited.
+        replace: bool = False,
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to create a file, or the format in a node (``blockdev-create``).
 
-        See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
-        the id is taken, or the limits contradict each other.
+        A format's ``file`` is the name of a node that is large enough or grows. QEMU would
+        truncate a file that is there: that takes ``replace``, else it is a UsageError. What
+        else goes wrong is in the job's error.
         """
-        return ThrottleGroup._of(background_loop.run(self._async.add_throttle_group(id, limits=limits)))
+        return Job._of(background_loop.run(self._async.create(options, replace=replace, job_id=job_id)))
 
-    def throttle_group(self, id: str) -> ThrottleGroup:
-        """Return the object of a throttle group that QEMU has; QEMU is not asked."""
-        return ThrottleGroup._of(background_loop.call(lambda: self._async.throttle_group(id)))
+    def attach_job(self, job_id: str) -> Job:
+        """Return the object of a job that somebody else started, watched from now on.
 
-    def add_iothread(self, id: str, *, parameters: IoThreadParameters | None = None) -> IoThread:
-        """Add an I/O thread (``object-add``).
-
-        Raises CommandError when the id is taken, or a parameter out of range.
+        It is neither finalized nor dismissed here unless that is asked for; an ``with``
+        block or :meth:`Job.run` takes it over. Raises StateError when there is none.
         """
-        return IoThread._of(background_loop.run(self._async.add_iothread(id, parameters=parameters)))
+        return Job._of(background_loop.run(self._async.attach_job(job_id)))
 
-    def iothread(self, id: str) -> IoThread:
-        """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
-        return IoThread._of(background_loop.call(lambda: self._async.iothread(id)))
+    def query_jobs(self) -> list[Job]:
+        """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
+        return [Job._of(item) for item in background_loop.run(self._async.query_jobs())]
 
     def start_nbd_server(
         self,
@@ -2592,35 +2566,17 @@ class Qemu(SyncProxy):
         """Return every export there is, whoever added it (``query-block-exports``)."""
         return [Export._of(item) for item in background_loop.run(self._async.query_exports())]
 
-    def add_chain(self, options: BlockdevOptions) -> Node:
-        """Add a node, and its children that have a ``node_name`` as nodes of their own, first.
+    def add_object(self, options: ObjectOptions) -> None:
+        """Add any object of QEMU's object model (``object-add``).
 
-        A child that an earlier chain added under that name is used again; those without a name
-        are inside their parent. Deleting the node that is returned removes them all, except
-        what another chain or node uses: that goes with its last user. Raises UsageError for a
-        name that stands for something else, CommandError when QEMU refuses a node: the others
-        are removed again then.
+        Raises CommandError when the id is taken or QEMU refuses, Unsupported for a type that
+        it does not have.
         """
-        return Node._of(background_loop.run(self._async.add_chain(options)))
+        return background_loop.run(self._async.add_object(options))
 
-    def reopen(self, options: Sequence[BlockdevOptions]) -> None:
-        """Open nodes with other options, all or none; see :meth:`Node.reopen`."""
-        return background_loop.run(self._async.reopen(options))
-
-    def create(
-        self,
-        options: BlockdevCreateOptions,
-        *,
-        replace: bool = False,
-        job_id: str | None = None,
-    ) -> Job:
-        """Start to create a file, or the format in a node (``blockdev-create``).
-
-        A format's ``file`` is the name of a node that is large enough or grows. QEMU would
-        truncate a file that is there: that takes ``replace``, else it is a UsageError. What
-        else goes wrong is in the job's error.
-        """
-        return Job._of(background_loop.run(self._async.create(options, replace=replace, job_id=job_id)))
+    def delete_object(self, id: str) -> None:
+        """Remove an object (``object-del``). Raises CommandError when it is in use or gone."""
+        return background_loop.run(self._async.delete_object(id))
 
     def add_secret(self, secret: Secret, *, id: str) -> None:
         """Give QEMU a secret under an id, which options refer to as ``key_secret``.
@@ -2630,41 +2586,33 @@ class Qemu(SyncProxy):
         """
         return background_loop.run(self._async.add_secret(secret, id=id))
 
-    def add_node(self, options: BlockdevOptions) -> Node:
-        """Add a block node (``blockdev-add``), with the children that are defined inside it.
+    def add_throttle_group(
+        self,
+        id: str,
+        *,
+        limits: ThrottleLimits | None = None,
+    ) -> ThrottleGroup:
+        """Add a throttle group (``object-add``); what ``limits`` leave out is not limited.
 
-        The options need a ``node_name``. Raises UsageError without one and for what QEMU takes
-        in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
-        file, locked, not that format).
+        See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
+        the id is taken, or the limits contradict each other.
         """
-        return Node._of(background_loop.run(self._async.add_node(options)))
+        return ThrottleGroup._of(background_loop.run(self._async.add_throttle_group(id, limits=limits)))
 
-    def node(self, name: str) -> Node:
-        """Return the object of a node that QEMU has; QEMU is not asked."""
-        return Node._of(background_loop.call(lambda: self._async.node(name)))
+    def throttle_group(self, id: str) -> ThrottleGroup:
+        """Return the object of a throttle group that QEMU has; QEMU is not asked."""
+        return ThrottleGroup._of(background_loop.call(lambda: self._async.throttle_group(id)))
 
-    def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+    def add_iothread(self, id: str, *, parameters: IoThreadParameters | None = None) -> IoThread:
+        """Add an I/O thread (``object-add``).
 
-        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        Raises CommandError when the id is taken, or a parameter out of range.
         """
-        return background_loop.run(self._async.graph())
+        return IoThread._of(background_loop.run(self._async.add_iothread(id, parameters=parameters)))
 
-    def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
-        """Return the dirty bitmaps of each node that has some, by its name."""
-        return background_loop.run(self._async.query_bitmaps())
-
-    def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
-        """Return an empty transaction; with ``grouped``, its jobs complete together."""
-        return Transaction._of(background_loop.call(lambda: self._async.transaction(completion_mode=completion_mode)))
-
-    def attach_job(self, job_id: str) -> Job:
-        """Return the object of a job that somebody else started, watched from now on.
-
-        It is neither finalized nor dismissed here unless that is asked for; an ``with``
-        block or :meth:`Job.run` takes it over. Raises StateError when there is none.
-        """
-        return Job._of(background_loop.run(self._async.attach_job(job_id)))
+    def iothread(self, id: str) -> IoThread:
+        """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
+        return IoThread._of(background_loop.call(lambda: self._async.iothread(id)))
 
     def leftovers(self) -> list[Leftover]:
         """Return what clients have left that were killed, or may have been.
@@ -2685,9 +2633,102 @@ class Qemu(SyncProxy):
         """
         return background_loop.run(self._async.clear_leftovers(force=force, timeout=timeout))
 
-    def query_jobs(self) -> list[Job]:
-        """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
-        return [Job._of(item) for item in background_loop.run(self._async.query_jobs())]
+
+class Qemu(BlockLayer):
+    """A QEMU and its block layer: started and ended here, or attached to and left alone.
+
+    Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
+    with the block, with the Python process at the latest. One that :meth:`attach` returns
+    is not ours, and goes on.
+    """
+
+    @property
+    def _async(self) -> AsyncQemu:
+        return cast("AsyncQemu", self._reach())
+
+    def __init__(
+        self,
+        *,
+        program: Program,
+        chardevs: Sequence[Chardev] = (),
+        monitors: Sequence[MonitorAddress] = (),
+        secrets: Mapping[str, Secret] | None = None,
+        objects: Sequence[ObjectOptions] = (),
+        blockdevs: Sequence[BlockdevOptions] = (),
+        args: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+        launch_timeout: float = 30.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+        qmp_id: str = "blocksdk-qmp",
+    ) -> None:
+        """Describe a QEMU; nothing is started yet.
+
+        ``program`` is a path or a name in PATH, or that and its first options; the rest is
+        in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for an empty program.
+        """
+
+        self._hold(background_loop.call(lambda: AsyncQemu(program=program, chardevs=chardevs, monitors=monitors, secrets=secrets, objects=objects, blockdevs=blockdevs, args=args, pass_fds=pass_fds, launch_timeout=launch_timeout, command_timeout=command_timeout, on_message=on_message, qmp_id=qmp_id)))
+
+    def launch(self) -> None:
+        """Start the process and connect. Nothing is left of it when that fails.
+
+        Raises LaunchError (with the exit status and the output), UsageError when it runs already
+        or is attached to.
+        """
+        return background_loop.run(self._async.launch())
+
+    def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
+
+        Returns the exit status, negative for a signal; None when it was never launched, and
+        where it is attached to: that is only disconnected. May be repeated.
+        """
+        return background_loop.run(self._async.stop(grace=grace))
+
+    def kill(self) -> int | None:
+        """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
+
+        Raises UsageError where it is attached to.
+        """
+        return background_loop.run(self._async.kill())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; where it is attached to, whether it is connected."""
+        return self._async.is_running
+
+    @property
+    def process(self) -> Process:
+        """The process: its id, exit status and output, also after its end.
+
+        Raises UsageError before the launch, and where it is attached to.
+        """
+        return Process._of(self._async.process)
+
+    @property
+    def qmp(self) -> Qmp:
+        """The QMP connection. Raises UsageError before the launch."""
+        return Qmp._of(self._async.qmp)
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address | QMPClient,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
+        that to an async class: it stays connected, and its owner may go on to use it. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor; UsageError for a client that is not connected or that
+        belongs to another event loop.
+        """
+        return cls._of(background_loop.run(AsyncQemu.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
 
 class StorageDaemon(Qemu):
@@ -2724,11 +2765,11 @@ class StorageDaemon(Qemu):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
-        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
-        its owner may go on to use it. Raises ConnectionLost when nobody is there,
-        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
-        for a client that is not connected or that belongs to another event loop.
+        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
+        that to an async class: it stays connected, and its owner may go on to use it. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor; UsageError for a client that is not connected or that
+        belongs to another event loop.
         """
         return cls._of(background_loop.run(AsyncStorageDaemon.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
@@ -2739,6 +2780,272 @@ class VM(Qemu):
     @property
     def _async(self) -> AsyncVM:
         return cast("AsyncVM", self._reach())
+
+    def __init__(
+        self,
+        *,
+        program: Program = "qemu-system-x86_64",
+        machine: str | None = None,
+        defaults: bool = False,
+        accelerator: Accelerator | Literal['default'] | None = None,
+        console: Console | None = None,
+        fds: Sequence[InheritedFd] = (),
+        drives: Sequence[Drive] = (),
+        devices: Sequence[DeviceAdd] = (),
+        incoming: str | None = None,
+        qtest_log: bool = False,
+        **options: Unpack[QemuOptions],
+    ) -> None:
+        """Describe a virtual machine; nothing is started yet.
+
+        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
+        leaves the machine its default devices (no ``-nodefaults``). Without an
+        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then, and
+        the clock stands still, that of throttle groups as well), else ``tcg``; ``default``
+        leaves the choice to QEMU and to ``args``. ``qtest_log`` has QEMU log the qtest channel
+        to its stderr, as it does by default. The rest as :class:`Qemu`.
+        """
+
+        self._hold(background_loop.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))
+
+    def query_accelerator(self) -> Accelerator:
+        """Return the accelerator that a launch uses; the binary is asked what it has, once.
+
+        Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
+        where the VM is attached to, and where the choice is QEMU's (``default``).
+        """
+        return background_loop.run(self._async.query_accelerator())
+
+    def query_status(self) -> StatusInfo:
+        """Return whether the guest runs, and its run state (``query-status``)."""
+        return background_loop.run(self._async.query_status())
+
+    def wait_run_state(self, state: RunState, *, timeout: float | None = None) -> None:
+        """Wait until the guest is in a run state, ``timeout`` seconds at most.
+
+        Raises DeadlineExceeded, ConnectionLost (a guest that powers off ends QEMU, unless
+        :meth:`set_action` says otherwise).
+        """
+        return background_loop.run(self._async.wait_run_state(state, timeout=timeout))
+
+    def pause(self) -> None:
+        """Pause the guest (``stop``). One that waits for a migration stays so after that."""
+        return background_loop.run(self._async.pause())
+
+    def cont(self) -> None:
+        """Let the guest run (``cont``). Raises CommandError when it has to be reset first."""
+        return background_loop.run(self._async.cont())
+
+    def reset(self, *, timeout: float = 10.0) -> None:
+        """Reset the machine (``system_reset``) and wait until that is done.
+
+        With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
+        """
+        return background_loop.run(self._async.reset(timeout=timeout))
+
+    def powerdown(self) -> None:
+        """Press the power button (``system_powerdown``); what follows is the guest's to do."""
+        return background_loop.run(self._async.powerdown())
+
+    def wakeup(self) -> None:
+        """Wake a suspended guest (``system_wakeup``). Raises CommandError for another."""
+        return background_loop.run(self._async.wakeup())
+
+    def set_action(
+        self,
+        *,
+        reboot: RebootAction | None = None,
+        shutdown: ShutdownAction | None = None,
+        panic: PanicAction | None = None,
+        watchdog: WatchdogAction | None = None,
+    ) -> None:
+        """Say what follows what the guest does (``set-action``); the others stay as they are."""
+        return background_loop.run(self._async.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
+
+    def add_device(
+        self,
+        driver: str,
+        *,
+        id: str | None = None,
+        bus: str | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Plug a device (``device_add``); ``properties`` are the driver's, under QEMU's names.
+
+        Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
+        there is no such driver, bus or property.
+        """
+        return Device._of(background_loop.run(self._async.add_device(driver, id=id, bus=bus, properties=properties)))
+
+    def device(self, id: str) -> Device:
+        """Return the object of a device that the guest has; QEMU is not asked."""
+        return Device._of(background_loop.call(lambda: self._async.device(id)))
+
+    def query_devices(self) -> dict[str, str]:
+        """Return the driver of each device that has an id, by the id (``qom-list``)."""
+        return background_loop.run(self._async.query_devices())
+
+    def query_virtio_driver(self, disk: VirtioDisk) -> str:
+        """Return the driver that this kind of machine has for it: ``virtio-scsi-pci``, ...
+
+        Asks for the types that the binary has (``qom-list-types``). Raises Unsupported when
+        there is none.
+        """
+        return background_loop.run(self._async.query_virtio_driver(disk))
+
+    def plug(
+        self,
+        node: Node,
+        *,
+        device: VirtioDisk = "virtio-blk",
+        id: str | None = None,
+        bus: str | None = None,
+        serial: str | None = None,
+        share_rw: bool = False,
+        iothread: IoThread | None = None,
+        properties: Mapping[str, JsonValue] | None = None,
+    ) -> Device:
+        """Give the guest a disk whose content is ``node`` (``device_add``).
+
+        It is read-only where the node is. With ``share_rw`` others may write to the node
+        too. A ``virtio-scsi`` disk comes on ``bus``, else on a controller that the guest has
+        (with that ``iothread``, if given), else on a new one, which stays. Raises as
+        :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
+        the bus has its own.
+        """
+        return Device._of(background_loop.run(self._async.plug(node._async, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._async, properties=properties)))
+
+    def save_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
+
+        All are qcow2, none is over another (``snapshot-save``). The guest stands still
+        meanwhile. The job fails when there is a snapshot of that tag.
+        """
+        return Job._of(background_loop.run(self._async.save_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
+
+    def load_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to bring machine and disks back to a snapshot (``snapshot-load``).
+
+        What was written since is lost.
+        """
+        return Job._of(background_loop.run(self._async.load_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
+
+    def delete_snapshot(
+        self,
+        tag: str,
+        *,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        return Job._of(background_loop.run(self._async.delete_snapshot(tag, nodes=[item._async for item in nodes], job_id=job_id)))
+
+    def query_migration_capabilities(self) -> dict[MigrationCapability, bool]:
+        """Return which capabilities there are and are on (``query-migrate-capabilities``)."""
+        return background_loop.run(self._async.query_migration_capabilities())
+
+    def set_migration_capabilities(self, capabilities: Mapping[MigrationCapability, bool]) -> None:
+        """Switch capabilities on or off (``migrate-set-capabilities``); the others stay.
+
+        Both sides need the same, as a rule. Raises CommandError for those that exclude each
+        other, and while a migration is in flight.
+        """
+        return background_loop.run(self._async.set_migration_capabilities(capabilities))
+
+    def query_migration_parameters(self) -> MigrationParameters:
+        """Return the parameters (``query-migrate-parameters``)."""
+        return background_loop.run(self._async.query_migration_parameters())
+
+    def set_migration_parameters(self, parameters: MigrateSetParameters) -> None:
+        """Change parameters (``migrate-set-parameters``), also in flight; the others stay.
+
+        ``max_bandwidth`` is in bytes a second, ``downtime_limit`` in milliseconds;
+        ``block_bitmap_mapping`` says which bitmaps of which nodes travel, with the capability
+        ``dirty-bitmaps``. Raises CommandError for a value out of range.
+        """
+        return background_loop.run(self._async.set_migration_parameters(parameters))
+
+    def migrate(self, target: str | MigrationAddress) -> Migration:
+        """Start to migrate the guest to a QEMU that waits for it (``migrate``).
+
+        ``target`` is a URI in QEMU's words (``unix:PATH``, ``tcp:HOST:PORT``), or an address
+        as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
+        cannot be migrated; what goes wrong later is the migration's to tell.
+        """
+        return Migration._of(background_loop.run(self._async.migrate(target)))
+
+    def migrate_incoming(
+        self,
+        source: str | MigrationAddress,
+        *,
+        exit_on_error: bool | None = None,
+    ) -> Migration:
+        """Wait for the guest at an address (``migrate-incoming``), as :meth:`migrate` has it.
+
+        For a VM that was launched with ``-incoming defer``. QEMU ends when that fails, unless
+        ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
+        or the VM is not waiting for a guest.
+        """
+        return Migration._of(background_loop.run(self._async.migrate_incoming(source, exit_on_error=exit_on_error)))
+
+    def attach_migration(self) -> Migration:
+        """Return the migration of the VM, of either direction, that others have started.
+
+        It may be over, or still to come. Raises CommandError for one that goes out already
+        and whose events are not on (:meth:`set_migration_capabilities`).
+        """
+        return Migration._of(background_loop.run(self._async.attach_migration()))
+
+    def wait_migration(
+        self,
+        run_state: RunState | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Wait until the VM's migration, in either direction, is completed.
+
+        Then also until the guest is in ``run_state``, which may come later. One that is
+        completed by now will do. ``timeout`` is in seconds. Raises as
+        :meth:`Migration.wait` and :meth:`attach_migration`.
+        """
+        return background_loop.run(self._async.wait_migration(run_state, timeout=timeout))
+
+    @property
+    def console_socket(self) -> socket.socket:
+        """Our end of the guest's console, a blocking socket, until the VM is stopped.
+
+        Raises UsageError before the launch, and where the VM was described without one.
+        """
+        return self._async.console_socket
+
+    def qtest(self, command: str, *, timeout: float = 10.0) -> str:
+        """Send a line to the qtest channel; return what follows ``OK`` in its reply.
+
+        Raises CommandError when it is refused, Unsupported where the VM runs on another
+        accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
+        """
+        return background_loop.run(self._async.qtest(command, timeout=timeout))
+
+    def clock_step(self, nanoseconds: int | None = None) -> int:
+        """Advance the guest's clock (``clock_step``), to its next timer by default.
+
+        Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
+        """
+        return background_loop.run(self._async.clock_step(nanoseconds))
 
     def hmp(self, command_line: str, *, timeout: float | None = None) -> str:
         """Run a human monitor command (``human-monitor-command``); return what it printed.
@@ -2813,272 +3120,6 @@ class VM(Qemu):
         """Return the sets of descriptors (``query-fdsets``)."""
         return background_loop.run(self._async.query_fdsets())
 
-    def save_snapshot(
-        self,
-        tag: str,
-        *,
-        vmstate: Node,
-        nodes: Sequence[Node],
-        job_id: str | None = None,
-    ) -> Job:
-        """Start to save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
-
-        All are qcow2, none is over another (``snapshot-save``). The guest stands still
-        meanwhile. The job fails when there is a snapshot of that tag.
-        """
-        return Job._of(background_loop.run(self._async.save_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
-
-    def load_snapshot(
-        self,
-        tag: str,
-        *,
-        vmstate: Node,
-        nodes: Sequence[Node],
-        job_id: str | None = None,
-    ) -> Job:
-        """Start to bring machine and disks back to a snapshot (``snapshot-load``).
-
-        What was written since is lost.
-        """
-        return Job._of(background_loop.run(self._async.load_snapshot(tag, vmstate=vmstate._async, nodes=[item._async for item in nodes], job_id=job_id)))
-
-    def delete_snapshot(
-        self,
-        tag: str,
-        *,
-        nodes: Sequence[Node],
-        job_id: str | None = None,
-    ) -> Job:
-        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
-        return Job._of(background_loop.run(self._async.delete_snapshot(tag, nodes=[item._async for item in nodes], job_id=job_id)))
-
-    def query_status(self) -> StatusInfo:
-        """Return whether the guest runs, and its run state (``query-status``)."""
-        return background_loop.run(self._async.query_status())
-
-    def wait_run_state(self, state: RunState, *, timeout: float | None = None) -> None:
-        """Wait until the guest is in a run state, ``timeout`` seconds at most.
-
-        Raises DeadlineExceeded, ConnectionLost (a guest that powers off ends QEMU, unless
-        :meth:`set_action` says otherwise).
-        """
-        return background_loop.run(self._async.wait_run_state(state, timeout=timeout))
-
-    def pause(self) -> None:
-        """Pause the guest (``stop``). One that waits for a migration stays so after that."""
-        return background_loop.run(self._async.pause())
-
-    def cont(self) -> None:
-        """Let the guest run (``cont``). Raises CommandError when it has to be reset first."""
-        return background_loop.run(self._async.cont())
-
-    def reset(self, *, timeout: float = 10.0) -> None:
-        """Reset the machine (``system_reset``) and wait until that is done.
-
-        With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
-        """
-        return background_loop.run(self._async.reset(timeout=timeout))
-
-    def powerdown(self) -> None:
-        """Press the power button (``system_powerdown``); what follows is the guest's to do."""
-        return background_loop.run(self._async.powerdown())
-
-    def wakeup(self) -> None:
-        """Wake a suspended guest (``system_wakeup``). Raises CommandError for another."""
-        return background_loop.run(self._async.wakeup())
-
-    def set_action(
-        self,
-        *,
-        reboot: RebootAction | None = None,
-        shutdown: ShutdownAction | None = None,
-        panic: PanicAction | None = None,
-        watchdog: WatchdogAction | None = None,
-    ) -> None:
-        """Say what follows what the guest does (``set-action``); the others stay as they are."""
-        return background_loop.run(self._async.set_action(reboot=reboot, shutdown=shutdown, panic=panic, watchdog=watchdog))
-
-    def query_migration_capabilities(self) -> dict[MigrationCapability, bool]:
-        """Return which capabilities there are and are on (``query-migrate-capabilities``)."""
-        return background_loop.run(self._async.query_migration_capabilities())
-
-    def set_migration_capabilities(self, capabilities: Mapping[MigrationCapability, bool]) -> None:
-        """Switch capabilities on or off (``migrate-set-capabilities``); the others stay.
-
-        Both sides need the same, as a rule. Raises CommandError for those that exclude each
-        other, and while a migration is in flight.
-        """
-        return background_loop.run(self._async.set_migration_capabilities(capabilities))
-
-    def query_migration_parameters(self) -> MigrationParameters:
-        """Return the parameters (``query-migrate-parameters``)."""
-        return background_loop.run(self._async.query_migration_parameters())
-
-    def set_migration_parameters(self, parameters: MigrateSetParameters) -> None:
-        """Change parameters (``migrate-set-parameters``), also in flight; the others stay.
-
-        ``max_bandwidth`` is in bytes a second, ``downtime_limit`` in milliseconds;
-        ``block_bitmap_mapping`` says which bitmaps of which nodes travel, with the capability
-        ``dirty-bitmaps``. Raises CommandError for a value out of range.
-        """
-        return background_loop.run(self._async.set_migration_parameters(parameters))
-
-    def migrate(self, target: str | MigrationAddress) -> Migration:
-        """Start to migrate the guest to a QEMU that waits for it (``migrate``).
-
-        ``target`` is a URI in QEMU's words (``unix:PATH``, ``tcp:HOST:PORT``), or an address
-        as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
-        cannot be migrated; what goes wrong later is the migration's to tell.
-        """
-        return Migration._of(background_loop.run(self._async.migrate(target)))
-
-    def migrate_incoming(
-        self,
-        source: str | MigrationAddress,
-        *,
-        exit_on_error: bool | None = None,
-    ) -> Migration:
-        """Wait for the guest at an address (``migrate-incoming``), as :meth:`migrate` has it.
-
-        For a VM that was launched with ``-incoming defer``. QEMU ends when that fails, unless
-        ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
-        or the VM is not waiting for a guest.
-        """
-        return Migration._of(background_loop.run(self._async.migrate_incoming(source, exit_on_error=exit_on_error)))
-
-    def attach_migration(self) -> Migration:
-        """Return the migration of the VM, of either direction, that others have started.
-
-        It may be over, or still to come. Raises CommandError for one that goes out already
-        and whose events are not on (:meth:`set_migration_capabilities`).
-        """
-        return Migration._of(background_loop.run(self._async.attach_migration()))
-
-    def wait_migration(
-        self,
-        run_state: RunState | None = None,
-        *,
-        timeout: float | None = None,
-    ) -> None:
-        """Wait until the VM's migration, in either direction, is completed.
-
-        Then also until the guest is in ``run_state``, which may come later. One that is
-        completed by now will do. ``timeout`` is in seconds. Raises as
-        :meth:`Migration.wait` and :meth:`attach_migration`.
-        """
-        return background_loop.run(self._async.wait_migration(run_state, timeout=timeout))
-
-    def add_device(
-        self,
-        driver: str,
-        *,
-        id: str | None = None,
-        bus: str | None = None,
-        properties: Mapping[str, JsonValue] | None = None,
-    ) -> Device:
-        """Plug a device (``device_add``); ``properties`` are the driver's, under QEMU's names.
-
-        Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
-        there is no such driver, bus or property.
-        """
-        return Device._of(background_loop.run(self._async.add_device(driver, id=id, bus=bus, properties=properties)))
-
-    def device(self, id: str) -> Device:
-        """Return the object of a device that the guest has; QEMU is not asked."""
-        return Device._of(background_loop.call(lambda: self._async.device(id)))
-
-    def query_devices(self) -> dict[str, str]:
-        """Return the driver of each device that has an id, by the id (``qom-list``)."""
-        return background_loop.run(self._async.query_devices())
-
-    def query_virtio_driver(self, disk: VirtioDisk) -> str:
-        """Return the driver that this kind of machine has for it: ``virtio-scsi-pci``, ...
-
-        Asks for the types that the binary has (``qom-list-types``). Raises Unsupported when
-        there is none.
-        """
-        return background_loop.run(self._async.query_virtio_driver(disk))
-
-    def plug(
-        self,
-        node: Node,
-        *,
-        device: VirtioDisk = "virtio-blk",
-        id: str | None = None,
-        bus: str | None = None,
-        serial: str | None = None,
-        share_rw: bool = False,
-        iothread: IoThread | None = None,
-        properties: Mapping[str, JsonValue] | None = None,
-    ) -> Device:
-        """Give the guest a disk whose content is ``node`` (``device_add``).
-
-        It is read-only where the node is. With ``share_rw`` others may write to the node
-        too. A ``virtio-scsi`` disk comes on ``bus``, else on a controller that the guest has
-        (with that ``iothread``, if given), else on a new one, which stays. Raises as
-        :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
-        the bus has its own.
-        """
-        return Device._of(background_loop.run(self._async.plug(node._async, device=device, id=id, bus=bus, serial=serial, share_rw=share_rw, iothread=None if iothread is None else iothread._async, properties=properties)))
-
-    def __init__(
-        self,
-        *,
-        program: Program = "qemu-system-x86_64",
-        machine: str | None = None,
-        defaults: bool = False,
-        accelerator: Accelerator | Literal['default'] | None = None,
-        console: Console | None = None,
-        fds: Sequence[InheritedFd] = (),
-        drives: Sequence[Drive] = (),
-        devices: Sequence[DeviceAdd] = (),
-        incoming: str | None = None,
-        qtest_log: bool = False,
-        **options: Unpack[QemuOptions],
-    ) -> None:
-        """Describe a virtual machine; nothing is started yet.
-
-        ``machine`` and ``incoming`` are QEMU's ``-machine`` and ``-incoming``; ``defaults``
-        leaves the machine its default devices (no ``-nodefaults``). Without an
-        ``accelerator``, ``qtest`` is used where the binary has it (no guest code runs then, and
-        the clock stands still, that of throttle groups as well), else ``tcg``; ``default``
-        leaves the choice to QEMU and to ``args``. ``qtest_log`` has QEMU log the qtest channel
-        to its stderr, as it does by default. The rest as :class:`Qemu`.
-        """
-
-        self._hold(background_loop.call(lambda: AsyncVM(program=program, machine=machine, defaults=defaults, accelerator=accelerator, console=console, fds=fds, drives=drives, devices=devices, incoming=incoming, qtest_log=qtest_log, **options)))
-
-    def query_accelerator(self) -> Accelerator:
-        """Return the accelerator that a launch uses; the binary is asked what it has, once.
-
-        Raises Unsupported when it lacks the one that was asked for, LaunchError, UsageError
-        where the VM is attached to, and where the choice is QEMU's (``default``).
-        """
-        return background_loop.run(self._async.query_accelerator())
-
-    @property
-    def console_socket(self) -> socket.socket:
-        """Our end of the guest's console, a blocking socket, until the VM is stopped.
-
-        Raises UsageError before the launch, and where the VM was described without one.
-        """
-        return self._async.console_socket
-
-    def qtest(self, command: str, *, timeout: float = 10.0) -> str:
-        """Send a line to the qtest channel; return what follows ``OK`` in its reply.
-
-        Raises CommandError when it is refused, Unsupported where the VM runs on another
-        accelerator, UsageError before the launch, ConnectionLost, DeadlineExceeded.
-        """
-        return background_loop.run(self._async.qtest(command, timeout=timeout))
-
-    def clock_step(self, nanoseconds: int | None = None) -> int:
-        """Advance the guest's clock (``clock_step``), to its next timer by default.
-
-        Returns the time of the clock in nanoseconds. Raises as :meth:`qtest`.
-        """
-        return background_loop.run(self._async.clock_step(nanoseconds))
-
     @classmethod
     def attach(
         cls,
@@ -3090,11 +3131,11 @@ class VM(Qemu):
     ) -> Self:
         """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
 
-        It has the same verbs; :meth:`stop`, or leaving the block, only disconnects. Whoever holds
-        a connected ``qemu.qmp.QMPClient`` gives that to an async class: it stays connected, and
-        its owner may go on to use it. Raises ConnectionLost when nobody is there,
-        DeadlineExceeded when nothing answers, as where another client has the monitor; UsageError
-        for a client that is not connected or that belongs to another event loop.
+        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
+        that to an async class: it stays connected, and its owner may go on to use it. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor; UsageError for a client that is not connected or that
+        belongs to another event loop.
         """
         return cls._of(background_loop.run(AsyncVM.attach(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
@@ -3602,14 +3643,20 @@ class Backup(SyncProxy):
     backup, ``NAME-full`` since its last full one. They are changed for all disks or for none,
     and only when the images are complete; an image appears under its name when it is whole.
     An image with a secret is encrypted. What a client left that was killed is removed first
-    (:meth:`Qemu.clear_leftovers`).
+    (:meth:`BlockLayer.clear_leftovers`).
     """
 
     @property
     def _async(self) -> AsyncBackup:
         return cast("AsyncBackup", self._reach())
 
-    def __init__(self, qemu: Qemu, *, bitmap: str = "backup", persistent: bool = True) -> None:
+    def __init__(
+        self,
+        qemu: BlockLayer,
+        *,
+        bitmap: str = "backup",
+        persistent: bool = True,
+    ) -> None:
         """Describe a backup of no disk yet.
 
         ``persistent`` stores the bitmaps in the disks' images, which then have to be qcow2.
@@ -3671,7 +3718,7 @@ class Disk(SyncProxy):
     def _async(self) -> AsyncDisk:
         return cast("AsyncDisk", self._reach())
 
-    def __init__(self, qemu: Qemu, node: Node) -> None:
+    def __init__(self, qemu: BlockLayer, node: Node) -> None:
         """Name a disk; QEMU is not asked."""
 
         self._hold(background_loop.call(lambda: AsyncDisk(qemu._async, node._async)))
@@ -3751,7 +3798,7 @@ class PointInTime(SyncProxy):
 
     def __init__(
         self,
-        qemu: Qemu,
+        qemu: BlockLayer,
         node: Node,
         *,
         device: str | None = None,

@@ -17,11 +17,11 @@ from pathlib import Path
 from qemu_blocksdk.aio import AsyncToolchain
 from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.objects.scratch import short_directory
 from qemu_blocksdk.qmp import together
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.socket_directory import short_directory
 
 from . import ACCELERATOR_VARIABLE
 from .outcome import Outcome, Setting, judged, read

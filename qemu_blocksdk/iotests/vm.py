@@ -315,4 +315,4 @@ def _keep_accelerator(name: str) -> None:
     # Not for scripts that launch nothing: the module takes long to load.
     from qemu_blocksdk.objects.emulator import accelerators
 
-    accelerators.tell(qemu_prog, frozenset({name}))
+    accelerators.store(qemu_prog, frozenset({name}))

@@ -20,7 +20,7 @@ from qemu_blocksdk.wire import (
     XDebugBlockDirtyBitmapSha256,
 )
 
-from .live import Live
+from ._base import Live
 
 if TYPE_CHECKING:
     from .node import AsyncNode

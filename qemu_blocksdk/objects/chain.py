@@ -25,8 +25,8 @@ from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import AsyncQmp, as_unit, shielded
 from qemu_blocksdk.wire import BlockdevAdd, BlockdevDel, BlockdevOptions
 
+from ._base import Live, subject
 from .graph_query import query_edges
-from .live import Live, subject
 
 
 class Chain:

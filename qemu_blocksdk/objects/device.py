@@ -21,8 +21,8 @@ from qemu_blocksdk.wire import (
     ThrottleLimits,
 )
 
-from .added import Added
-from .live import subject
+from ._base import subject
+from .hotplug import Hotplugged
 
 _THROTTLE_WORDS = {
     name: name.replace("_total", "").replace("_read", "_rd").replace("_write", "_wr")
@@ -32,7 +32,7 @@ _THROTTLE_WORDS = {
 
 
 @sealed_class
-class AsyncDevice(Added):
+class AsyncDevice(Hotplugged):
     """A device of the guest, by its id; leaving the block removes it.
 
     Got from ``vm.add_device()``, ``vm.plug()`` or ``vm.device()``. A verb that comes when it

@@ -13,17 +13,17 @@ from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.tools.drivers import DriverSupport, creatable, listed, supports
 from qemu_blocksdk.tools.version import Version
 
-from . import answer_cache
-from .answers import Answers
-from .launch import Handover
+from . import binary_cache_file
+from .binary_cache import BinaryCache
+from .process import Handover
 from .qemu import AsyncQemu
 
-versions: Answers[Version] = Answers()
-schemas: Answers[Schema] = Answers()
-accelerators: Answers[frozenset[str]] = Answers()
-monitor_objects: Answers[bool] = Answers()
+versions: BinaryCache[Version] = BinaryCache()
+schemas: BinaryCache[Schema] = BinaryCache()
+accelerators: BinaryCache[frozenset[str]] = BinaryCache()
+monitor_objects: BinaryCache[bool] = BinaryCache()
 """Whether a binary has the object type ``monitor-qmp``: learned along with its accelerators."""
-_emulators: Answers[Emulator] = Answers()
+_emulators: BinaryCache[Emulator] = BinaryCache()
 
 
 class Emulator(Value):
@@ -57,9 +57,9 @@ async def query_emulator(program: str, *, timeout: float) -> Emulator:
                 accelerators=_learned(program, await _list_types(bare.qmp)),
                 drivers=await _list_drivers(bare.qmp),
             )
-            schemas.tell(program, await bare.qmp.schema())
-        versions.tell(program, found.version)
-        accelerators.tell(program, found.accelerators)
+            schemas.store(program, await bare.qmp.schema())
+        versions.store(program, found.version)
+        accelerators.store(program, found.accelerators)
         return found
 
     return await _emulators.of(program, ask)
@@ -69,14 +69,14 @@ async def query_accelerators(program: str, *, timeout: float) -> frozenset[str]:
     """Return the accelerators of a binary; it is asked once a day. Raises LaunchError."""
 
     async def ask() -> frozenset[str]:
-        match answer_cache.load("types", program):
+        match binary_cache_file.load("types", program):
             case [*known] if known and all(isinstance(name, str) for name in known):
                 return _learned(program, list(map(str, known)))
             case _:
                 pass
         async with BareVM(program=program, launch_timeout=timeout) as bare:
             found = await _list_types(bare.qmp)
-        answer_cache.store("types", program, sorted(found))
+        binary_cache_file.store("types", program, sorted(found))
         return _learned(program, found)
 
     return await accelerators.of(program, ask)
@@ -103,7 +103,7 @@ async def _list_types(qmp: AsyncQmp) -> set[str]:
 
 def _learned(program: str, types: Collection[str]) -> frozenset[str]:
     """Keep what the QOM types of a binary say, and return its accelerators."""
-    monitor_objects.tell(program, "monitor-qmp" in types)
+    monitor_objects.store(program, "monitor-qmp" in types)
     return frozenset(name.removesuffix("-accel") for name in types if name.endswith("-accel"))
 
 
@@ -129,4 +129,4 @@ class BareVM(AsyncQemu):
 
     async def _arguments(self, given: Handover) -> list[str]:
         nothing = ["-machine", "none", "-nodefaults", "-display", "none"]
-        return [*nothing, *given.qmp_words(), "-S"]
+        return [*nothing, *given.qmp_args(), "-S"]

@@ -27,11 +27,11 @@ from qemu_blocksdk.wire import (
     QueryBlockExports,
 )
 
+from ._base import Live, subject
+from .cleanup import FileCleanup
 from .image import AsyncImage
-from .live import Live, subject
 from .node import AsyncNode
 from .qemu_io import AsyncQemuIo
-from .traces import Traces
 
 
 class ExportOptions(TypedDict, total=False):
@@ -210,11 +210,11 @@ class AsyncFileExport(AsyncExport):
         node: AsyncNode,
         *,
         path: str,
-        traces: Traces,
+        file_cleanup: FileCleanup,
     ) -> None:
         super().__init__(qmp, export_id, kind, node)
         self._path = path
-        self._traces = traces
+        self._file_cleanup = file_cleanup
 
     @property
     def path(self) -> Path:
@@ -223,15 +223,15 @@ class AsyncFileExport(AsyncExport):
 
     def _on_added(self) -> None:
         if self._kind == "fuse":
-            self._traces.note_mount(self._path)
+            self._file_cleanup.note_mount(self._path)
         elif self._kind == "vhost-user-blk":
-            self._traces.note_socket(self._path)
+            self._file_cleanup.note_socket(self._path)
 
     async def _remove(self) -> None:
         try:
             await super()._remove()
         finally:
-            await self._traces.remove(self._path)
+            await self._file_cleanup.remove(self._path)
 
     def _words(self) -> str:
         return f"{super()._words()} at {self._path}"

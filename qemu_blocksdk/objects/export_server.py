@@ -16,6 +16,7 @@ from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
+from qemu_blocksdk.tools.listening_socket import checked, reserved
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.tls import (
     TlsCredentials,
@@ -42,15 +43,14 @@ from qemu_blocksdk.wire import (
     UnixSocketAddress,
 )
 
+from ._base import Live, subject
 from .bitmap import AsyncBitmap
+from .cleanup import FileCleanup
 from .export import AsyncUriExport, ExportOptions
 from .leftovers import sign_server
-from .listener import checked, reserved
-from .live import Live, subject
 from .names import temporary_name
 from .node import AsyncNode
 from .secret import secret_options
-from .traces import Traces
 
 # QEMU 7.2: authz-listfile is in its schema, but is called authz-list-file inside, so that none
 # can be made (nor by 10.0), and it is not here.
@@ -79,10 +79,12 @@ class AsyncExportServer(Live, AsyncResource):
     A verb that comes when it has been stopped raises StateError.
     """
 
-    def __init__(self, qmp: AsyncQmp, address: str | tuple[str, int], traces: Traces) -> None:
+    def __init__(
+        self, qmp: AsyncQmp, address: str | tuple[str, int], file_cleanup: FileCleanup
+    ) -> None:
         self._qmp = qmp
         self._address = address
-        self._traces = traces
+        self._file_cleanup = file_cleanup
         self._runs = self._is_tls = False
         self._objects = list[str]()
 
@@ -91,7 +93,7 @@ class AsyncExportServer(Live, AsyncResource):
         cls,
         owner: Live,
         address: NbdAddress | None,
-        traces: Traces,
+        file_cleanup: FileCleanup,
         options: ExportServerOptions,
     ) -> Self:
         """Start it, as a verb of ``owner``."""
@@ -99,8 +101,8 @@ class AsyncExportServer(Live, AsyncResource):
         if isinstance(address, tuple):
             place = checked(address)
         else:
-            place = traces.new_socket(address, name=f"{temporary_name(qmp)}.sock")
-        self = cls(qmp, place, traces)
+            place = file_cleanup.new_socket(address, name=f"{temporary_name(qmp)}.sock")
+        self = cls(qmp, place, file_cleanup)
 
         async def start() -> Self:
             try:
@@ -159,7 +161,7 @@ class AsyncExportServer(Live, AsyncResource):
         if self._qmp._owner.is_guest:
             self._objects.append(await sign_server(owner, words(self._address)))
         if isinstance(self._address, str):
-            self._traces.note_socket(self._address)
+            self._file_cleanup.note_socket(self._address)
 
     @property
     def address(self) -> str | tuple[str, int]:
@@ -237,7 +239,7 @@ class AsyncExportServer(Live, AsyncResource):
         finally:
             self._runs = False
             if isinstance(self._address, str):
-                await self._traces.remove(self._address)
+                await self._file_cleanup.remove(self._address)
 
     def __repr__(self) -> str:
         return f"<NBD server at {words(self._address)}{'' if self._runs else ': stopped'}>"

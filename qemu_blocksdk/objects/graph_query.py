@@ -13,7 +13,7 @@ from qemu_blocksdk.wire import (
     XDebugQueryBlockGraph,
 )
 
-from .live import Live
+from ._base import Live
 
 _NO_GRAPH = XDbgBlockGraph(nodes=(), edges=())
 

@@ -42,6 +42,12 @@ from qemu_blocksdk.tools.creation import (
     is_encrypted,
     options_of,
 )
+from qemu_blocksdk.tools.image_options import (
+    chain_options,
+    file_options,
+    image_options,
+    is_block_device,
+)
 from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.probe import ImageProbe, probe
@@ -73,8 +79,7 @@ from qemu_blocksdk.tools.untrusted import TO_ASK, TO_COPY, TO_READ, alone, joine
 from qemu_blocksdk.tools.words import AioMode, CacheMode, Preallocation, flags
 from qemu_blocksdk.wire import BlockdevOptions, SnapshotInfo
 
-from .image_options import chain_options, file_options, image_options, is_block_device
-from .live import subject
+from ._base import subject
 from .operation import AsyncOperation
 from .thread import in_thread
 
@@ -189,7 +194,7 @@ class AsyncImage:
         """Return the options by which a running QEMU opens the image as a node of that name.
 
         ``key_secret`` is the id of the secret there that opens an encrypted one
-        (:meth:`AsyncQemu.add_secret`). Raises UsageError for an image named by options.
+        (:meth:`AsyncBlockLayer.add_secret`). Raises UsageError for an image named by options.
         """
         file = file_options(str(self.path))
         options = image_options(file, format=self._format, key_secret=key_secret)

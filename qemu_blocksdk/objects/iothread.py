@@ -9,7 +9,7 @@ from qemu_blocksdk.errors import GraphError
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import IOThreadInfo, QueryIothreads
 
-from .live import subject
+from ._base import subject
 from .user_object import UserObject
 
 

@@ -58,7 +58,7 @@ from qemu_blocksdk.wire import (
     QueryJobs,
 )
 
-from .live import Live, follow, subject
+from ._base import Live, follow, subject
 
 BlockJob = BlockJobInfoBackup | BlockJobInfoCommit | BlockJobInfoMirror | BlockJobInfoStream
 """What QEMU tells of a block job."""
@@ -74,7 +74,7 @@ class AsyncJob(Live, AsyncResource):
     """A background operation of QEMU, from its start to its dismissal.
 
     Got from the verb that starts it (``node.backup(...)``) or from
-    :meth:`AsyncQemu.attach_job`. As a context manager it leaves no job behind: what is not
+    :meth:`AsyncBlockLayer.attach_job`. As a context manager it leaves no job behind: what is not
     over is cancelled. A verb that comes when the job is gone raises StateError; one that
     its state forbids CommandError.
     """
@@ -138,7 +138,7 @@ class AsyncJob(Live, AsyncResource):
 
     @classmethod
     async def attach(cls, qmp: AsyncQmp, job_id: str) -> Self:
-        """Watch a job that somebody else started; see :meth:`AsyncQemu.attach_job`."""
+        """Watch a job that somebody else started; see :meth:`AsyncBlockLayer.attach_job`."""
         self = cls(qmp, job_id, "backup", auto_finalize=True, auto_dismiss=False)
         try:
             info = await self._query()

@@ -32,10 +32,10 @@ from qemu_blocksdk.wire import (
     QueryNamedBlockNodes,
 )
 
+from ._base import Live
 from .export import AsyncExport
 from .graph_query import query_graph
 from .job import AsyncJob
-from .live import Live
 from .names import temporary_name
 from .node import AsyncNode
 

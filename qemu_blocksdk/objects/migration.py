@@ -31,7 +31,7 @@ from qemu_blocksdk.wire import (
     QueryMigrate,
 )
 
-from .live import Live, follow, subject
+from ._base import Live, follow, subject
 
 _OVER: frozenset[MigrationStatus] = frozenset({"completed", "failed", "cancelled"})
 

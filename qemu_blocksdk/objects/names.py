@@ -8,7 +8,7 @@ from qemu_blocksdk.qmp import AsyncQmp
 def temporary_name(qmp: AsyncQmp) -> str:
     """Return a new name for a job, node, bitmap, ... that is gone with this client.
 
-    When the client is killed, :meth:`AsyncQemu.clear_leftovers` knows by it whose thing it is.
+    :meth:`AsyncBlockLayer.clear_leftovers` finds by it what a killed client left.
     """
     return qmp._owner.temporary_name()
 

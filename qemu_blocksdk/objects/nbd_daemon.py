@@ -23,11 +23,10 @@ from qemu_blocksdk.qmp import background_loop, shielded
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
+from qemu_blocksdk.tools.listening_socket import inode
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.run import run
-
-from .listener import inode
-from .scratch import Scratch
+from qemu_blocksdk.tools.socket_directory import SocketDirectory
 
 
 @sealed_class
@@ -55,7 +54,7 @@ class AsyncNbdDaemon(AsyncResource):
         uri: NbdUri,
     ) -> AsyncNbdDaemon:
         _assert_free(uri)
-        scratch = Scratch()
+        scratch = SocketDirectory()
         pid_file = scratch.path / "pid"
         command = [*program, "--fork", "--pid-file", str(pid_file)]
         try:

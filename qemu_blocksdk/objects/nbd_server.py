@@ -22,6 +22,7 @@ from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
+from qemu_blocksdk.tools.listening_socket import Listener, checked
 from qemu_blocksdk.tools.nbd import NbdAddress, NbdUri
 from qemu_blocksdk.tools.qemu_nbd import (
     HANDSHAKE_LIMIT,
@@ -33,15 +34,14 @@ from qemu_blocksdk.tools.qemu_nbd import (
     server_words,
 )
 from qemu_blocksdk.tools.run import Confinement, confined, handed_over, moved
+from qemu_blocksdk.tools.socket_directory import SocketDirectory
 from qemu_blocksdk.tools.target import Target
 from qemu_blocksdk.tools.tls import TlsCredentials, TlsPsk, TlsX509, tls_secrets
 from qemu_blocksdk.tools.untrusted import TO_SERVE
 
+from ._base import subject
 from .image import AsyncImage
-from .listener import Listener, checked
-from .live import subject
 from .nbd_daemon import AsyncNbdDaemon
-from .scratch import Scratch
 
 
 @sealed_class
@@ -88,7 +88,7 @@ class AsyncNbdServer(AsyncResource):
         self._process: AsyncProcess | None = None
         self._confinement: Confinement | None = None
         self._listener: Listener | None = None
-        self._scratch: Scratch | None = None
+        self._socket_directory: SocketDirectory | None = None
 
     # -- life ---------------------------------------------------------------------------
 
@@ -129,8 +129,8 @@ class AsyncNbdServer(AsyncResource):
     async def _serve(self) -> None:
         address = self._address
         if address is None:
-            self._scratch = Scratch()
-            address = checked(self._scratch.path / "nbd.sock")
+            self._socket_directory = SocketDirectory()
+            address = checked(self._socket_directory.path / "nbd.sock")
         try:
             self._listener = listener = await Listener.at(address)
         except OSError as error:
@@ -202,9 +202,9 @@ class AsyncNbdServer(AsyncResource):
     def _clean(self) -> None:
         if self._listener is not None:
             self._listener.remove()
-        if self._scratch is not None:
-            self._scratch.remove()
-        self._listener = self._scratch = None
+        if self._socket_directory is not None:
+            self._socket_directory.remove()
+        self._listener = self._socket_directory = None
 
     async def wait(self, *, timeout: float | None = None) -> None:
         """Wait until the server ends: one that is not ``persistent`` does with its last client.

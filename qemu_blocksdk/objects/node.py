@@ -46,12 +46,12 @@ from qemu_blocksdk.wire import (
     XBlockdevSetIothread,
 )
 
+from ._base import Live, subject
 from .bitmap import AsyncBitmap
 from .chain import Chain, Chains
 from .graph_query import query_graph
 from .iothread import AsyncIoThread
 from .job import AsyncJob
-from .live import Live, subject
 from .names import lasting_name, temporary_name
 from .node_io import AsyncNodeIo
 
@@ -121,7 +121,7 @@ class AsyncNode(Live):
     async def delete(self) -> None:
         """Remove the node and what it opened for itself (``blockdev-del``).
 
-        Of one that :meth:`AsyncQemu.add_chain` returned, also the nodes below that it added,
+        Of one that :meth:`AsyncBlockLayer.add_chain` returned, also the nodes below that it added,
         once nothing uses them any more. Raises CommandError when it is in use or not there,
         StateError the second time for such a chain.
         """

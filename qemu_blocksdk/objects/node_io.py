@@ -15,8 +15,8 @@ from qemu_blocksdk.tools.qemu_io_dialog import IoDialog
 from qemu_blocksdk.tools.qemu_io_session import Answer
 from qemu_blocksdk.wire import HumanMonitorCommand
 
+from ._base import naming, subject
 from .io_requests import IoRequests
-from .live import naming, subject
 
 if TYPE_CHECKING:
     from .node import AsyncNode

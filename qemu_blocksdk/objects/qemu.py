@@ -1,142 +1,195 @@
-"""What every QEMU with a block layer has, be it a VM or a storage daemon."""
+"""A QEMU with a process: what virtual machines and storage daemons have in common."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
-from qemu_blocksdk.errors import StateError
-from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.errors import UsageError
+from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, shielded
+from qemu_blocksdk.qmp.address import words
 from qemu_blocksdk.sealed import sealed_class
-from qemu_blocksdk.wire import (
-    BlockdevAdd,
-    BlockdevOptions,
-    QueryJobs,
-    QueryNamedBlockNodes,
+from qemu_blocksdk.tools.qemu_args import (
+    Chardev,
+    MonitorAddress,
+    Program,
+    json_args,
+    plain_args,
 )
 
-from .chain import Chains
-from .exporting import Exporting
-from .graph_query import query_graph
-from .job import AsyncJob
-from .leftovers import Leftover, query_leftovers, remove_leftovers
-from .life import Life
-from .node import AsyncNode
-from .nodes import Nodes
-from .secret import secret_options
-from .transaction import AsyncTransaction
-from .user_objects import UserObjects
+from .block_layer import AsyncBlockLayer
+from .cleanup import FileCleanup
+from .process import Handover, QemuProcess
 
 if TYPE_CHECKING:
-    from qemu_blocksdk.wire import ActionCompletionMode, BlockDirtyInfo
+    from qemu.qmp import QMPClient
+
+    from qemu_blocksdk.wire import BlockdevOptions, ObjectOptions
 
 
 @sealed_class
-class AsyncQemu(Nodes, Exporting, UserObjects, Life):
-    """A QEMU process and its block layer.
+class AsyncQemu(AsyncBlockLayer):
+    """A QEMU and its block layer: started and ended here, or attached to and left alone.
 
     Use it as a context manager, or :meth:`launch` and :meth:`stop` it. The process ends
     with the block, with the Python process at the latest. One that :meth:`attach` returns
     is not ours, and goes on.
     """
 
-    async def _clean_up(self) -> None:
-        await super()._clean_up()
+    _kind: ClassVar[ServerKind]
+
+    def __init__(
+        self,
+        *,
+        program: Program,
+        chardevs: Sequence[Chardev] = (),
+        monitors: Sequence[MonitorAddress] = (),
+        secrets: Mapping[str, Secret] | None = None,
+        objects: Sequence[ObjectOptions] = (),
+        blockdevs: Sequence[BlockdevOptions] = (),
+        args: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+        launch_timeout: float = 30.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+        qmp_id: str = "blocksdk-qmp",
+    ) -> None:
+        """Describe a QEMU; nothing is started yet.
+
+        ``program`` is a path or a name in PATH, or that and its first options; the rest is
+        in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for an empty program.
+        """
+        self._session: AsyncQmp | None = None
+        self._owns_session = True
+        self._file_cleanup = FileCleanup()
+        self._chardevs, self._monitors = tuple(chardevs), tuple(monitors)
+        self._secrets = dict(secrets or {})
+        self._objects, self._blockdevs = tuple(objects), tuple(blockdevs)
+        self._is_attached = False
+        self._process = QemuProcess(
+            program,
+            args,
+            kind=self._kind,
+            pass_fds=pass_fds,
+            launch_timeout=launch_timeout,
+            command_timeout=command_timeout,
+            on_message=on_message,
+            qmp_id=qmp_id,
+        )
+
+    @classmethod
+    def _attached(cls, session: AsyncQmp, address: Address | QMPClient) -> Self:
+        self = cls(program=words(address))
+        self._is_attached, self._session = True, session
+        return self
+
+    # -- launch -------------------------------------------------------------------------
+
+    async def _arguments(self, given: Handover) -> list[str]:
+        """Return the arguments that describe the QEMU and make it offer QMP on ``given.qmp``."""
+        raise NotImplementedError
+
+    async def _common_arguments(self, given: Handover) -> list[str]:
+        """Return the arguments that a system emulator and a storage daemon have in common."""
+        for options in self._blockdevs:
+            sound_name(options)
+        return [
+            *plain_args("--chardev", self._chardevs),
+            *await given.listening_args(self._monitors),
+            *given.secret_args(self._secrets),
+            *json_args("--object", self._objects),
+            *json_args("--blockdev", self._blockdevs),
+        ]
+
+    async def launch(self) -> None:
+        """Start the process and connect. Nothing is left of it when that fails.
+
+        Raises LaunchError (with the exit status and the output), UsageError when it runs already
+        or is attached to.
+        """
+        self._assert_ours("launch it")
+        self._session = await self._process.launch(self._arguments)
+
+    # -- end ----------------------------------------------------------------------------
+
+    async def stop(self, *, grace: float = 5.0) -> int | None:
+        """End the process: ``quit``, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
+
+        Returns the exit status, negative for a signal; None when it was never launched, and
+        where it is attached to: that is only disconnected. May be repeated.
+        """
+        return await shielded(self._stop(grace))
+
+    async def kill(self) -> int | None:
+        """End the process with SIGKILL. Returns as :meth:`stop`, and may be repeated.
+
+        Raises UsageError where it is attached to.
+        """
+        self._assert_ours("kill it")
+        return await shielded(self._kill())
+
+    async def _stop(self, grace: float) -> int | None:
+        status = None if self._is_attached else await self._process.stop(self._session, grace)
+        await self._disconnect()
+        return status
+
+    async def _kill(self) -> int | None:
+        status = await self._process.kill()
+        await self._disconnect()
+        return status
+
+    async def _disconnect(self) -> None:
+        await super()._disconnect()
+        if not self._is_attached:
+            self._process.close()
+            await self._file_cleanup.remove_all()
+
+    async def _enter(self) -> None:
+        if not self._is_attached:
+            await self.launch()
+
+    async def _leave(self, error: BaseException | None) -> None:
+        # A child that came of os.fork() in here leaves the block too; QEMU is its parent's.
+        if self._process.is_here:
+            await self.stop()
+
+    # -- state ----------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process runs; where it is attached to, whether it is connected."""
+        return self.qmp.is_connected if self._is_attached else self._process.is_running
+
+    @property
+    def process(self) -> AsyncProcess:
+        """The process: its id, exit status and output, also after its end.
+
+        Raises UsageError before the launch, and where it is attached to.
+        """
+        self._assert_ours("reach its process")
+        return self._process.child
+
+    @property
+    def qmp(self) -> AsyncQmp:
+        """The QMP connection. Raises UsageError before the launch."""
+        if self._session is None:
+            raise self._process.not_launched()
+        return self._session
+
+    @property
+    def _program(self) -> str:
+        return self._process.program
+
+    def _assert_ours(self, purpose: str) -> None:
         if self._is_attached:
-            self._traces.remove_directory()  # what is elsewhere is in use still
-        else:
-            await self._traces.remove_all()
+            raise UsageError(f"{self._program} is attached to, not ours: we cannot {purpose}")
 
-    async def add_secret(self, secret: Secret, *, id: str) -> None:
-        """Give QEMU a secret under an id, which options refer to as ``key_secret``.
-
-        ``object-add``, over the monitor's own socket; logs and errors show ``***``. Raises
-        CommandError when the id is taken.
-        """
-        await self.add_object(secret_options(secret, id=id))
-
-    # -- block layer --------------------------------------------------------------------
-
-    async def add_node(self, options: BlockdevOptions) -> AsyncNode:
-        """Add a block node (``blockdev-add``), with the children that are defined inside it.
-
-        The options need a ``node_name``. Raises UsageError without one and for what QEMU takes
-        in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
-        file, locked, not that format).
-        """
-        name = sound_name(options)
-        await self._execute(BlockdevAdd(options=options))
-        await Chains.of(self.qmp).forget(self, name)
-        return self.node(name)
-
-    def node(self, name: str) -> AsyncNode:
-        """Return the object of a node that QEMU has; QEMU is not asked."""
-        return AsyncNode(self.qmp, name)
-
-    async def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
-
-        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
-        """
-        return await query_graph(self)
-
-    async def query_bitmaps(self) -> dict[str, Sequence[BlockDirtyInfo]]:
-        """Return the dirty bitmaps of each node that has some, by its name."""
-        nodes = await self._execute(QueryNamedBlockNodes(flat=True))
-        return {
-            info.node_name: info.dirty_bitmaps
-            for info in nodes
-            if info.node_name is not None and info.dirty_bitmaps
-        }
-
-    def transaction(
-        self, *, completion_mode: ActionCompletionMode | None = None
-    ) -> AsyncTransaction:
-        """Return an empty transaction; with ``grouped``, its jobs complete together."""
-        return AsyncTransaction(self.qmp, completion_mode=completion_mode)
-
-    async def attach_job(self, job_id: str) -> AsyncJob:
-        """Return the object of a job that somebody else started, watched from now on.
-
-        It is neither finalized nor dismissed here unless that is asked for; an ``async with``
-        block or :meth:`AsyncJob.run` takes it over. Raises StateError when there is none.
-        """
-        return await AsyncJob.attach(self.qmp, job_id)
-
-    # -- leftovers ----------------------------------------------------------------------
-
-    async def leftovers(self) -> list[Leftover]:
-        """Return what clients have left that were killed, or may have been.
-
-        Jobs, exports, an NBD server, nodes, bitmaps, objects; what somebody else named is
-        never among them, nor what a client works with that is known to be alive.
-        """
-        return await query_leftovers(self)
-
-    async def clear_leftovers(
-        self, *, force: bool = False, timeout: float = 60.0
-    ) -> list[Leftover]:
-        """Remove what dead clients have left; return what was removed.
-
-        Jobs are cancelled, a device is put back on the node that it was on, and images that
-        were not finished are deleted. What belongs to a client that cannot be checked stays
-        without ``force``: it may be at work on another host. Raises CommandError for what
-        cannot be removed, as while somebody else uses it, ConnectionLost; DeadlineExceeded
-        after ``timeout`` seconds.
-        """
-        async with within(timeout, "the removal of what dead clients have left"):
-            return await remove_leftovers(self, force=force)
-
-    # -- jobs -----------------------------------------------------------------------------
-
-    async def query_jobs(self) -> list[AsyncJob]:
-        """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
-        jobs: list[AsyncJob] = []
-        for info in await self._execute(QueryJobs()):
-            with contextlib.suppress(StateError):  # gone meanwhile
-                jobs.append(await self.attach_job(info.id))
-        return jobs
+    def __repr__(self) -> str:
+        state = "not running"
+        if self._is_attached:
+            state = "attached" if self.is_running else "detached"
+        elif self.is_running:
+            state = f"pid {self.process.pid}"
+        return f"<{type(self).__name__} {self._program}: {state}>"

@@ -26,9 +26,9 @@ from qemu_blocksdk.tools.programs import ProgramName
 from qemu_blocksdk.tools.run import Completed, ask
 from qemu_blocksdk.tools.version import Version
 
-from .answers import Answers
-from .daemon import AsyncStorageDaemon
+from .binary_cache import BinaryCache
 from .emulator import BareVM, Emulator, query_emulator, query_version, schemas, versions
+from .storage_daemon import AsyncStorageDaemon
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -39,8 +39,8 @@ DriverProgram = Literal["qemu", "qemu_img", "storage_daemon"]
 ServerProgram = Literal["qemu", "storage_daemon"]
 """A program that speaks QMP."""
 
-_drivers = Answers[Mapping[str, DriverSupport]]()
-_luks = Answers[LuksSupport]()
+_drivers = BinaryCache[Mapping[str, DriverSupport]]()
+_luks = BinaryCache[LuksSupport]()
 
 
 @sealed_class
@@ -132,9 +132,9 @@ class AsyncToolchain:
         async with AsyncStorageDaemon(
             program=path, launch_timeout=self._timeout, command_timeout=self._timeout
         ) as daemon:
-            versions.tell(path, await query_version(daemon.qmp))
+            versions.store(path, await query_version(daemon.qmp))
             schema = await daemon.qmp.schema()
-            schemas.tell(path, schema)
+            schemas.store(path, schema)
         names = openable(schema)
         return supports(names, writable=names, creatable=creatable(schema))
 
@@ -144,7 +144,7 @@ class AsyncToolchain:
         names = listed(help.stdout)
         if not names:
             raise help.failure("listed no formats")
-        versions.tell(path, Version.of(help))
+        versions.store(path, Version.of(help))
         create = {name: self._ask(path, "create", "-f", name, "-o", "help") for name in names}
         told = {name: told_creatable(done) for name, done in (await _together(create)).items()}
         there = [name for name in names if told[name] is not None]

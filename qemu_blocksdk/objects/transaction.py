@@ -16,9 +16,9 @@ from qemu_blocksdk.qmp import AsyncQmp, as_unit
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.atomic_write import assert_absent
 
+from ._base import Live, subject
 from .bitmap import AsyncBitmap
 from .job import AsyncJob, starting
-from .live import Live, subject
 from .names import temporary_name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class AsyncTransaction(Live):
     """Actions that are collected and then carried out together (``transaction``).
 
-    Got from :meth:`AsyncQemu.transaction`. Each verb adds an action, :meth:`commit` carries
+    Got from :meth:`AsyncBlockLayer.transaction`. Each verb adds an action, :meth:`commit` carries
     them out, once.
     """
 

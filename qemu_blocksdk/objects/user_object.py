@@ -5,10 +5,10 @@ from __future__ import annotations
 from qemu_blocksdk.codec import JsonValue
 from qemu_blocksdk.wire import ObjectDel, QomGet, QomSet
 
-from .added import Added
+from .hotplug import Hotplugged
 
 
-class UserObject(Added):
+class UserObject(Hotplugged):
     """An object of a running QEMU that commands and options refer to by its id."""
 
     async def remove(self) -> None:

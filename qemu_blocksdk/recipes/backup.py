@@ -25,15 +25,15 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.objects import (
     AsyncBitmap,
+    AsyncBlockLayer,
     AsyncImage,
     AsyncJob,
     AsyncNode,
     AsyncOperation,
-    AsyncQemu,
     AsyncTransaction,
 )
+from qemu_blocksdk.objects._base import subject
 from qemu_blocksdk.objects.leftovers import claim_name
-from qemu_blocksdk.objects.live import subject
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
@@ -74,10 +74,12 @@ class AsyncBackup:
     backup, ``NAME-full`` since its last full one. They are changed for all disks or for none,
     and only when the images are complete; an image appears under its name when it is whole.
     An image with a secret is encrypted. What a client left that was killed is removed first
-    (:meth:`AsyncQemu.clear_leftovers`).
+    (:meth:`AsyncBlockLayer.clear_leftovers`).
     """
 
-    def __init__(self, qemu: AsyncQemu, *, bitmap: str = "backup", persistent: bool = True) -> None:
+    def __init__(
+        self, qemu: AsyncBlockLayer, *, bitmap: str = "backup", persistent: bool = True
+    ) -> None:
         """Describe a backup of no disk yet.
 
         ``persistent`` stores the bitmaps in the disks' images, which then have to be qcow2.

@@ -12,14 +12,14 @@ from typing import Final
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.objects import (
+    AsyncBlockLayer,
     AsyncExportServer,
     AsyncImage,
     AsyncJob,
     AsyncNode,
     AsyncOperation,
-    AsyncQemu,
 )
-from qemu_blocksdk.objects.live import subject
+from qemu_blocksdk.objects._base import subject
 from qemu_blocksdk.objects.names import lasting_name, temporary_name
 from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
@@ -47,7 +47,7 @@ class AsyncDisk:
     QEMU has begun, and the next waits for that.
     """
 
-    def __init__(self, qemu: AsyncQemu, node: AsyncNode) -> None:
+    def __init__(self, qemu: AsyncBlockLayer, node: AsyncNode) -> None:
         """Name a disk; QEMU is not asked."""
         self._qemu = qemu
         self._node = node

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.objects import (
+    AsyncBlockLayer,
     AsyncExportServer,
     AsyncImage,
     AsyncNode,
-    AsyncQemu,
     AsyncUriExport,
 )
-from qemu_blocksdk.objects.live import subject
+from qemu_blocksdk.objects._base import subject
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import as_unit, clean_up, shielded
 from qemu_blocksdk.qmp.resource import AsyncResource
@@ -42,7 +42,7 @@ class AsyncPointInTime(AsyncResource):
 
     def __init__(
         self,
-        qemu: AsyncQemu,
+        qemu: AsyncBlockLayer,
         node: AsyncNode,
         *,
         device: str | None = None,

@@ -13,9 +13,9 @@ from qemu_blocksdk.objects import (
     AsyncVM,
 )
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.objects.scratch import Scratch
 from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.sealed import sealed_class
+from qemu_blocksdk.tools.socket_directory import SocketDirectory
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
     BitmapMigrationNodeAlias,
@@ -66,7 +66,7 @@ class AsyncStorageMigration:
     async def _move(self, tell: Tell) -> None:
         await self._prepare()
         async with AsyncExitStack() as stack:
-            scratch = Scratch()
+            scratch = SocketDirectory()
             stack.callback(scratch.remove)
             jobs = await self._mirror(stack)
             await drive_all(jobs, lambda job: job.wait(until="ready"), tell)

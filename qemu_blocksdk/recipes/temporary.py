@@ -1,6 +1,6 @@
 """What a recipe adds to a QEMU for a while: nodes, images with their secrets.
 
-All of it has temporary names, so that :meth:`AsyncQemu.clear_leftovers` finds what a client
+All of it has temporary names, so that :meth:`AsyncBlockLayer.clear_leftovers` finds what a client
 leaves that is killed.
 """
 
@@ -12,14 +12,16 @@ from collections.abc import AsyncGenerator
 
 from qemu_blocksdk.codec import NULL, Secret, evolved
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded
-from qemu_blocksdk.objects import AsyncImage, AsyncNode, AsyncQemu
+from qemu_blocksdk.objects import AsyncBlockLayer, AsyncImage, AsyncNode
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.wire import BlockdevOptions, Qcow2
 
 
 @contextlib.asynccontextmanager
-async def temporary_node(qemu: AsyncQemu, options: BlockdevOptions) -> AsyncGenerator[AsyncNode]:
+async def temporary_node(
+    qemu: AsyncBlockLayer, options: BlockdevOptions
+) -> AsyncGenerator[AsyncNode]:
     """Add a node, of a name that nobody else has, for the time of a block."""
     with qemu.qmp._owner.at_work():
         try:
@@ -38,7 +40,7 @@ async def temporary_node(qemu: AsyncQemu, options: BlockdevOptions) -> AsyncGene
 
 @contextlib.asynccontextmanager
 async def temporary_image(
-    qemu: AsyncQemu, image: AsyncImage, *, backing: bool = True
+    qemu: AsyncBlockLayer, image: AsyncImage, *, backing: bool = True
 ) -> AsyncGenerator[AsyncNode]:
     """Open an image as a node, with the secret that it has, for the time of a block.
 
@@ -56,7 +58,9 @@ async def temporary_image(
 
 
 @contextlib.asynccontextmanager
-async def temporary_secret(qemu: AsyncQemu, secret: Secret, *, id: str) -> AsyncGenerator[None]:
+async def temporary_secret(
+    qemu: AsyncBlockLayer, secret: Secret, *, id: str
+) -> AsyncGenerator[None]:
     """Give QEMU a secret for the time of a block."""
     with qemu.qmp._owner.at_work():
         try:
@@ -66,7 +70,7 @@ async def temporary_secret(qemu: AsyncQemu, secret: Secret, *, id: str) -> Async
             await remove_secret(qemu, id=id)
 
 
-async def remove_secret(qemu: AsyncQemu, *, id: str) -> None:
+async def remove_secret(qemu: AsyncBlockLayer, *, id: str) -> None:
     """Remove a secret, if it is there and QEMU as well."""
     with contextlib.suppress(BlockSdkError):
         await shielded(qemu.delete_object(id))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 from qemu_blocksdk import Image, Node
 from qemu_blocksdk.aio import AsyncImage
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.objects.image_options import image_options
-from qemu_blocksdk.objects.life import identity
+from qemu_blocksdk.objects.binary_cache import binary_identity
 from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateLuks, ImageFormat
+from qemu_blocksdk.tools.image_options import image_options
 from qemu_blocksdk.tools.size import to_bytes
 from qemu_blocksdk.wire import File
 
@@ -70,7 +70,10 @@ class AsyncImages:
     async def _create_luks(self, image: AsyncImage, size: int) -> None:
         """Create a luks image that has the header of the first one."""
         # QEMU 7.2 and 10.0: whatever its iter-time, it times the processor for 4 s for each header.
-        kind = identity(self._env.programs.words("qemu_img")[0]), self._env.key_secret.reveal()
+        kind = (
+            binary_identity(self._env.programs.words("qemu_img")[0]),
+            self._env.key_secret.reveal(),
+        )
         if kind not in _headers:
             await image.create(0, CreateLuks(iter_time=0.01))
             _headers[kind] = image.path.read_bytes()

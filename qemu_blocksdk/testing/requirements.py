@@ -15,7 +15,7 @@ from typing import cast, get_args
 from qemu_blocksdk import VM, Toolchain
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import LaunchError, Unsupported, UsageError
-from qemu_blocksdk.objects.life import identity
+from qemu_blocksdk.objects.binary_cache import binary_identity
 from qemu_blocksdk.objects.toolchain import ServerProgram
 from qemu_blocksdk.objects.vm import Accelerator
 from qemu_blocksdk.schema import snapshots
@@ -112,7 +112,7 @@ def _lacks(env: TestEnv, what: str, path: str) -> str:
 def _cannot_start(env: TestEnv, accelerator: Accelerator) -> Iterator[str]:
     env.programs.require("qemu")
     program = env.programs.words("qemu")[0]
-    key = identity(program), accelerator
+    key = binary_identity(program), accelerator
     if key not in _startable:
         problem = None
         try:

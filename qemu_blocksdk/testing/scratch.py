@@ -16,7 +16,7 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
-from qemu_blocksdk.objects.scratch import short_directory
+from qemu_blocksdk.tools.socket_directory import short_directory
 
 SUN_PATH = 107
 """How many bytes a socket's path may have."""

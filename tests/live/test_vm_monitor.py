@@ -317,7 +317,7 @@ def test_a_vm_on_the_qtest_accelerator_has_the_channel(tmp_path: Path) -> None:
         'exec qemu-system-x86_64 "${words[@]}"\n'
     )
     program.chmod(0o755)
-    emulator.accelerators.tell(str(program), frozenset({"qtest", "tcg"}))
+    emulator.accelerators.store(str(program), frozenset({"qtest", "tcg"}))
     with VM(program=program) as vm:
         assert vm.query_accelerator() == "qtest"
         assert vm.qtest("endianness") == "little"

@@ -18,10 +18,10 @@ from typing import Final, Self
 
 from qemu_blocksdk.codec import Event, JsonObject
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.objects.listener import ListeningSocket, checked
 from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.messages import parse
 from qemu_blocksdk.testing.scratch import directory
+from qemu_blocksdk.tools.listening_socket import ListeningSocket, checked
 
 from .exchange import Exchange, message_of
 from .fault import Fault, Garbage, HangUp, Late, Silent, Slow, Twice

@@ -17,13 +17,13 @@ import qemu_blocksdk
 from qemu_blocksdk import VM
 from qemu_blocksdk.errors import BlockSdkError, OperationCancelled
 from qemu_blocksdk.objects import AsyncOperation
-from qemu_blocksdk.objects.live import follow
+from qemu_blocksdk.objects._base import follow
 
 PACKAGE = Path(qemu_blocksdk.__file__).parent
 _STARTS = {"create_task", "ensure_future"}
 
 STARTED = {
-    "objects/live.py": "follow()",
+    "objects/_base.py": "follow()",
     "objects/thread.py": "awaited at once",
     "objects/job.py": "the dismissal, which the follower awaits",
     "qmp/client_transport.py": "ends the session when it ends",

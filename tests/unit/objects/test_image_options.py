@@ -28,7 +28,7 @@ from qemu_blocksdk.blockdev import (
 )
 from qemu_blocksdk.codec import JsonObject, JsonValue, decode
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.objects.image_options import chain_options, file_options
+from qemu_blocksdk.tools.image_options import chain_options, file_options
 from qemu_blocksdk.tools.results import BlockGraphInfo
 
 

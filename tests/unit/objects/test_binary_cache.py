@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk.errors import LaunchError
-from qemu_blocksdk.objects.answers import Answers
+from qemu_blocksdk.objects.binary_cache import BinaryCache
 
 
 class Oracle:
@@ -36,7 +36,7 @@ def program(tmp_path: Path) -> str:
 
 def test_who_asks_at_the_same_time_shares_the_answer(program: str) -> None:
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
+        answers, oracle = BinaryCache[int](), Oracle()
         asking = [asyncio.create_task(answers.of(program, oracle)) for _ in range(5)]
         await asyncio.sleep(0)
         oracle.may_answer.set()
@@ -49,7 +49,7 @@ def test_who_asks_at_the_same_time_shares_the_answer(program: str) -> None:
 
 def test_the_next_in_turn_asks_when_the_first_is_cancelled(program: str) -> None:
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
+        answers, oracle = BinaryCache[int](), Oracle()
         first, second = (asyncio.create_task(answers.of(program, oracle)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
@@ -65,7 +65,7 @@ def test_a_failure_is_not_kept(program: str) -> None:
         raise LaunchError("it is Monday", argv=[program])
 
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
+        answers, oracle = BinaryCache[int](), Oracle()
         oracle.may_answer.set()
         with pytest.raises(LaunchError, match="Monday"):
             await answers.of(program, fail)
@@ -75,7 +75,7 @@ def test_a_failure_is_not_kept(program: str) -> None:
 
 
 def test_an_answer_outlives_the_event_loop_and_not_the_binary(program: str) -> None:
-    answers = Answers[int]()
+    answers = BinaryCache[int]()
 
     async def main() -> int:
         oracle.may_answer.set()
@@ -92,7 +92,7 @@ def test_an_answer_outlives_the_event_loop_and_not_the_binary(program: str) -> N
 
 def test_one_file_under_two_names_is_two_programs(program: str) -> None:
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
+        answers, oracle = BinaryCache[int](), Oracle()
         oracle.may_answer.set()
         other = Path(program).with_name("other")
         other.symlink_to(program)
@@ -103,8 +103,8 @@ def test_one_file_under_two_names_is_two_programs(program: str) -> None:
 
 def test_what_was_told_is_not_asked_for(program: str) -> None:
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
-        answers.tell(program, 7)
+        answers, oracle = BinaryCache[int](), Oracle()
+        answers.store(program, 7)
         assert await answers.of(program, oracle) == 7
         assert oracle.asked == 0
 
@@ -113,9 +113,9 @@ def test_what_was_told_is_not_asked_for(program: str) -> None:
 
 def test_a_program_that_is_not_there_is_asked_each_time() -> None:
     async def main() -> None:
-        answers, oracle = Answers[int](), Oracle()
+        answers, oracle = BinaryCache[int](), Oracle()
         oracle.may_answer.set()
-        answers.tell("program-of-nowhere", 7)
+        answers.store("program-of-nowhere", 7)
         assert [await answers.of("program-of-nowhere", oracle) for _ in range(2)] == [1, 2]
 
     asyncio.run(main())

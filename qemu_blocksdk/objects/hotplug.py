@@ -20,12 +20,12 @@ from qemu_blocksdk.errors import (
 from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, as_unit, clean_up, shielded
 from qemu_blocksdk.qmp.resource import AsyncResource
 
-from .live import Live, subject
+from ._base import Live, subject
 
 R = TypeVar("R")
 
 
-class Added(Live, AsyncResource):
+class Hotplugged(Live, AsyncResource):
     """Something of a running QEMU, by its id. Leaving the block removes it."""
 
     def __init__(self, qmp: AsyncQmp, id: str) -> None:

@@ -13,23 +13,22 @@ from pathlib import Path
 
 from qemu_blocksdk.errors import BlockSdkError, ToolError, UsageError
 from qemu_blocksdk.qmp import background_loop
+from qemu_blocksdk.tools.listening_socket import checked, inode
 from qemu_blocksdk.tools.mounts import is_mount_point
 from qemu_blocksdk.tools.run import run
-
-from .listener import checked, inode
-from .scratch import Scratch
+from qemu_blocksdk.tools.socket_directory import SocketDirectory
 
 _PATIENCE = 1.0
 _UNMOUNT = (("fusermount3", "-u", "-z"), ("umount", "--lazy", "--no-canonicalize"))
 
 
-class Traces:
+class FileCleanup:
     """The sockets and mounts of one QEMU's exports, and a directory for its sockets."""
 
     def __init__(self) -> None:
         self._sockets: dict[str, tuple[int, int] | None] = {}
         self._mounts = set[str]()
-        self._scratch: Scratch | None = None
+        self._socket_directory: SocketDirectory | None = None
         self._guard = background_loop.process_guard
 
     def new_socket(self, path: str | os.PathLike[str] | None, *, name: str) -> str:
@@ -38,8 +37,8 @@ class Traces:
         Raises UsageError for one that is too long or taken.
         """
         if path is None:
-            self._scratch = self._scratch or Scratch()
-            path = self._scratch.path / name
+            self._socket_directory = self._socket_directory or SocketDirectory()
+            path = self._socket_directory.path / name
         free = str(checked(path))
         # QEMU deletes what is at the path, be it a file or the socket of another server.
         if os.path.lexists(free):
@@ -75,9 +74,9 @@ class Traces:
 
     def remove_directory(self) -> None:
         """Remove the directory. May be repeated."""
-        if self._scratch is not None:
-            self._scratch.remove()
-            self._scratch = None
+        if self._socket_directory is not None:
+            self._socket_directory.remove()
+            self._socket_directory = None
 
 
 def _unlink(path: str) -> None:

@@ -35,7 +35,7 @@ def short_directory(*, prefix: str = "blocksdk-", longest: int = _SHORT) -> Path
     raise failure
 
 
-class Scratch:
+class SocketDirectory:
     """A directory for sockets, private to this user, gone with its owner at the latest."""
 
     def __init__(self) -> None:

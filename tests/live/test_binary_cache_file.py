@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk.objects import answer_cache
+from qemu_blocksdk.objects import binary_cache_file
 from tests.live.helpers import ROOT
 
 pytestmark = pytest.mark.timeout(60)
@@ -106,11 +106,11 @@ def test_what_may_come_from_somebody_else_is_not_believed(
     spoil: Callable[[Path], object], folder: Path
 ) -> None:
     program = sys.executable  # any binary
-    answer_cache.store("accelerators", program, ["qtest"])
-    assert answer_cache.load("accelerators", program) == ["qtest"]
+    binary_cache_file.store("accelerators", program, ["qtest"])
+    assert binary_cache_file.load("accelerators", program) == ["qtest"]
     (kept,) = folder.iterdir()
     spoil(kept)
-    assert answer_cache.load("accelerators", program) is None
+    assert binary_cache_file.load("accelerators", program) is None
 
 
 def test_where_nothing_can_be_kept_the_binary_is_asked(
@@ -119,15 +119,17 @@ def test_where_nothing_can_be_kept_the_binary_is_asked(
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", Path("/proc/self"), tmp_path / "file" / "below"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-        answer_cache.store("accelerators", sys.executable, ["tcg"])
-        assert answer_cache.load("accelerators", sys.executable) is None
+        binary_cache_file.store("accelerators", sys.executable, ["tcg"])
+        assert binary_cache_file.load("accelerators", sys.executable) is None
 
 
 def test_concurrent_writers_leave_one_whole_answer(folder: Path) -> None:
-    store = "from qemu_blocksdk.objects.answer_cache import store\nimport sys\nfor n in range(50):"
+    store = (
+        "from qemu_blocksdk.objects.binary_cache_file import store\nimport sys\nfor n in range(50):"
+    )
     store += "\n    store('q', sys.executable, ['x' * 1000] * n)"
     children = [subprocess.Popen([sys.executable, "-c", store], cwd=ROOT) for _ in range(3)]
     for child in children:
         assert child.wait(timeout=30) == 0
-    assert answer_cache.load("q", sys.executable) == ["x" * 1000] * 49
+    assert binary_cache_file.load("q", sys.executable) == ["x" * 1000] * 49
     assert len(list(folder.iterdir())) == 1

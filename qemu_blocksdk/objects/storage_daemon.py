@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from qemu_blocksdk.qmp import ServerKind
 from qemu_blocksdk.sealed import sealed_class
+from qemu_blocksdk.tools.qemu_args import Program, json_args
 
-from .launch import Handover, Program, QemuOptions, json_words
+from .process import Handover, QemuOptions
 from .qemu import AsyncQemu
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class AsyncStorageDaemon(AsyncQemu):
 
     async def _arguments(self, given: Handover) -> list[str]:
         return [
-            *given.qmp_words(),
-            *await self._common_words(given),
-            *(() if self._nbd_server is None else await given.nbd_words(self._nbd_server)),
-            *json_words("--export", self._exports),
+            *given.qmp_args(),
+            *await self._common_arguments(given),
+            *(() if self._nbd_server is None else await given.nbd_args(self._nbd_server)),
+            *json_args("--export", self._exports),
         ]
