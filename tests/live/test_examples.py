@@ -28,7 +28,8 @@ EXAMPLES = sorted(
 
 def test_there_are_examples() -> None:
     assert [
-        *("backup_disks", "live_disk", "mirror_graph", "point_in_time", "storage_migration"),
+        *("backup_disks", "live_disk", "mirror_graph", "over_qmpclient"),
+        *("point_in_time", "storage_migration"),
     ] == EXAMPLES
 
 

@@ -19,7 +19,7 @@ PAGES = {
     "docs/filters.md": 1,
     "docs/graph.md": 4,
     "docs/images.md": 9,
-    "docs/live.md": 7,
+    "docs/live.md": 8,
     "docs/pytest.md": 1,
     "docs/replay.md": 3,
     "docs/unittest.md": 2,

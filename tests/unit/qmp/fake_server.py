@@ -6,6 +6,7 @@ is exactly what one read of the client returns, so a test decides where the byte
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import socket
@@ -92,12 +93,18 @@ class Server:
             self.hang_up()
 
     def _received(self) -> Iterator[dict[str, object]]:
-        partial = b""
+        # A request may have no newline behind it, as a QMPClient's has none.
+        text = ""
+        decoder = codecs.getincrementaldecoder("utf-8")()
         while data := self._sock.recv(1 << 20):
-            *lines, partial = (partial + data).split(b"\n")
-            for one in lines:
-                if one:  # a blank one goes with a descriptor
-                    yield cast("dict[str, object]", json.loads(one))
+            text = (text + decoder.decode(data)).lstrip()
+            while text:
+                try:
+                    request, end = json.JSONDecoder().raw_decode(text)
+                except ValueError:
+                    break  # the rest is yet to come
+                text = text[end:].lstrip()
+                yield cast("dict[str, object]", request)
 
     @property
     def commands(self) -> list[str]:
