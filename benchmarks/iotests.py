@@ -17,7 +17,6 @@ from typing import Any
 from unittest import mock
 
 from qemu_blocksdk import Toolchain
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.iotests import ACCELERATOR_VARIABLE
 from qemu_blocksdk.iotests.check import PATH
 from qemu_blocksdk.testing.env import TestEnv
@@ -85,7 +84,7 @@ def _environment() -> Generator[TestEnv]:
     """Have scripts' variables in ours, as the runner sets them."""
     # With -S: no guest runs beside what is measured.
     qemu = (*Programs().qemu, "-nodefaults", "-display", "none", "-S")
-    programs = evolved(Programs(), qemu=qemu)
+    programs = Programs().evolve(qemu=qemu)
     machine = Toolchain(programs).query_emulator().default_machine
     with TestEnv.temporary(programs=programs, default_machine=machine, imgfmt="qcow2") as env:
         variables = {**env.variables(), ACCELERATOR_VARIABLE: "tcg"}

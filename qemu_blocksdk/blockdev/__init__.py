@@ -1,7 +1,7 @@
 """Block device options: one class a driver (``Qcow2``, ``File``, ``Nbd``, ...), and their parts.
 
 The classes come from QEMU's schema; combine them by nesting, by node name or by their methods
-(``over``, ``throttled``, ``with_``, ...), and hand the outermost to ``add_node``.
+(``with_backing``, ``throttled``, ``evolve``, ...), and hand the outermost to ``add_node``.
 """
 
 from qemu_blocksdk.codec import NULL as NULL

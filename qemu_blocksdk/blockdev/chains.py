@@ -32,7 +32,7 @@ def chain(layers: Sequence[BlockdevOptions], *, node_name: str | None = None) ->
         assert_options(each)
         layer = each
         if isinstance(layer, BackedOptions):
-            layer = layer.over(below or layer.backing or NULL)
+            layer = layer.with_backing(below or layer.backing or NULL)
         elif below is not None:
             raise UsageError(f"layer {number} is {layer.driver}, which has no backing")
         below = layer if node_name is None else layer.named(layer_name(node_name, number))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
-from qemu_blocksdk.codec import Struct, decode, encode, evolved
+from qemu_blocksdk.codec import Struct, decode, encode
 from qemu_blocksdk.codec.dotted import keyval, nested, pairs
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.codec.json_text import place
@@ -81,7 +81,7 @@ def to_drive(drive: Drive) -> str:
 def drive_texts(drive: Drive) -> dict[str, str]:
     """Return what :func:`to_drive` says, under dotted names. Raises UsageError as that."""
     options, file = drive.options, drive.file
-    own = encode(evolved(drive, options=None, file=None if file is None else qemu_name(file)))
+    own = encode(drive.evolve(options=None, file=None if file is None else qemu_name(file)))
     members = members_of(options) if isinstance(options, Struct) else dict(options or {})
     if isinstance(options, Struct) and own.keys() & {"file", "format"}:
         raise UsageError(f"{place(members)}: the file and the format are told in these options")
@@ -123,7 +123,7 @@ def from_drive(word: str) -> Drive:
         options = dict(rest) or None
     elif rest:
         options = from_pairs(rest, sizes=IMAGE_OPTS_SIZES)
-    return evolved(_drive(own), options=options)
+    return _drive(own).evolve(options=options)
 
 
 def _drive(own: Sequence[tuple[str, str]]) -> Drive:

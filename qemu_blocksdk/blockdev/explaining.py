@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolved, redact
+from qemu_blocksdk.codec import NULL, JsonObject, JsonValue, Struct, encode, evolve, redact
 from qemu_blocksdk.codec.dotted import leaves
 from qemu_blocksdk.codec.typed import hints_of
 from qemu_blocksdk.sealed import sealed
@@ -55,7 +55,7 @@ def explain(options: BlockdevOptions) -> str:
 def _words(node: BlockdevOptions, inherited: Mapping[str, object]) -> Iterator[str]:
     """What one node says of itself: its name, its driver, what is out of the ordinary."""
     children = {name: None for name in child_members(type(node)) if getattr(node, name) is not NULL}
-    members = encode(evolved(node, **children))
+    members = encode(evolve(node, **children))
     driver = str(members.pop("driver", None))
     name = members.pop("node-name", None)
     if name is not None:

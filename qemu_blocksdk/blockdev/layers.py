@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from qemu_blocksdk.codec import Struct, evolved
+from qemu_blocksdk.codec import Struct, evolve
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.wire.blockdev import BlockdevOptions, DriverOptions
 
@@ -81,11 +81,11 @@ def _taken_apart(place: _Place, found: dict[str, BlockdevOptions]) -> BlockdevOp
             ]
     name = node.node_name
     if name is None:
-        return evolved(node, **changes)
+        return evolve(node, **changes)
     if place.inherited.get("read_only") and node.read_only is None and not own_children:
         # A file opens for writing when its user begins to, as the base of a commit does.
         own = {**own, "read_only": None, "auto_read_only": True}
-    layer = evolved(node, **own, **changes)
+    layer = evolve(node, **own, **changes)
     if found.setdefault(name, layer) != layer:
         raise UsageError(f"node_name {name!r} stands for two nodes")
     return name
@@ -106,7 +106,7 @@ def in_effect(options: BlockdevOptions, inherited: Mapping[str, object]) -> dict
     """Return the members that children inherit as they are for a node, told or inherited."""
     own = {**inherited, **_given(options, _INHERITED)}
     if isinstance(above := inherited.get("cache"), Struct):
-        own["cache"] = evolved(above, **_given(cast("Struct", own["cache"]), _CACHE))
+        own["cache"] = evolve(above, **_given(cast("Struct", own["cache"]), _CACHE))
     return own
 
 

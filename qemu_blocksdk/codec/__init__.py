@@ -24,7 +24,7 @@ from .struct import (
     Unstable,
     UnstableCommand,
 )
-from .value import Value, evolved
+from .value import Value, evolve
 
 __all__ = [
     "NULL",
@@ -47,7 +47,7 @@ __all__ = [
     "dotted",
     "doubled",
     "encode",
-    "evolved",
+    "evolve",
     "flatten",
     "keyval",
     "masked",

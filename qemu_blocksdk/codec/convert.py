@@ -46,10 +46,11 @@ def encode(value: Struct) -> dict[str, JsonValue]:
     """
     cls = type(value)
     if cls is Unknown:
-        return dict(cast("Unknown", value).members)
+        return {**cast("Unknown", value).members, **value.unknown_members}
     names, tags, boxed = _encoding(cls)
     if boxed:
-        return encode(cast("Struct", next(iter(value.__dict__.values()))))
+        (only,) = names
+        return {**encode(cast("Struct", value.__dict__[only])), **value.unknown_members}
     out: dict[str, JsonValue] = dict(tags)
     for attribute, member in value.__dict__.items():
         if member is None:

@@ -49,5 +49,11 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret(***)"
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled: that would show it")

@@ -10,7 +10,6 @@ from typing import (
     Generic,
     TypeAlias,
     TypeVar,
-    dataclass_transform,
     final,
 )
 
@@ -58,24 +57,28 @@ NULL = Null()
 """JSON null (``backing=NULL``: no backing file), as opposed to ``None``: not given."""
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Struct(Value):
     """Base of every wire value.
 
-    ``None`` stands for an absent member. A member that this package does not know (sent
-    by a newer QEMU) is in :attr:`unknown_members`.
+    ``None`` stands for an absent member. Members that this package does not know, because a newer
+    QEMU sent them, are in ``unknown_members``, as decoded JSON under their names on the wire. They
+    can also be given, and are then sent as they are.
     """
 
     _is_base: ClassVar[bool] = True
+    _has_unknown_members: ClassVar[bool] = True
     _wire_names: ClassVar[Mapping[str, str]] = {}
     _tags: ClassVar[tuple[str, ...]] = ()
     _rest: ClassVar[str] = ""
 
-    @property
-    def unknown_members(self) -> JsonObject:
-        """Members that came with the value and have no attribute, as decoded JSON."""
-        extra: JsonObject = self.__dict__.get("_extra", {})
-        return extra
+    if TYPE_CHECKING:
+        unknown_members: JsonObject = {}
+    else:
+
+        @property
+        def unknown_members(self) -> JsonObject:
+            """Members that this package does not know, as decoded JSON."""
+            return self.__dict__.get("_extra", {})
 
 
 class Command(Struct, Generic[R_co]):

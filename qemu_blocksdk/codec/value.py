@@ -1,32 +1,63 @@
-"""Frozen values that are attrs classes when somebody looks for that.
+"""Immutable values whose attrs metadata is built when it is first read.
 
-The schema has hundreds of classes; for attrs to define one costs half a millisecond and to be
-imported as much as all of ``wire``. So a class says only its annotations. An instance holds the
-members that it was given, and what is absent is the class's ``None``: to build a value with
-two of twenty members costs two. To type checkers it is dataclass-like, to attrs (``fields``,
-``asdict``, ``evolve``) a class of its own, made when it is first asked for.
+``wire`` has hundreds of classes, and attrs needs half a millisecond for each. So a class states
+its annotations only, and :class:`Value` implements what attrs would generate. ``__attrs_attrs__``,
+by which attrs and others know an attrs class, comes from a second class that attrs makes of the
+same members when the attribute is first read; the value class itself never changes. An instance
+holds the members that it was given, and the class holds ``None`` for the others, so a value with
+two of twenty members costs two.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, get_annotations
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 from qemu_blocksdk.errors import MalformedReply
 from qemu_blocksdk.redaction import is_secret, redact
 from qemu_blocksdk.sealed import seal, sealed
 
 if TYPE_CHECKING:
+    from typing import ParamSpec, Protocol, Self
+
     from attrs import Attribute
 
+    P = ParamSpec("P")
+    V_co = TypeVar("V_co", covariant=True)
+
+    class _Replaceable(Protocol[P, V_co]):
+        def __replace__(self, *args: P.args, **kwargs: P.kwargs) -> V_co: ...
+
+    class _Evolve:
+        def __get__(self, value: _Replaceable[P, V_co], owner: object) -> Callable[P, V_co]: ...
+
+    # mypy takes no other `type[...]` for hashable, as the argument of a cached function is.
+    class _ValueType(type): ...
+
+else:
+    _ValueType = type
+
+T = TypeVar("T")
 V = TypeVar("V", bound="Value")
+_UNKNOWN = "unknown_members"
 _defining = threading.Lock()
 
 
 class _Shape(NamedTuple):
-    """What the annotations of a class say; ``defaults`` are those that are not None."""
+    """The members of a class; ``defaults`` are those that are not None."""
 
     names: frozenset[str]
     required: frozenset[str]
@@ -34,20 +65,25 @@ class _Shape(NamedTuple):
     order: Sequence[str]
 
 
-class _ValueType(type):
-    """Tells of a class what is looked for only now and then."""
+class _ClassAttribute(Generic[T]):
+    """An attribute that is computed from a class when it is read. Abstract classes lack it."""
 
-    def __getattr__(cls, name: str) -> object:
-        if name == "__attrs_attrs__" and not cls.__dict__.get("_is_base"):
-            _define(cls)
-            return cls.__dict__[name]
-        if name == "__signature__":
-            return _signature(cls)
-        raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+    def __init__(self, compute: Callable[[type[Value]], T], *, of_instances: bool) -> None:
+        self._compute = compute
+        self._of_instances = of_instances
+        self._name = ""
+
+    def __set_name__(self, owner: type[Value], name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: Value | None, owner: type[Value]) -> T:
+        if owner.__dict__.get("_is_base") or (value is not None and not self._of_instances):
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
+        return self._compute(owner)
 
 
 def shape(cls: type[Value]) -> _Shape:
-    """Return what the annotations of a class say. Raises TypeError for one that is abstract."""
+    """Return the members of a class. Raises TypeError for an abstract one."""
     found = cls._shape
     if found is None:
         if cls.__dict__.get("_is_base"):
@@ -69,7 +105,7 @@ def raw_hints(cls: type) -> dict[str, str]:
     }
 
 
-def _signature(cls: type) -> Signature:
+def _signature(cls: type[Value]) -> Signature:
     parameters = [
         Parameter(
             name,
@@ -79,48 +115,89 @@ def _signature(cls: type) -> Signature:
         )
         for name, hint in raw_hints(cls).items()
     ]
+    if cls._has_unknown_members:
+        parameters.append(
+            Parameter(_UNKNOWN, Parameter.KEYWORD_ONLY, default={}, annotation="JsonObject")
+        )
     return Signature(parameters)
 
 
-def _define(cls: type) -> None:
-    import attrs
+def _metadata(cls: type[Value]) -> type:
+    """Return the class that attrs makes of the members of ``cls``, for what attrs notes in it."""
+    found: type | None = cls.__dict__.get("_attrs_class")
+    if found is None:
+        import attrs
 
-    with _defining:
-        if "__attrs_attrs__" not in cls.__dict__:
-            defaults = {name: cls.__dict__[name] for name in raw_hints(cls) if name in cls.__dict__}
-            # No slots: attrs then completes the class in place instead of making another. It
-            # takes the defaults away.
-            attrs.frozen(
-                kw_only=True,
-                init=False,
-                eq=False,
-                repr=False,
-                slots=False,
-                field_transformer=_shown_fields,
-            )(cls)
-            for name, default in defaults.items():
-                setattr(cls, name, default)
+        def shows(name: str) -> Callable[[object], str]:
+            return lambda value: "***" if is_secret(name, of=cls.__name__) else _shown(value)
+
+        members = {
+            name: attrs.field(
+                default=cls.__dict__.get(name, attrs.NOTHING),
+                repr=shows(name),
+                type=cast("type", hint),
+            )
+            for name, hint in raw_hints(cls).items()
+        }
+        if cls._has_unknown_members:
+            hint = cast("type", "JsonObject")
+            members[_UNKNOWN] = attrs.field(factory=dict[str, object], repr=_shown, type=hint)
+        place = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        with _defining:
+            found = cls.__dict__.get("_attrs_class")
+            if found is None:
+                decorate = attrs.frozen(
+                    these=members, kw_only=True, init=False, eq=False, repr=False, slots=False
+                )
+                found = cls._attrs_class = decorate(type(cls.__name__, (), place))
+    return found
 
 
-def _shown_fields(cls: type, fields: list[Attribute[object]]) -> list[Attribute[object]]:
-    """Have what shows fields by itself, as rich does, show them as our repr does."""
+def _attrs_fields(cls: type[Value]) -> tuple[Attribute[object], ...]:
+    return cast("tuple[Attribute[object], ...]", _metadata(cls).__dict__["__attrs_attrs__"])
 
-    def shows(name: str) -> Callable[[object], str]:
-        return lambda value: "***" if is_secret(name, of=cls.__name__) else _shown(value)
 
-    return [field.evolve(repr=shows(field.name)) for field in fields]
+def _attrs_props(cls: type[Value]) -> object:
+    """Return what ``attrs.inspect`` shows, which attrs has since 25.4."""
+    if (found := _metadata(cls).__dict__.get("__attrs_props__")) is None:
+        raise AttributeError("__attrs_props__")
+    return cast("object", found)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Value(metaclass=_ValueType):
-    """Base of values: frozen, compared and hashed by content, ``None`` for what is absent."""
+    """Base of values: immutable, compared and hashed by content, ``None`` for what is absent.
 
+    Each class is an attrs class: ``attrs.fields``, ``attrs.asdict`` and ``attrs.evolve`` work.
+    """
+
+    __match_args__: ClassVar[tuple[()]] = ()
     _is_base: ClassVar[bool] = True
+    _has_unknown_members: ClassVar[bool] = False
     _shape: ClassVar[_Shape | None] = None
+    _attrs_class: ClassVar[type | None] = None
 
     if TYPE_CHECKING:
         __attrs_attrs__: ClassVar[tuple[Attribute[object], ...]]
+
+        # For Python 3.13 and later, type checkers derive `__replace__` from the members, which
+        # types `evolve` for each class. Below that, it takes anything, except in the classes that
+        # declare it themselves; only the parameters of `Any` can be overridden by any others.
+        if sys.version_info >= (3, 13):
+            evolve: ClassVar[_Evolve]
+        else:
+
+            def evolve(self, *args: Any, **changes: Any) -> Self:  # noqa: ANN401
+                """Return a copy with other members; ``None`` removes an optional one.
+
+                Raises TypeError for a name that is not a member.
+                """
+                ...
+
     else:
+        __attrs_attrs__ = _ClassAttribute(_attrs_fields, of_instances=True)
+        __attrs_props__ = _ClassAttribute(_attrs_props, of_instances=True)
+        __signature__ = _ClassAttribute(_signature, of_instances=False)
 
         def __init_subclass__(cls) -> None:
             super().__init_subclass__()
@@ -131,19 +208,39 @@ class Value(metaclass=_ValueType):
             seal(cls, public)
 
         def __init__(self, **members: object) -> None:
-            names, required, defaults, _ = type(self)._shape or shape(type(self))
+            cls = type(self)
+            names, required, defaults, _ = cls._shape or shape(cls)
             if not names.issuperset(members) or not required <= members.keys():
-                error = _misused(type(self), members)
-                members.clear()  # which may be a secret, and a traceback shows it
-                raise error
+                _check(cls, members, required)
             if defaults:
                 self.__dict__.update(defaults)
             self.__dict__.update(members)
 
-    if not TYPE_CHECKING:
+        @sealed
+        def evolve(self, /, **changes: object) -> Value:
+            """Return a copy with other members; ``None`` removes an optional one.
+
+            Members that only a newer QEMU knows stay. Raises TypeError for a name that is not a
+            member.
+            """
+            cls = type(self)
+            names = shape(cls).names
+            if not names.issuperset(changes):
+                _check(cls, changes, frozenset())
+            kept = vars(self)
+            if cls.__init__ is not Value.__init__:
+                return cls(**{name: kept[name] for name in names & kept.keys()} | changes)
+            copy = object.__new__(cls)  # a deprecated class warns whoever constructs it, not us
+            for name, member in kept.items():
+                if name in names or not hasattr(cls, name):  # but not what is computed once
+                    vars(copy)[name] = member
+            vars(copy).update(changes)
+            return copy
+
+        __replace__ = evolve
 
         def __getattr__(self, name: str) -> NoReturn:
-            # Only what the class does not have gets here: a member without which it is not made.
+            # Called for what the class lacks: a required member that a reply did not have.
             if name[0] != "_" and name in shape(type(self)).required:
                 path = f"{type(self).__name__}.{name}"
                 raise MalformedReply(path, expected="a value", found="nothing")
@@ -151,10 +248,10 @@ class Value(metaclass=_ValueType):
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         del value  # which may be a secret, and a traceback shows it
-        raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
+        raise _frozen(self, f"cannot set {name!r}; evolve() returns a changed copy")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen: cannot delete {name!r}")
+        raise _frozen(self, f"cannot delete {name!r}; evolve() returns a changed copy")
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -165,36 +262,51 @@ class Value(metaclass=_ValueType):
         return hash((type(self), _hashable(_content(self))))
 
     def __repr__(self) -> str:
-        members = ", ".join(
-            f"{name}={'***' if is_secret(name, of=type(self).__name__) else _shown(value)}"
-            for name in shape(type(self)).order
-            if (value := vars(self).get(name, getattr(type(self), name, None))) is not None
-        )
-        return f"{type(self).__name__}({members})"
+        cls = type(self)
+        members = [
+            f"{name}={'***' if is_secret(name, of=cls.__name__) else _shown(value)}"
+            for name in shape(cls).order
+            if (value := vars(self).get(name, getattr(cls, name, None))) is not None
+        ]
+        if unknown := vars(self).get("_extra"):
+            members.append(f"{_UNKNOWN}={_shown(unknown)}")
+        return f"{cls.__name__}({', '.join(members)})"
 
 
 @sealed
-def evolved(value: V, **changes: object) -> V:
-    """Return a copy in which some members are others. Raises TypeError for what is no member."""
-    cls = type(value)
-    if not shape(cls).names.issuperset(changes):
-        raise _misused(cls, {**dict.fromkeys(shape(cls).required), **changes})
-    copy = object.__new__(cls)
-    vars(copy).update(vars(value), **changes)
-    return copy
+def evolve(value: V, /, **changes: object) -> V:
+    """Do as :meth:`Value.evolve`, where the names of the members are not known to type checkers."""
+    return value.evolve(**changes)
 
 
 class _WrongMembers(TypeError):
     """The caller's mistake, not a fault of ours."""
 
 
-def _misused(cls: type[Value], members: Mapping[str, object]) -> TypeError:
-    """Return the error that a function would raise."""
-    names, required, *_ = shape(cls)
+def _check(cls: type[Value], members: dict[str, object], required: frozenset[str]) -> None:
+    """Put ``unknown_members`` where an instance holds them. Raises TypeError for wrong members."""
+    names = shape(cls).names | ({_UNKNOWN} if cls._has_unknown_members else set[str]())
     if strays := sorted(members.keys() - names):
-        return _WrongMembers(f"{cls.__name__} has no member {strays[0]!r}")
-    missing = ", ".join(sorted(required - members.keys()))
-    return _WrongMembers(f"{cls.__name__} needs {missing}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(strays[0], sorted(names), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        members.clear()  # they may be secrets, and a traceback shows them
+        raise _WrongMembers(f"{cls.__name__} has no member {strays[0]!r}{hint}")
+    if missing := sorted(required - members.keys()):
+        members.clear()
+        raise _WrongMembers(f"{cls.__name__} needs {', '.join(missing)}")
+    if _UNKNOWN in members:
+        unknown = cast("Mapping[str, object] | None", members.pop(_UNKNOWN))
+        members["_extra"] = dict(unknown or {})
+
+
+def _frozen(value: Value, problem: str) -> AttributeError:
+    from attrs.exceptions import FrozenInstanceError
+
+    error = FrozenInstanceError()
+    BaseException.__init__(error, f"{type(value).__name__} is frozen: {problem}")  # for str()
+    return error
 
 
 def _shown(value: object) -> str:
@@ -214,7 +326,7 @@ def _content(value: Value) -> dict[str, object]:
     return {
         name: _plain(member)
         for name, member in value.__dict__.items()
-        if member is not None and (name == "_extra" or not name.startswith("_"))
+        if member is not None and (name[0] != "_" or (name == "_extra" and member))
     }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from qemu_blocksdk.aio import AsyncToolchain
-from qemu_blocksdk.codec import evolved
+from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import together
 from qemu_blocksdk.testing.env import TestEnv
@@ -96,7 +96,7 @@ async def _env(settings: Sequence[Setting]) -> tuple[TestEnv, str]:
     words = {name: (str(path), *programs.words(name)[1:]) for name, path in programs.find().items()}
     if "QEMU_OPTIONS" not in os.environ:
         words["qemu"] = (words["qemu"][0], "-nodefaults", "-display", "none")
-    toolchain = AsyncToolchain(evolved(programs, **words))
+    toolchain = AsyncToolchain(evolve(programs, **words))
     drivers = await toolchain.query_drivers()
     for setting in settings:
         for kind, word in (("format", setting.imgfmt), ("protocol", setting.imgproto)):
@@ -132,8 +132,7 @@ async def _checked(
         output_dir.mkdir()
         output = scratch / "output"
         with directory(short=True) as sock_dir:
-            env = evolved(
-                common,
+            env = common.evolve(
                 test_dir=test_dir,
                 sock_dir=sock_dir,
                 output_dir=output_dir,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, cast
 
-from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, evolved, masked
+from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, masked
 from qemu_blocksdk.errors import SandboxUnavailable, ToolError, UsageError
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.threads import in_own_thread
@@ -221,7 +221,7 @@ class AsyncImage:
         self._assert_openable(may_guess=False)
         top, *below = await self.backing_chain(force_share=force_share, timeout=timeout)
         # By the name that we have: QEMU's may have the ids of qemu-img's own secrets in it.
-        top = evolved(top, filename=self._path or self._target.filename)
+        top = top.evolve(filename=self._path or self._target.filename)
         return chain_options([top, *below], node_name=node_name, key_secrets=key_secrets or {})
 
     def __repr__(self) -> str:
@@ -259,7 +259,7 @@ class AsyncImage:
             try:
                 done = await ask(confinement=confinement)
             except SandboxUnavailable:
-                done = await ask(confinement=evolved(confinement, is_unenforced=True))
+                done = await ask(confinement=confinement.evolve(is_unenforced=True))
             return decode(BlockGraphInfo, done.json_object())
 
     async def backing_chain(

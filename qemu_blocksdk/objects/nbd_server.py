@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator, Sequence
 from typing import Unpack
 
-from qemu_blocksdk.codec import evolved, masked
+from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, background_loop, shielded
 from qemu_blocksdk.qmp.address import words
@@ -165,7 +165,7 @@ class AsyncNbdServer(AsyncResource):
                     keys = moved(os.open(self._tls.directory, os.O_RDONLY | os.O_CLOEXEC))
                 stack.callback(os.close, keys)
                 descriptors = [*confinement.descriptors, keys]
-                confinement = evolved(confinement, descriptors=descriptors)
+                confinement = confinement.evolve(descriptors=descriptors)
             yield target, confinement
 
     def _failure(self, what: str) -> LaunchError:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
-from qemu_blocksdk.codec import encode, evolved
+from qemu_blocksdk.codec import encode
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed
 from qemu_blocksdk.qmp import AsyncQmp, as_unit
@@ -73,7 +73,7 @@ class AsyncTransaction(Live):
                 auto_dismiss=data.auto_dismiss is not False,
             )
             self._jobs.append(job)
-            action = evolved(action, data=evolved(data, job_id=job.id, auto_dismiss=False))
+            action = action.evolve(data=data.evolve(job_id=job.id, auto_dismiss=False))
         self._actions.append(action)
 
     def add_bitmap(

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
-from qemu_blocksdk.codec import NULL, Secret, evolved
+from qemu_blocksdk.codec import NULL, Secret
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded
 from qemu_blocksdk.objects import AsyncBlockLayer, AsyncImage, AsyncNode
 from qemu_blocksdk.objects.names import temporary_name
@@ -53,7 +53,7 @@ async def temporary_image(
             await stack.enter_async_context(temporary_secret(qemu, image._secret, id=key))
         options = image.options(temporary_name(qemu.qmp), key_secret=key)
         if not backing and isinstance(options, Qcow2):
-            options = evolved(options, backing=NULL)
+            options = options.evolve(backing=NULL)
         yield await stack.enter_async_context(temporary_node(qemu, options))
 
 

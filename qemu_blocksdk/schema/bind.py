@@ -20,7 +20,7 @@ from .naming import Names, camel_case, is_empty
 _OWN_NAMES: Final = """
     BackedOptions CacheMode ClassVar Command Deprecated DriverOptions Event JsonValue Literal
     Mapping Null Self Sequence Struct TYPE_CHECKING Unknown Unpack Unstable available_in cast
-    evolved
+    evolve
 """
 RESERVED: Final = frozenset(_OWN_NAMES.split())
 

@@ -1,8 +1,9 @@
-"""What the option classes of the block drivers have beyond their members.
+"""The methods of the block drivers' option classes.
 
-Here lives what makes one node's options out of another's: the text of the drivers' base class,
-and for each driver its `with_` and the `TypedDict` that types it. The latter are a module that
-only type checkers import.
+Here live the text of the drivers' base class and, for each driver, the signature of its `evolve`
+with the `TypedDict` that types it. Only type checkers read these, and only below Python 3.13:
+from there on they derive the signature from the members. The dictionaries are a module of their
+own.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ CacheMode = Literal["writeback", "none", "writethrough", "directsync", "unsafe"]
 
 
 class DriverOptions(Struct):
-    """What the options of every driver can do: return those of another node, or of one above.
+    """Base of the options of every driver: methods that return options derived from these.
 
-    Nothing is changed in place. What a filter takes beyond what it needs is told by `with_`.
+    Options are immutable. Set further members of a filter with `evolve`.
     """
 
     _is_base: ClassVar[bool] = True
 
     def named(self, node_name: str | None) -> Self:
         """Return the options with that node name, or without one."""
-        return evolved(self, node_name=node_name)
+        return evolve(self, node_name=node_name)
 
     def as_read_only(self) -> Self:
         """Return the options of a node that nobody can write to."""
-        return evolved(self, read_only=True)
+        return evolve(self, read_only=True)
 
     def cached(self, mode: CacheMode) -> Self:
         """Return the options with what a cache mode says of a node.
@@ -51,7 +52,7 @@ class DriverOptions(Struct):
         cache = BlockdevCacheOptions(
             direct=mode in ("none", "directsync"), no_flush=mode == "unsafe"
         )
-        return evolved(self, cache=cache)
+        return evolve(self, cache=cache)
 
     def throttled(self, throttle_group: str) -> Throttle:
         """Return the options of a filter over this that keeps to the limits of a group."""
@@ -89,9 +90,9 @@ class BackedOptions(DriverOptions):
 
     _is_base: ClassVar[bool] = True
 
-    def over(self, backing: BlockdevRefOrNull) -> Self:
+    def with_backing(self, backing: BlockdevRefOrNull) -> Self:
         """Return the options with another backing node: options, a node name, or NULL."""
-        return evolved(self, backing=backing)
+        return evolve(self, backing=backing)
 '''
 
 
@@ -107,27 +108,33 @@ def base_of(branch: Branch) -> str:
     return "BackedOptions" if is_backed else "DriverOptions"
 
 
-def with_method(name: str) -> str:
-    """The method that goes at the end of a driver's class."""
-    return f'''
-    def with_(self, **changes: Unpack[{name}Changes]) -> {name}:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
-'''
+def evolve_signature(name: str) -> str:
+    """The declaration that goes at the end of a driver's class."""
+    return f"""
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[{name}Changes]) -> {name}: ...
+"""
 
 
 def change_names(module: Module) -> list[str]:
-    """The names of the typed dictionaries that a module's methods use."""
+    """The names of the typed dictionaries that a module's declarations use."""
     return [f"{branch.name}Changes" for branch in drivers(module)]
 
 
 def changes_text(branches: Sequence[Branch], merged: Merged) -> str:
-    """The source of the typed dictionaries: what all drivers have first, then each its own."""
-    common = [each for each in branches[0].fields if all(each in b.fields for b in branches)]
-    blocks = [_dictionary("BlockdevChanges", "TypedDict", "Of every driver.", common)]
+    """The source of the typed dictionaries: one of the common members, then one a driver."""
+    common = [
+        each
+        for each in branches[0].fields
+        if all(any(_is_alike(each, other) for other in b.fields) for b in branches)
+    ]
+    mask = branches[0].mask
+    common.append(Field("", "unknown_members", "JsonObject", False, frozenset(), mask))
+    blocks = [_dictionary("BlockdevChanges", "TypedDict", "The members of every driver.", common)]
     for branch in branches:
-        own = [each for each in branch.fields if each not in common]
-        doc = f"Of :class:`{branch.name}`."
+        own = [f for f in branch.fields if not any(_is_alike(f, each) for each in common)]
+        doc = f"The members of :class:`{branch.name}`."
         blocks.append(_dictionary(f"{branch.name}Changes", "BlockdevChanges", doc, own))
     code = "\n\n".join(blocks)
     words = {word for b in branches for f in b.fields for word in re.findall(r"\w+", f.hint)}
@@ -136,8 +143,9 @@ def changes_text(branches: Sequence[Branch], merged: Merged) -> str:
         for module in sorted(merged.modules, key=lambda each: each.name)
         if (names := words.intersection(module.exported()))
     )
-    codec = import_line("qemu_blocksdk.codec", sorted(words & {"Deprecated", "Unstable"}), "")
-    doc = docstring(["What the `with_` of each driver takes; for type checkers only."], "")
+    used = ["JsonObject", *sorted(words & {"Deprecated", "Unstable"})]
+    codec = import_line("qemu_blocksdk.codec", sorted(used), "")
+    doc = docstring(["What the `evolve` of each driver takes; for type checkers only."], "")
     return f"""{HEADER}{doc}
 from __future__ import annotations
 
@@ -150,6 +158,10 @@ from typing import TypedDict
 
 
 {code}"""
+
+
+def _is_alike(field: Field, other: Field) -> bool:
+    return (field.python, field.hint) == (other.python, other.hint)
 
 
 def _dictionary(name: str, base: str, doc: str, fields: Iterable[Field]) -> str:

@@ -44,7 +44,7 @@ _CODEC: Final = (
     "Unknown",
     "Unstable",
     "UnstableCommand",
-    "evolved",
+    "evolve",
 )
 _TYPING: Final[tuple[str, ...]] = ("ClassVar", "Literal", "Self", "Unpack", "cast")
 _WORD: Final = re.compile(r"@?[A-Za-z_]\w*")
@@ -92,6 +92,8 @@ def _imports(words: set[str], foreign: Mapping[str, str]) -> str:
         by_module.setdefault(foreign[name], []).append(name)
     typing = [name for name in _TYPING if name in words]
     lines: list[str] = []
+    if "version_info" in words:
+        lines.append("import sys")
     if not words.isdisjoint(("Mapping", "Sequence")):
         names = [name for name in ("Mapping", "Sequence") if name in words]
         lines.append(f"from collections.abc import {', '.join(names)}")
@@ -181,7 +183,7 @@ def _branch(branch: Branch, union: UnionType, merged: Merged) -> str:
     base = composing.base_of(branch) if is_composed else "Struct"
     text = _class(branch.name, base, doc, attributes, branch.fields, names)
     if is_composed:
-        text += composing.with_method(branch.name)
+        text += composing.evolve_signature(branch.name)
     if "deprecated" in branch.features:
         return f'@deprecated("QEMU deprecates `{where}`.")\n{text}'
     return text

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Self, TypedDict, TypeVar, Unpack, get_args
 
-from qemu_blocksdk.codec import Secret, Value, evolved
+from qemu_blocksdk.codec import Secret, Value, evolve
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.filters import Environment
 from qemu_blocksdk.tools import Programs
@@ -116,7 +116,7 @@ class TestEnv(Value):
         """
         with scratch.directory() as test_dir, scratch.directory(short=True) as sock_dir:
             env = cls(test_dir=test_dir, sock_dir=sock_dir, output_dir=test_dir)
-            yield evolved(env, **members)._checked()
+            yield evolve(env, **members)._checked()
 
     def _checked(self) -> Self:
         one_of(IMGFMTS, self.imgfmt, what="imgfmt")

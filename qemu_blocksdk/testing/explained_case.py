@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from unittest import SkipTest
 
-from qemu_blocksdk.codec import evolved
+from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.errors import BlockSdkError
 
 from .assertions import MessageAssertions
@@ -44,7 +44,7 @@ class ExplainedCase(WithGolden, MessageAssertions):
             (chosen,) = matrix(Choices(), os.environ).values()
             output_dir = Path(os.environ.get("OUTPUT_DIR") or made.output_dir)
             own = {"test_dir": made.test_dir, "sock_dir": made.sock_dir, "output_dir": output_dir}
-            yield evolved(chosen, **own)
+            yield evolve(chosen, **own)
 
     @cached_property
     def env(self) -> TestEnv:

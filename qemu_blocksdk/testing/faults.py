@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from qemu_blocksdk.blockdev import Blkdebug, Raw
 from qemu_blocksdk.blockdev.checking import sound_name
-from qemu_blocksdk.codec import evolved
+from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.errors import ConnectionLost, GraphError, UsageError
 from qemu_blocksdk.objects import AsyncNbdServer, AsyncStorageDaemon, AsyncVM
 from qemu_blocksdk.objects.names import temporary_name
@@ -121,7 +121,7 @@ async def _failing(
 
     def over(file: str) -> BlockdevOptions:
         try:
-            return evolved(options, file=file)
+            return evolve(options, file=file)
         except TypeError as error:
             raise UsageError(f"these are no options of node {name!r}: {error}") from error
 
@@ -144,7 +144,7 @@ async def _failing(
     )
 
     async def mend() -> None:
-        await qemu.reopen([between.with_(file=file)])
+        await qemu.reopen([between.evolve(file=file)])
         if name in await qemu.graph():  # it may be gone by now
             await qemu.reopen([over(file)])
 

@@ -58,12 +58,12 @@ AXES: Final = {
 def environments(config: pytest.Config) -> dict[str, TestEnv]:
     """Return the matrix: by their ids the environments, without directories. Raises UsageError."""
     if _MATRIX not in config.stash:
-        from qemu_blocksdk.codec import evolved
+        from qemu_blocksdk.codec import evolve
 
         from .matrix import Choices, matrix
 
         given = {name[2:].replace("-", "_"): config.getoption(name) for name in AXES}
-        config.stash[_MATRIX] = matrix(evolved(Choices(), **given), os.environ)
+        config.stash[_MATRIX] = matrix(evolve(Choices(), **given), os.environ)
     return config.stash[_MATRIX]
 
 
@@ -132,7 +132,7 @@ def test_env(
     _sockets: Path,  # noqa: PT019 - its value counts
 ) -> Iterator[TestEnv]:
     """What the test runs with; its directories are gone afterwards."""
-    from qemu_blocksdk.codec import evolved
+    from qemu_blocksdk.codec import evolve
 
     from .scratch import gone_afterwards, keep
 
@@ -143,7 +143,7 @@ def test_env(
     with gone_afterwards(place) as test_dir:
         sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
         here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
-        env = item.stash[ENV] = evolved(environment_of(item), **here)
+        env = item.stash[ENV] = evolve(environment_of(item), **here)
         item.stash[FAILED] = False  # it may run again
         yield env
         shutil.rmtree(sock_dir, ignore_errors=True)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 from qemu_blocksdk import VM, Image, NbdServer, StorageDaemon
 from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
 from qemu_blocksdk.blocking.objects import Qemu
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
 from qemu_blocksdk.qmp import shielded
@@ -140,7 +139,7 @@ class Machines:
 
     def _shortened(self, section: Section) -> Section:
         short = test_dir(self._env.test_dir) | sock_dir(self._env.sock_dir)
-        return evolved(section, text=short(section.text))
+        return section.evolve(text=short(section.text))
 
     def _prepare_vm(self, options: VmOptions) -> Recorder:
         options.setdefault("machine", self._env.default_machine)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from qemu_blocksdk.codec import Value, evolved
+from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.tools import Programs
 
@@ -58,7 +58,7 @@ def matrix(choices: Choices, environ: Mapping[str, str]) -> dict[str, TestEnv]:
             default_machine=environ.get("QEMU_DEFAULT_MACHINE") or None,
         )
         if secret := environ.get("IMGKEYSECRET"):
-            env = evolved(env, key_secret=secret_of(secret))
+            env = env.evolve(key_secret=secret_of(secret))
         # QEMU refuses it: native requests have to go past the host's cache.
         if aio_mode != "native" or cache_mode in ("none", "directsync"):
             differing = zip(combination, axes, strict=True)
@@ -104,7 +104,7 @@ def _at(place: Path) -> Programs:
             programs, what = Programs.in_directory(place), "QEMU in"
         else:
             directory = Programs.in_directory(place.parent)
-            programs, what = evolved(directory, qemu=(str(place),)), "program"
+            programs, what = directory.evolve(qemu=(str(place),)), "program"
         there = programs.find()
     except OSError as error:  # a name that is too long
         raise UsageError(f"--qemu: {error}") from error

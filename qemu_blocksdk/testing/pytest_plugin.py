@@ -151,14 +151,14 @@ def _needs(item: pytest.Item) -> list[Requires]:
 
 def _needed(mark: pytest.Mark) -> Requires:
     """Return what a marker says. Raises UsageError where that makes no sense."""
-    from qemu_blocksdk.codec import evolved
+    from qemu_blocksdk.codec import evolve
 
     from .requirements import Requires, check
 
     if mark.name != "requires":
         if mark.kwargs or not mark.args:
             raise UsageError(f"the marker {mark.name} takes names: {mark.name}('...')")
-        needed = evolved(Requires(), **{mark.name: mark.args})
+        needed = evolve(Requires(), **{mark.name: mark.args})
     elif mark.args or not mark.kwargs or not mark.kwargs.keys() <= set(_REQUIRES):
         raise UsageError(f"the marker requires takes by keyword: {', '.join(_REQUIRES)}")
     else:

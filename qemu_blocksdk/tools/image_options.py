@@ -127,7 +127,7 @@ def _layer(info: BlockGraphInfo, key_secret: str | None) -> BlockdevOptions:
     layer = file if file.driver == info.format else image_options(file, format=info.format)
     if isinstance(layer, Qcow2) and info.qcow2 is not None and info.qcow2.data_file is not None:
         # QEMU 7.2 and 10.0: a relative one is looked for where QEMU runs, not beside the image.
-        layer = layer.with_(data_file=layer.data_file or file_options(info.qcow2.data_file))
+        layer = layer.evolve(data_file=layer.data_file or file_options(info.qcow2.data_file))
     if not info.encrypted or (key_secret is None and _is_unlocked(layer)):
         return layer
     if key_secret is None:
@@ -149,7 +149,7 @@ def _unlocked(
 ) -> BlockdevOptions:
     if isinstance(options, Qcow2):
         kind = BlockdevQcow2EncryptionAes if is_aes else BlockdevQcow2EncryptionLuks
-        return options.with_(encrypt=kind(key_secret=key_secret))
+        return options.evolve(encrypt=kind(key_secret=key_secret))
     if isinstance(options, Qcow):
-        return options.with_(encrypt=BlockdevQcowEncryptionAes(key_secret=key_secret))
-    return options.with_(key_secret=key_secret) if isinstance(options, Luks) else options
+        return options.evolve(encrypt=BlockdevQcowEncryptionAes(key_secret=key_secret))
+    return options.evolve(key_secret=key_secret) if isinstance(options, Luks) else options

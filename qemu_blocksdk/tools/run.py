@@ -22,7 +22,6 @@ from qemu_blocksdk.codec import (
     JsonValue,
     Secret,
     Value,
-    evolved,
     masked,
     masked_args,
     secrets_in_args,
@@ -82,7 +81,7 @@ class Limits(Value):
         if self.cpu_time is None:
             return self
         more = size * self.cpu_time_per_gib >> 30
-        return evolved(self, cpu_time=self.cpu_time + more)
+        return self.evolve(cpu_time=self.cpu_time + more)
 
 
 class Confinement(Value):

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Generator, Sequence
 
-from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, evolved
+from qemu_blocksdk.codec import JsonObject, JsonValue, Secret, evolve
 from qemu_blocksdk.errors import UsageError
 
 from .probe import ImageProbe, opened, probe_open
@@ -24,8 +24,8 @@ TO_ASK = Limits()
 """What ``qemu-img info`` may use: it reads no more than headers."""
 TO_READ = Limits(memory=2 << 30, cpu_time=120, cpu_time_per_gib=600)
 """What a tool may use that reads everything."""
-TO_COPY = evolved(TO_READ, output=None)
-TO_SERVE = evolved(TO_READ, cpu_time=None, output=None)
+TO_COPY = TO_READ.evolve(output=None)
+TO_SERVE = TO_READ.evolve(cpu_time=None, output=None)
 """What a server may use; its clients decide how much it does, and its log is kept short."""
 
 
@@ -91,10 +91,9 @@ def joined(*parts: Confinement | None, written: Sequence[Path] = ()) -> Confinem
     if not given:
         return None
     times = [part.limits.cpu_time for part in given if part.limits.cpu_time is not None]
-    return evolved(
-        given[0],
+    return given[0].evolve(
         descriptors=[descriptor for part in given for descriptor in part.descriptors],
         names={old: new for part in given for old, new in part.names.items()},
         written=written,
-        limits=evolved(given[0].limits, cpu_time=sum(times) if times else None),
+        limits=evolve(given[0].limits, cpu_time=sum(times) if times else None),
     )

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, Unpack, cast
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Null, Struct, Unstable, UnstableCommand, evolved
+from qemu_blocksdk.codec import Command, Null, Struct, Unstable, UnstableCommand, evolve
 
 if TYPE_CHECKING:
     from ._changes import (
@@ -415,20 +416,20 @@ CacheMode = Literal["writeback", "none", "writethrough", "directsync", "unsafe"]
 
 
 class DriverOptions(Struct):
-    """What the options of every driver can do: return those of another node, or of one above.
+    """Base of the options of every driver: methods that return options derived from these.
 
-    Nothing is changed in place. What a filter takes beyond what it needs is told by `with_`.
+    Options are immutable. Set further members of a filter with `evolve`.
     """
 
     _is_base: ClassVar[bool] = True
 
     def named(self, node_name: str | None) -> Self:
         """Return the options with that node name, or without one."""
-        return evolved(self, node_name=node_name)
+        return evolve(self, node_name=node_name)
 
     def as_read_only(self) -> Self:
         """Return the options of a node that nobody can write to."""
-        return evolved(self, read_only=True)
+        return evolve(self, read_only=True)
 
     def cached(self, mode: CacheMode) -> Self:
         """Return the options with what a cache mode says of a node.
@@ -439,7 +440,7 @@ class DriverOptions(Struct):
         cache = BlockdevCacheOptions(
             direct=mode in ("none", "directsync"), no_flush=mode == "unsafe"
         )
-        return evolved(self, cache=cache)
+        return evolve(self, cache=cache)
 
     def throttled(self, throttle_group: str) -> Throttle:
         """Return the options of a filter over this that keeps to the limits of a group."""
@@ -477,9 +478,9 @@ class BackedOptions(DriverOptions):
 
     _is_base: ClassVar[bool] = True
 
-    def over(self, backing: BlockdevRefOrNull) -> Self:
+    def with_backing(self, backing: BlockdevRefOrNull) -> Self:
         """Return the options with another backing node: options, a node name, or NULL."""
-        return evolved(self, backing=backing)
+        return evolve(self, backing=backing)
 
 
 class Blkdebug(DriverOptions):
@@ -511,9 +512,9 @@ class Blkdebug(DriverOptions):
     take_child_perms: Sequence[BlockPermission] | None = None
     unshare_child_perms: Sequence[BlockPermission] | None = None
 
-    def with_(self, **changes: Unpack[BlkdebugChanges]) -> Blkdebug:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[BlkdebugChanges]) -> Blkdebug: ...
 
 
 class Blklogwrites(DriverOptions):
@@ -538,9 +539,9 @@ class Blklogwrites(DriverOptions):
     log_append: bool | None = None
     log_super_update_interval: int | None = None
 
-    def with_(self, **changes: Unpack[BlklogwritesChanges]) -> Blklogwrites:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[BlklogwritesChanges]) -> Blklogwrites: ...
 
 
 class Blkverify(DriverOptions):
@@ -562,9 +563,9 @@ class Blkverify(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[BlkverifyChanges]) -> Blkverify:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[BlkverifyChanges]) -> Blkverify: ...
 
 
 class Blkreplay(DriverOptions):
@@ -585,9 +586,9 @@ class Blkreplay(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[BlkreplayChanges]) -> Blkreplay:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[BlkreplayChanges]) -> Blkreplay: ...
 
 
 class Bochs(DriverOptions):
@@ -608,9 +609,9 @@ class Bochs(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[BochsChanges]) -> Bochs:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[BochsChanges]) -> Bochs: ...
 
 
 class Cloop(DriverOptions):
@@ -631,9 +632,9 @@ class Cloop(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[CloopChanges]) -> Cloop:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[CloopChanges]) -> Cloop: ...
 
 
 class Compress(DriverOptions):
@@ -654,9 +655,9 @@ class Compress(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[CompressChanges]) -> Compress:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[CompressChanges]) -> Compress: ...
 
 
 class CopyBeforeWrite(DriverOptions):
@@ -682,9 +683,9 @@ class CopyBeforeWrite(DriverOptions):
     cbw_timeout: int | None = None
     min_cluster_size: int | None = None
 
-    def with_(self, **changes: Unpack[CopyBeforeWriteChanges]) -> CopyBeforeWrite:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[CopyBeforeWriteChanges]) -> CopyBeforeWrite: ...
 
 
 class CopyOnRead(DriverOptions):
@@ -706,9 +707,9 @@ class CopyOnRead(DriverOptions):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     bottom: str | None = None
 
-    def with_(self, **changes: Unpack[CopyOnReadChanges]) -> CopyOnRead:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[CopyOnReadChanges]) -> CopyOnRead: ...
 
 
 class Dmg(DriverOptions):
@@ -729,9 +730,9 @@ class Dmg(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[DmgChanges]) -> Dmg:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[DmgChanges]) -> Dmg: ...
 
 
 class File(DriverOptions):
@@ -759,9 +760,9 @@ class File(DriverOptions):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
-    def with_(self, **changes: Unpack[FileChanges]) -> File:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[FileChanges]) -> File: ...
 
 
 class Ftp(DriverOptions):
@@ -788,9 +789,9 @@ class Ftp(DriverOptions):
     proxy_username: str | None = None
     proxy_password_secret: str | None = None
 
-    def with_(self, **changes: Unpack[FtpChanges]) -> Ftp:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[FtpChanges]) -> Ftp: ...
 
 
 class Ftps(DriverOptions):
@@ -818,9 +819,9 @@ class Ftps(DriverOptions):
     proxy_password_secret: str | None = None
     sslverify: bool | None = None
 
-    def with_(self, **changes: Unpack[FtpsChanges]) -> Ftps:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[FtpsChanges]) -> Ftps: ...
 
 
 class HostCdrom(DriverOptions):
@@ -848,9 +849,9 @@ class HostCdrom(DriverOptions):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
-    def with_(self, **changes: Unpack[HostCdromChanges]) -> HostCdrom:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[HostCdromChanges]) -> HostCdrom: ...
 
 
 class HostDevice(DriverOptions):
@@ -878,9 +879,9 @@ class HostDevice(DriverOptions):
     drop_cache: bool | None = None
     x_check_cache_dropped: Unstable[bool | None] = None
 
-    def with_(self, **changes: Unpack[HostDeviceChanges]) -> HostDevice:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[HostDeviceChanges]) -> HostDevice: ...
 
 
 class Http(DriverOptions):
@@ -911,9 +912,9 @@ class Http(DriverOptions):
     cookie_secret: str | None = None
     force_range: bool | None = None
 
-    def with_(self, **changes: Unpack[HttpChanges]) -> Http:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[HttpChanges]) -> Http: ...
 
 
 class Https(DriverOptions):
@@ -945,9 +946,9 @@ class Https(DriverOptions):
     force_range: bool | None = None
     sslverify: bool | None = None
 
-    def with_(self, **changes: Unpack[HttpsChanges]) -> Https:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[HttpsChanges]) -> Https: ...
 
 
 class IoUring(DriverOptions):
@@ -968,9 +969,9 @@ class IoUring(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[IoUringChanges]) -> IoUring:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[IoUringChanges]) -> IoUring: ...
 
 
 class Iscsi(DriverOptions):
@@ -999,9 +1000,9 @@ class Iscsi(DriverOptions):
     header_digest: IscsiHeaderDigest | None = None
     timeout: int | None = None
 
-    def with_(self, **changes: Unpack[IscsiChanges]) -> Iscsi:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[IscsiChanges]) -> Iscsi: ...
 
 
 class Luks(DriverOptions):
@@ -1024,9 +1025,9 @@ class Luks(DriverOptions):
     key_secret: str | None = None
     header: BlockdevRef | None = None
 
-    def with_(self, **changes: Unpack[LuksChanges]) -> Luks:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[LuksChanges]) -> Luks: ...
 
 
 class Nbd(DriverOptions):
@@ -1054,9 +1055,9 @@ class Nbd(DriverOptions):
     reconnect_delay: int | None = None
     open_timeout: int | None = None
 
-    def with_(self, **changes: Unpack[NbdChanges]) -> Nbd:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NbdChanges]) -> Nbd: ...
 
 
 class Nfs(DriverOptions):
@@ -1084,9 +1085,9 @@ class Nfs(DriverOptions):
     page_cache_size: int | None = None
     debug: int | None = None
 
-    def with_(self, **changes: Unpack[NfsChanges]) -> Nfs:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NfsChanges]) -> Nfs: ...
 
 
 class NullAio(DriverOptions):
@@ -1109,9 +1110,9 @@ class NullAio(DriverOptions):
     latency_ns: int | None = None
     read_zeroes: bool | None = None
 
-    def with_(self, **changes: Unpack[NullAioChanges]) -> NullAio:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NullAioChanges]) -> NullAio: ...
 
 
 class NullCo(DriverOptions):
@@ -1134,9 +1135,9 @@ class NullCo(DriverOptions):
     latency_ns: int | None = None
     read_zeroes: bool | None = None
 
-    def with_(self, **changes: Unpack[NullCoChanges]) -> NullCo:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NullCoChanges]) -> NullCo: ...
 
 
 class Nvme(DriverOptions):
@@ -1158,9 +1159,9 @@ class Nvme(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[NvmeChanges]) -> Nvme:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NvmeChanges]) -> Nvme: ...
 
 
 class NvmeIoUring(DriverOptions):
@@ -1181,9 +1182,9 @@ class NvmeIoUring(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[NvmeIoUringChanges]) -> NvmeIoUring:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[NvmeIoUringChanges]) -> NvmeIoUring: ...
 
 
 class Parallels(DriverOptions):
@@ -1204,9 +1205,9 @@ class Parallels(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[ParallelsChanges]) -> Parallels:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[ParallelsChanges]) -> Parallels: ...
 
 
 class Preallocate(DriverOptions):
@@ -1229,9 +1230,9 @@ class Preallocate(DriverOptions):
     prealloc_align: int | None = None
     prealloc_size: int | None = None
 
-    def with_(self, **changes: Unpack[PreallocateChanges]) -> Preallocate:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[PreallocateChanges]) -> Preallocate: ...
 
 
 class Qcow2(BackedOptions):
@@ -1266,9 +1267,9 @@ class Qcow2(BackedOptions):
     encrypt: BlockdevQcow2Encryption | None = None
     data_file: BlockdevRef | None = None
 
-    def with_(self, **changes: Unpack[Qcow2Changes]) -> Qcow2:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[Qcow2Changes]) -> Qcow2: ...
 
 
 class Qcow(BackedOptions):
@@ -1291,9 +1292,9 @@ class Qcow(BackedOptions):
     backing: BlockdevRefOrNull | None = None
     encrypt: BlockdevQcowEncryption | None = None
 
-    def with_(self, **changes: Unpack[QcowChanges]) -> Qcow:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[QcowChanges]) -> Qcow: ...
 
 
 class Qed(BackedOptions):
@@ -1315,9 +1316,9 @@ class Qed(BackedOptions):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     backing: BlockdevRefOrNull | None = None
 
-    def with_(self, **changes: Unpack[QedChanges]) -> Qed:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[QedChanges]) -> Qed: ...
 
 
 class Quorum(DriverOptions):
@@ -1342,9 +1343,9 @@ class Quorum(DriverOptions):
     rewrite_corrupted: bool | None = None
     read_pattern: QuorumReadPattern | None = None
 
-    def with_(self, **changes: Unpack[QuorumChanges]) -> Quorum:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[QuorumChanges]) -> Quorum: ...
 
 
 class Raw(DriverOptions):
@@ -1367,9 +1368,9 @@ class Raw(DriverOptions):
     offset: int | None = None
     size: int | None = None
 
-    def with_(self, **changes: Unpack[RawChanges]) -> Raw:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[RawChanges]) -> Raw: ...
 
 
 class Rbd(DriverOptions):
@@ -1399,9 +1400,9 @@ class Rbd(DriverOptions):
     key_secret: str | None = None
     server: Sequence[InetSocketAddressBase] | None = None
 
-    def with_(self, **changes: Unpack[RbdChanges]) -> Rbd:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[RbdChanges]) -> Rbd: ...
 
 
 class Replication(DriverOptions):
@@ -1424,9 +1425,9 @@ class Replication(DriverOptions):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     top_id: str | None = None
 
-    def with_(self, **changes: Unpack[ReplicationChanges]) -> Replication:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[ReplicationChanges]) -> Replication: ...
 
 
 class SnapshotAccess(DriverOptions):
@@ -1447,9 +1448,9 @@ class SnapshotAccess(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[SnapshotAccessChanges]) -> SnapshotAccess:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[SnapshotAccessChanges]) -> SnapshotAccess: ...
 
 
 class Ssh(DriverOptions):
@@ -1473,9 +1474,9 @@ class Ssh(DriverOptions):
     user: str | None = None
     host_key_check: SshHostKeyCheck | None = None
 
-    def with_(self, **changes: Unpack[SshChanges]) -> Ssh:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[SshChanges]) -> Ssh: ...
 
 
 class Throttle(DriverOptions):
@@ -1497,9 +1498,9 @@ class Throttle(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[ThrottleChanges]) -> Throttle:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[ThrottleChanges]) -> Throttle: ...
 
 
 class Vdi(DriverOptions):
@@ -1520,9 +1521,9 @@ class Vdi(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VdiChanges]) -> Vdi:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VdiChanges]) -> Vdi: ...
 
 
 class Vhdx(DriverOptions):
@@ -1543,9 +1544,9 @@ class Vhdx(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VhdxChanges]) -> Vhdx:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VhdxChanges]) -> Vhdx: ...
 
 
 class VirtioBlkVfioPci(DriverOptions):
@@ -1566,9 +1567,9 @@ class VirtioBlkVfioPci(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VirtioBlkVfioPciChanges]) -> VirtioBlkVfioPci:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VirtioBlkVfioPciChanges]) -> VirtioBlkVfioPci: ...
 
 
 class VirtioBlkVhostUser(DriverOptions):
@@ -1589,9 +1590,9 @@ class VirtioBlkVhostUser(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VirtioBlkVhostUserChanges]) -> VirtioBlkVhostUser:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VirtioBlkVhostUserChanges]) -> VirtioBlkVhostUser: ...
 
 
 class VirtioBlkVhostVdpa(DriverOptions):
@@ -1612,9 +1613,9 @@ class VirtioBlkVhostVdpa(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VirtioBlkVhostVdpaChanges]) -> VirtioBlkVhostVdpa:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VirtioBlkVhostVdpaChanges]) -> VirtioBlkVhostVdpa: ...
 
 
 class Vmdk(BackedOptions):
@@ -1636,9 +1637,9 @@ class Vmdk(BackedOptions):
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
     backing: BlockdevRefOrNull | None = None
 
-    def with_(self, **changes: Unpack[VmdkChanges]) -> Vmdk:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VmdkChanges]) -> Vmdk: ...
 
 
 class Vpc(DriverOptions):
@@ -1659,9 +1660,9 @@ class Vpc(DriverOptions):
     force_share: bool | None = None
     detect_zeroes: BlockdevDetectZeroesOptions | None = None
 
-    def with_(self, **changes: Unpack[VpcChanges]) -> Vpc:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VpcChanges]) -> Vpc: ...
 
 
 class Vvfat(DriverOptions):
@@ -1686,9 +1687,9 @@ class Vvfat(DriverOptions):
     label: str | None = None
     rw: bool | None = None
 
-    def with_(self, **changes: Unpack[VvfatChanges]) -> Vvfat:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[VvfatChanges]) -> Vvfat: ...
 
 
 @deprecated("QEMU deprecates `driver=gluster`.")
@@ -1715,9 +1716,9 @@ class Gluster(DriverOptions):
     debug: int | None = None
     logfile: str | None = None
 
-    def with_(self, **changes: Unpack[GlusterChanges]) -> Gluster:
-        """Return the options with other members; None takes one away."""
-        return evolved(self, **changes)
+    if TYPE_CHECKING and sys.version_info < (3, 13):
+
+        def evolve(self, **changes: Unpack[GlusterChanges]) -> Gluster: ...
 
 
 BlockdevOptions = (

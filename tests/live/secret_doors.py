@@ -18,7 +18,7 @@ from typing import Any, cast
 import qemu_blocksdk
 from qemu_blocksdk import aio, blockdev
 from qemu_blocksdk.blockdev import Drive, Http, Https, Iscsi, Raw
-from qemu_blocksdk.codec import JsonObject, Secret, decode, encode, evolved, keyval
+from qemu_blocksdk.codec import JsonObject, Secret, decode, encode, evolve, keyval
 from qemu_blocksdk.objects import Chardev
 from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing.assertions import MessageAssertions
@@ -734,13 +734,13 @@ OPTIONS: dict[str, Door] = {
         lambda kit, s: kit.shown.append(blockdev.explain(Https(url=url(s), cookie=s))), fails=False
     ),
     "check": Door(lambda kit, s: blockdev.check(Https(url=url(s), cookie=s)), fails=False),
-    "with_": Door(
-        lambda kit, s: Https(url=url(s), cookie=s).with_(cookie=s, bogus=1)  # type: ignore[call-arg]
+    "evolve": Door(
+        lambda kit, s: Https(url=url(s), cookie=s).evolve(cookie=s, bogus=1)  # type: ignore[call-arg]
     ),
-    "evolved": Door(lambda kit, s: evolved(Https(url=url(s)), cookie=s, bogus=1)),
-    "over": Door(
+    "evolve, function": Door(lambda kit, s: evolve(Https(url=url(s)), cookie=s, bogus=1)),
+    "with_backing": Door(
         lambda kit, s: kit.shown.append(
-            blockdev.Qcow2(file=Https(url=url(s))).over(Https(url=url(s), cookie=s))
+            blockdev.Qcow2(file=Https(url=url(s))).with_backing(Https(url=url(s), cookie=s))
         ),
         fails=False,
     ),

@@ -32,7 +32,7 @@ def test_a_chain_with_filters_is_what_was_composed(
         for path in paths
     )
     disk = (
-        top.over(base.over(NULL).as_read_only())
+        top.with_backing(base.with_backing(NULL).as_read_only())
         .copy_on_read()
         .named("cor")
         .throttled("group")

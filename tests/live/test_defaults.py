@@ -29,7 +29,7 @@ from qemu_blocksdk.blockdev import (
 )
 from qemu_blocksdk.blockdev import Blklogwrites as Log
 from qemu_blocksdk.blockdev.defaults import COMMON, OF_DRIVER
-from qemu_blocksdk.codec import JsonValue, decode, encode, evolved
+from qemu_blocksdk.codec import JsonValue, decode, encode
 from qemu_blocksdk.errors import CommandError
 from qemu_blocksdk.schema.snapshots import available, load
 from tests.live.helpers import MakeImage
@@ -223,9 +223,9 @@ def test_a_node_that_is_told_the_defaults_is_the_one_that_is_not(
             node = daemon.add_node(options)
             info = node.query_info()
             # A file name may tell the options, so it is not compared.
-            image = evolved(info.image, filename="")
+            image = info.image.evolve(filename="")
             # Nor are the children, whose names QEMU makes up.
-            infos.append(evolved(info, file="", image=image, children=None))
+            infos.append(info.evolve(file="", image=image, children=None))
             node.delete()
     assert infos[0] == infos[1]
 

@@ -256,7 +256,7 @@ def test_failures_that_cannot_be_are_told_and_leave_nothing(
     daemon.add_node(options)
     null = NullCo(node_name="null")
     daemon.add_node(null)
-    other = options.with_(lazy_refcounts=True)  # which this old image does not have
+    other = options.evolve(lazy_refcounts=True)  # which this old image does not have
     before = names(daemon)
     wrong: list[tuple[Callable[[], AbstractContextManager[None]], type[Exception], str]] = [
         (lambda: failing_requests(daemon, options, "flush"), UsageError, "other than flushes"),
@@ -290,7 +290,7 @@ def test_a_client_comes_back_to_a_server_that_was_lost(
         NbdServer(Image(image, format="raw"), address=tmp_path / "nbd", persistent=True) as server,
         VM() as vm,
     ):
-        disk = vm.add_node(server.uri.options(node_name="disk").with_(reconnect_delay=20))
+        disk = vm.add_node(server.uri.options(node_name="disk").evolve(reconnect_delay=20))
         assert disk.io.read_data(0, 4) == b"\x07" * 4
         with lost_server(server):
             assert not server.is_running

@@ -219,7 +219,7 @@ def test_an_image_that_was_named_by_options_is_the_top_of_its_chain(
     file = File(filename=str(top), locking="off")
     options = Image.from_options(Qcow2(file=file, lazy_refcounts=True)).chain_options("disk")
     assert isinstance(options, Qcow2)
-    assert options.with_(backing=None) == Qcow2(node_name="disk", file=file, lazy_refcounts=True)
+    assert options.evolve(backing=None) == Qcow2(node_name="disk", file=file, lazy_refcounts=True)
     assert isinstance(options.backing, Qcow2)
     assert options.backing.file == File(filename=str(mid))
     daemon.add_chain(options)

@@ -10,7 +10,6 @@ import pytest
 
 from qemu_blocksdk import Backup, Disk, Image, PointInTime, Secret, StorageDaemon
 from qemu_blocksdk.blockdev import File, Luks, Qcow2, Throttle
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 from qemu_blocksdk.tools import CreateLuks, CreateQcow2, EncryptLuks, ImageFormat, Programs
 from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QomList
@@ -48,7 +47,7 @@ class Kitchen:
         program = folder / "noting-qemu-img"
         program.write_text(QEMU_IMG.format(log=self._log, headers=encrypted_headers))
         program.chmod(0o755)
-        self.programs = evolved(Programs(), qemu_img=(str(program),))
+        self.programs = Programs().evolve(qemu_img=(str(program),))
         self.before = self.state()
 
     def image(self, name: str, format: ImageFormat, secret: Secret | None = None) -> Image:
@@ -219,7 +218,7 @@ def test_copies_are_made_by_the_targets_programs(kitchen: Kitchen, verb: str) ->
     else:
         source.dd(target, block_size=65536)
     assert kitchen.noted() == [verb]
-    other = evolved(Programs(), qemu_img=("other-qemu-img",))
+    other = Programs().evolve(qemu_img=("other-qemu-img",))
     theirs = Image(source.path, format="qcow2", programs=other)
     again = kitchen.image("again.raw", "raw")
     copy: Callable[[Image], object] = theirs.convert if verb == "convert" else theirs.dd

@@ -10,7 +10,6 @@ import pytest
 
 from qemu_blocksdk import Node, StorageDaemon
 from qemu_blocksdk.blockdev import NULL, File, NullCo, Qcow2, Quorum, Raw
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import (
     BlockSdkError,
     CommandError,
@@ -191,7 +190,7 @@ def test_a_node_is_opened_with_other_options_and_back(
 ) -> None:
     options = chain_options(chain_of(make_image))
     node = daemon.add_node(options)
-    node.reopen(evolved(options, read_only=True))
+    node.reopen(options.evolve(read_only=True))
     assert node.query_info().ro
     node.reopen(options)
     assert not node.query_info().ro
@@ -213,9 +212,9 @@ def test_a_backing_file_is_taken_away_by_reopening(
 def test_several_nodes_are_reopened_or_none(daemon: StorageDaemon, make_image: MakeImage) -> None:
     paths = [make_image("a.qcow2"), make_image("b.qcow2")]
     nodes = [daemon.add_node(chain_options([path])) for path in paths]
-    changed = [evolved(chain_options([path]), read_only=True) for path in paths]
+    changed = [chain_options([path]).evolve(read_only=True) for path in paths]
     with pytest.raises(CommandError, match="nowhere"):
-        daemon.reopen([changed[0], evolved(changed[1], node_name="nowhere")])
+        daemon.reopen([changed[0], changed[1].evolve(node_name="nowhere")])
     assert [node.query_info().ro for node in nodes] == [False, False]
     daemon.reopen(changed)
     assert [node.query_info().ro for node in nodes] == [True, True]

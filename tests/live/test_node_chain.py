@@ -11,7 +11,6 @@ import pytest
 from qemu_blocksdk import StorageDaemon
 from qemu_blocksdk.aio import AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Qcow2, Raw
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import (
     CommandError,
     ConnectionLost,
@@ -57,7 +56,7 @@ def test_a_chain_is_open_as_it_would_be_inside(
         False,
     ]
     with StorageDaemon() as other:  # the lower layers are not locked against a reader
-        other.add_chain(evolved(chain_options(paths[:2]), read_only=True))
+        other.add_chain(chain_options(paths[:2]).evolve(read_only=True))
     with daemon.start_nbd_server() as server, server.export(daemon.node("top")) as export:
         run("qemu-io", "-r", "-f", "raw", "-c", "read -P 2 1M 1M", str(export.uri))
 
@@ -325,5 +324,5 @@ def test_a_chain_of_a_hundred_layers_comes_and_goes(
 def test_a_chain_with_other_options_is_another(daemon: StorageDaemon) -> None:
     options = NullCo(node_name="top", size=1024)
     daemon.add_chain(options).delete()
-    node = daemon.add_chain(evolved(options, size=2048))
+    node = daemon.add_chain(options.evolve(size=2048))
     assert node.query_info().image.virtual_size == 2048

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import Toolchain
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import LaunchError
 from qemu_blocksdk.testing import notrun
 from qemu_blocksdk.testing.env import TestEnv
@@ -114,15 +113,15 @@ def test_an_accelerator_that_does_not_start_is_told_in_qemus_words(
     )
     broken.chmod(0o755)
     programs = Programs(qemu=(str(broken),))
-    found = why_not(Requires(accelerator="kvm"), evolved(env, programs=programs))
+    found = why_not(Requires(accelerator="kvm"), env.evolve(programs=programs))
     if "kvm" in Toolchain(programs).query_emulator().accelerators:
         assert found is not None
         assert "no access to KVM" in found
-    assert why_not(Requires(accelerator="tcg"), evolved(env, programs=programs)) is None
+    assert why_not(Requires(accelerator="tcg"), env.evolve(programs=programs)) is None
 
 
 def test_without_an_emulator_the_storage_daemon_is_asked(env: TestEnv, tmp_path: Path) -> None:
-    alone = evolved(env, programs=Programs(qemu=(str(tmp_path / "missing"),)))
+    alone = env.evolve(programs=Programs(qemu=(str(tmp_path / "missing"),)))
     assert why_not(Requires(driver="qcow2", command="block-export-add"), alone) is None
     found = why_not(Requires(command="device_add"), alone)
     assert found is not None
@@ -133,7 +132,7 @@ def test_without_an_emulator_the_storage_daemon_is_asked(env: TestEnv, tmp_path:
 
 def test_a_binary_is_asked_once_whatever_is_needed_of_it(env: TestEnv, tmp_path: Path) -> None:
     emulator, qemu_img = counted(tmp_path, EMULATOR), counted(tmp_path, "qemu-img")
-    asked = evolved(env, programs=Programs(qemu=(str(emulator),), qemu_img=(str(qemu_img),)))
+    asked = env.evolve(programs=Programs(qemu=(str(emulator),), qemu_img=(str(qemu_img),)))
     for _ in range(3):
         for requires in (
             Requires(driver="quorum", quorum=True, luks=True),
@@ -163,7 +162,7 @@ def test_a_program_tells_its_schema_also_when_nothing_else_is_asked(
 
 def test_scripts_are_told_of_real_programs_what_they_ask(env: TestEnv) -> None:
     notrun.verify_image_format(["qcow2"], env=env)
-    notrun.verify_image_format(env=evolved(env, imgfmt="luks"))
+    notrun.verify_image_format(env=env.evolve(imgfmt="luks"))
     notrun.verify_formats(["qcow2", "raw", "blkdebug"], env=env)
     notrun.verify_virtio_blk(env=env)
     notrun.verify_virtio_scsi_pci_or_ccw(env=env)

@@ -166,9 +166,9 @@ PLACE = re.compile(r"(?P<owner>\w+)(\.(?P<member>\w+))?(?P<call>\(((?P<parameter
 
 def parameters(function: object) -> set[str]:
     """The names of the parameters, with those of a TypedDict that is unpacked."""
-    if isinstance(function, type(Value)):
-        return {*inspect.get_annotations(function)}
     assert callable(function)
+    if Value in getattr(function, "__mro__", ()):
+        return {*inspect.get_annotations(function)}
     found = set[str]()
     for parameter in inspect.signature(function).parameters.values():
         unpacked = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))

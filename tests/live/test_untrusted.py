@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qemu_blocksdk import Image, NbdServer, QemuIo
-from qemu_blocksdk.codec import JsonObject, evolved
+from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import (
     BlockSdkError,
     LaunchError,
@@ -280,7 +280,7 @@ def test_a_greedy_image_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def a_second(limits: Limits, _: int) -> Limits:
-        return evolved(limits, cpu_time=1)
+        return limits.evolve(cpu_time=1)
 
     monkeypatch.setattr(Limits, "for_files", a_second)
     image = make(there.folder / "greedy")

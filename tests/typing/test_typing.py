@@ -15,17 +15,27 @@ PASSING = sorted((HERE / "pass").glob("*.py"))
 FAILING = sorted((HERE / "fail").glob("*.py"))
 
 
+def options_of(path: Path) -> list[str]:
+    """The Python version that a sample is for, if it names one."""
+    version = re.search(r"^# python_version=(.*)$", path.read_text(), re.M)
+    return ["--python-version", version[1]] if version else []
+
+
 def complaints(path: Path) -> dict[int, str]:
     """What mypy --strict says of a file, by line; lines of other files do not count."""
     command = [
         *(sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "mypy.ini")),
         *("--enable-error-code", "deprecated", "--no-pretty", "--hide-error-context"),
+        *options_of(path),
         str(path),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert run.stderr == ""
     found = re.findall(rf"^{path.relative_to(ROOT)}:(\d+): error: (.*)$", run.stdout, re.M)
-    return {int(line): message for line, message in found}
+    messages: dict[int, str] = {}
+    for line, message in found:
+        messages[int(line)] = f"{messages.get(int(line), '')}{message}\n"
+    return messages
 
 
 @pytest.mark.timeout(180)

@@ -14,7 +14,7 @@ def test_attrs_is_not_loaded_before_somebody_uses_it(names: str) -> None:
         "import sys\n"
         f"from qemu_blocksdk import {names}\n"
         "from qemu_blocksdk.blockdev import File\n"
-        "File(filename='a').with_(discard='unmap')\n"
+        "File(filename='a').evolve(discard='unmap')\n"
         "print('attr' in sys.modules)"
     )
     done = subprocess.check_output([sys.executable, "-c", program], text=True)

@@ -38,6 +38,8 @@ FREE = {
     "__aiter__",
     "__iter__",
     "__reduce__",
+    "__copy__",
+    "__deepcopy__",
     "__init_subclass__",
 }
 # Modules that ask for the environment of a script when they are imported.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
-from qemu_blocksdk.codec import JsonObject, evolved, redact
+from qemu_blocksdk.codec import JsonObject, redact
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.schema import snapshots
 from qemu_blocksdk.testing.difference import common_length
@@ -53,7 +53,7 @@ class Script:
         self._strays: list[str] = []
         # What any connection may ask, whenever it likes, or never.
         self._any_time = {name: Exchange(execute=name) for name in (_NEGOTIATION, _SCHEMA, _QUIT)}
-        self._any_time[_SCHEMA] = evolved(self._any_time[_SCHEMA], says=())
+        self._any_time[_SCHEMA] = self._any_time[_SCHEMA].evolve(says=())
         for each in session.exchanges:
             if each.execute in self._any_time:
                 self._any_time[each.execute] = each
@@ -74,9 +74,9 @@ class Script:
         name = command_of(message)
         found = self._any_time.get(name) or self._matching(name, message.get("arguments"))
         if name == _SCHEMA and not found.says:
-            found = self._any_time[name] = evolved(found, says=[_schema(self.greeting)])
+            found = self._any_time[name] = found.evolve(says=[_schema(self.greeting)])
         says = self._names.renewed(found.says)
-        return evolved(found, says=says, fault=self.fault_of(name, found.fault))
+        return found.evolve(says=says, fault=self.fault_of(name, found.fault))
 
     def refused(self, came: str, expected: str) -> Exchange:
         """Note what came and was not expected; return the refusal."""

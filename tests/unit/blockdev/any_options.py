@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast, get_args, get_origin
 
 from hypothesis import strategies as st
@@ -56,7 +56,7 @@ def any_of(kind: type[Struct], snapshot: str, depth: int = 2) -> st.SearchStrate
     def made(members: dict[str, object]) -> Struct:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # gluster
-            return kind(**members)
+            return cast("Callable[..., Struct]", kind)(**members)
 
     return st.fixed_dictionaries(mandatory, optional=optional).map(made)
 

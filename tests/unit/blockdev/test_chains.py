@@ -29,24 +29,28 @@ BASE = Qcow2(file=File(filename="base"), discard="unmap")
 
 
 def test_each_layer_is_over_the_next_and_the_lowest_over_nothing() -> None:
-    assert chain([TOP, MID, BASE]) == TOP.over(MID.over(BASE.over(NULL)))
-    assert chain([TOP]) == TOP.over(NULL)
+    assert chain([TOP, MID, BASE]) == TOP.with_backing(MID.with_backing(BASE.with_backing(NULL)))
+    assert chain([TOP]) == TOP.with_backing(NULL)
 
 
 def test_the_lowest_may_have_no_backing_at_all_or_say_what_it_is() -> None:
-    assert chain([TOP, Raw(file="f")]) == TOP.over(Raw(file="f"))
-    assert chain([TOP, BASE.over("shared")]) == TOP.over(BASE.over("shared"))
-    assert chain([TOP, BASE.over(NULL)]) == TOP.over(BASE.over(NULL))
+    assert chain([TOP, Raw(file="f")]) == TOP.with_backing(Raw(file="f"))
+    assert chain([TOP, BASE.with_backing("shared")]) == TOP.with_backing(
+        BASE.with_backing("shared")
+    )
+    assert chain([TOP, BASE.with_backing(NULL)]) == TOP.with_backing(BASE.with_backing(NULL))
     assert chain([NullCo()]) == NullCo()
 
 
 def test_what_a_layer_was_over_is_forgotten() -> None:
-    assert chain([TOP.over("other"), BASE]) == chain([TOP, BASE])
+    assert chain([TOP.with_backing("other"), BASE]) == chain([TOP, BASE])
 
 
 def test_the_layers_are_called_by_their_number() -> None:
     assert chain([TOP, MID, BASE], node_name="disk") == (
-        TOP.named("disk").over(MID.named("disk-1").over(BASE.named("disk-2").over(NULL)))
+        TOP.named("disk").with_backing(
+            MID.named("disk-1").with_backing(BASE.named("disk-2").with_backing(NULL))
+        )
     )
     assert chain([TOP.named("a"), BASE]).node_name == "a"
 

@@ -122,7 +122,7 @@ def test_native_aio_needs_what_a_parent_may_give() -> None:
     assert refused(native.named("disk")) == "disk.aio: native needs cache.direct=on"
     check(native.cached("none"))
     check(Raw(file=native).cached("none"))
-    off = native.with_(cache=BlockdevCacheOptions(direct=False))
+    off = native.evolve(cache=BlockdevCacheOptions(direct=False))
     assert refused(Raw(file=off).cached("none")).startswith("options.file.aio: ")
 
 

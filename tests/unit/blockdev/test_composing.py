@@ -26,17 +26,17 @@ DISK = Qcow2(node_name="disk", file=File(filename="a"))
 
 
 def test_other_members_are_those_of_a_copy() -> None:
-    other = DISK.with_(discard="unmap", backing=NULL, node_name=None)
+    other = DISK.evolve(discard="unmap", backing=NULL, node_name=None)
     assert other == Qcow2(file=File(filename="a"), discard="unmap", backing=NULL)
     assert Qcow2(node_name="disk", file=File(filename="a")) == DISK
-    assert encode(DISK.with_(lazy_refcounts=True)) == {**encode(DISK), "lazy-refcounts": True}
+    assert encode(DISK.evolve(lazy_refcounts=True)) == {**encode(DISK), "lazy-refcounts": True}
 
 
 def test_a_member_that_there_is_not_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^Qcow2 has no member 'filename'$"):
-        DISK.with_(filename="b")  # type: ignore[call-arg]  # what is tested
+    with pytest.raises(TypeError, match=r"^Qcow2 has no member 'filename'; did you mean 'file'\?$"):
+        DISK.evolve(filename="b")  # type: ignore[call-arg]  # what is tested
     with pytest.raises(TypeError, match=r"^Qcow2 has no member 'driver'$"):
-        DISK.with_(driver="raw")  # type: ignore[call-arg]  # what is tested
+        DISK.evolve(driver="raw")  # type: ignore[call-arg]  # what is tested
 
 
 def test_what_only_a_newer_qemu_knows_stays() -> None:
@@ -56,16 +56,15 @@ def test_every_driver_takes_its_own_members_and_no_method_hides_one(
     methods = {
         name for name, _ in inspect.getmembers(DriverOptions, inspect.isfunction) if name[0] != "_"
     }
-    assert kind.__annotations__.keys().isdisjoint(methods | {"with_", "over"})
+    assert kind.__annotations__.keys().isdisjoint(methods | {"evolve", "with_backing"})
     assert issubclass(kind, BackedOptions) == ("backing" in kind.__annotations__)
-    assert "with_" in vars(kind)
 
 
 def test_a_chain_is_one_over_another() -> None:
     base = Qcow2(file=File(filename="base"), backing=NULL)
-    assert DISK.over(base).backing == base
-    assert DISK.over("base").backing == "base"
-    assert DISK.over(NULL).backing is NULL
+    assert DISK.with_backing(base).backing == base
+    assert DISK.with_backing("base").backing == "base"
+    assert DISK.with_backing(NULL).backing is NULL
 
 
 def test_a_name_and_read_only() -> None:
@@ -97,7 +96,7 @@ def test_filters_go_over_what_they_are_given() -> None:
         "throttle-group": "group",
         "file": inner,
     }
-    assert encode(DISK.copy_before_write("target").with_(cbw_timeout=5)) == {
+    assert encode(DISK.copy_before_write("target").evolve(cbw_timeout=5)) == {
         "driver": "copy-before-write",
         "file": inner,
         "target": "target",

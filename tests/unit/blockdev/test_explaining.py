@@ -61,7 +61,7 @@ q [quorum] vote-threshold=1
 ├─ children.0: a [null-co]
 └─ children.1: b (by name)"""
     )
-    assert explain(quorum.with_(children=[])) == "q [quorum] vote-threshold=1"
+    assert explain(quorum.evolve(children=[])) == "q [quorum] vote-threshold=1"
 
 
 def test_a_default_does_not_show_and_its_opposite_does() -> None:
@@ -74,7 +74,7 @@ def test_a_default_does_not_show_and_its_opposite_does() -> None:
         drop_cache=True,
     )
     assert explain(usual) == "[file] filename=f"
-    assert explain(usual.with_(drop_cache=False)) == "[file] filename=f drop-cache=off"
+    assert explain(usual.evolve(drop_cache=False)) == "[file] filename=f drop-cache=off"
     assert explain(NullCo(size=1 << 30, latency_ns=0)) == "[null-co]"
     assert explain(NullCo(size=0)) == "[null-co] size=0"
 
@@ -107,8 +107,8 @@ def test_a_default_inside_a_member_does_not_show() -> None:
 def test_a_child_shows_what_it_does_not_inherit(
     parent: dict[str, object], child: dict[str, object], shown: str
 ) -> None:
-    inner = File(filename="f").with_(**child)  # type: ignore[arg-type]  # by name, for brevity
-    outer = Raw(file=inner).with_(**parent)  # type: ignore[arg-type]
+    inner = File(filename="f").evolve(**child)  # type: ignore[arg-type]  # by name, for brevity
+    outer = Raw(file=inner).evolve(**parent)  # type: ignore[arg-type]
     assert explain(outer).splitlines()[1] == f"└─ file: [file] filename=f{shown}"
 
 
@@ -133,7 +133,7 @@ def test_what_is_inherited_goes_on_to_grandchildren() -> None:
 
 def test_equal_options_say_the_same() -> None:
     one, other = Nbd(server=SERVER, export="x", open_timeout=1), decode(Nbd, {"open-timeout": 1})
-    other = other.with_(export="x", server=SERVER)
+    other = other.evolve(export="x", server=SERVER)
     assert one == other
     assert explain(one) == explain(other)
 

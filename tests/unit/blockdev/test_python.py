@@ -123,7 +123,7 @@ def long_samples() -> list[BlockdevOptions]:
     rule = BlkdebugInjectErrorOptions(event="read_aio", errno=5, once=True)
     chain = BASE
     for _ in range(30):
-        chain = DISK.over(chain)
+        chain = DISK.with_backing(chain)
     return [
         chain,
         File(filename="x" * 200),

@@ -183,7 +183,7 @@ def test_a_secret_that_json_tells_will_do() -> None:
     told = 'json:{"driver": "luks", "key-secret": "own", "file": {"driver": "null-co"}}'
     own = Luks(node_name="disk", key_secret="own", file=NullCo())
     assert chain_of(info(told, "luks", encrypted=True)) == own
-    assert chain_of(info(told, "luks", encrypted=True), disk="key") == own.with_(key_secret="key")
+    assert chain_of(info(told, "luks", encrypted=True), disk="key") == own.evolve(key_secret="key")
 
 
 def test_a_secret_for_no_encrypted_layer_is_a_mistake() -> None:

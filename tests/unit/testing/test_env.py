@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
-from qemu_blocksdk.codec import Secret, evolved
+from qemu_blocksdk.codec import Secret, evolve
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing.env import AIO_MODES, CACHE_MODES, IMGFMTS, EnvMembers, TestEnv
 from qemu_blocksdk.tools import Programs
@@ -116,7 +116,7 @@ def test_a_directory_that_cannot_be_written_is_refused(
 
 @pytest.mark.parametrize("secret", [b"123456", b"", b"p\xc3\xa4ss", b"\xff\xfe"])
 def test_variables_say_all_of_it(variables: dict[str, str], secret: bytes) -> None:
-    env = evolved(
+    env = evolve(
         TestEnv.from_environ(variables),
         programs=Programs(qemu=("/opt/q", "-nodefaults"), qemu_io=("qemu-io", "-n")),
         imgfmt="luks",
@@ -129,7 +129,7 @@ def test_variables_say_all_of_it(variables: dict[str, str], secret: bytes) -> No
 
 
 def test_variables_reach_another_process_as_they_are(variables: dict[str, str]) -> None:
-    env = evolved(TestEnv.from_environ(variables), key_secret=Secret(b"\xff"))
+    env = TestEnv.from_environ(variables).evolve(key_secret=Secret(b"\xff"))
     done = subprocess.run(
         [sys.executable, "-c", "import os; print(os.environb[b'IMGKEYSECRET'])"],
         env=env.variables(),
@@ -141,7 +141,7 @@ def test_variables_reach_another_process_as_they_are(variables: dict[str, str]) 
 
 
 def test_qemu_io_without_options_of_its_own_is_told_the_format(variables: dict[str, str]) -> None:
-    env = evolved(TestEnv.from_environ(variables), imgfmt="qcow2", qemu_io_options=None)
+    env = TestEnv.from_environ(variables).evolve(imgfmt="qcow2", qemu_io_options=None)
     assert env.variables()["QEMU_IO_OPTIONS"] == "-f qcow2"
 
 
@@ -158,7 +158,7 @@ def test_qemu_io_without_options_of_its_own_is_told_the_format(variables: dict[s
 def test_what_no_variable_can_hold_is_refused(
     variables: dict[str, str], change: dict[str, object], complaint: str
 ) -> None:
-    env = evolved(TestEnv.from_environ(variables), **change)
+    env = evolve(TestEnv.from_environ(variables), **change)
     with pytest.raises(UsageError, match=complaint):
         env.variables()
 

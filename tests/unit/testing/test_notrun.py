@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing import notrun
 from qemu_blocksdk.testing.env import TestEnv
@@ -140,4 +139,4 @@ def test_what_is_only_whitelisted_for_reading_is_told_apart(scripts: Scripts) ->
 def test_protocols_both_supported_and_not_are_refused(tmp_path: Path) -> None:
     env = TestEnv(test_dir=tmp_path, sock_dir=tmp_path)
     with pytest.raises(UsageError, match="either the supported or the unsupported"):
-        notrun.verify_protocol(["file"], ["nbd"], env=evolved(env, imgproto="file"))
+        notrun.verify_protocol(["file"], ["nbd"], env=env.evolve(imgproto="file"))

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import qemu_blocksdk
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing import scratch
 from qemu_blocksdk.testing.env import TestEnv
@@ -33,7 +32,7 @@ def with_deep_sockets(env: TestEnv, tmp_path: Path) -> TestEnv:
     """The same with a directory for sockets in which no socket can be."""
     deep = tmp_path / ("d" * 200)
     deep.mkdir()
-    return evolved(env, sock_dir=deep)
+    return env.evolve(sock_dir=deep)
 
 
 def children() -> set[int]:
@@ -110,7 +109,7 @@ def test_a_socket_fits_whatever_its_directory(env: TestEnv, tmp_path: Path) -> N
 
 
 def test_the_longest_socket_that_fits_stays_in_its_directory(env: TestEnv) -> None:
-    deeper = evolved(env, sock_dir=env.sock_dir / ("d" * 20))
+    deeper = env.evolve(sock_dir=env.sock_dir / ("d" * 20))
     deeper.sock_dir.mkdir()
     own = len(f"{deeper.sock_dir}/{os.getpid()}-")
     for length, stays in ((scratch.SUN_PATH - own, True), (scratch.SUN_PATH - own + 1, False)):
@@ -156,14 +155,14 @@ def test_nothing_runs_once_nothing_is_left_to_remove(tmp_path: Path) -> None:
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from qemu_blocksdk.codec import evolved
+from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.paths import FilePath, file_path
 
 folder, end = Path(sys.argv[1]), sys.argv[2]
 held = [os.pipe() for _ in range(5)]  # so that the next descriptor has two digits
 with TestEnv.temporary() as env:
-    env = evolved(env, test_dir=folder, sock_dir=folder / ("d" * 200))
+    env = env.evolve(test_dir=folder, sock_dir=folder / ("d" * 200))
     env.sock_dir.mkdir()
     file, odd = file_path("file", "odd\\n'name", env=env)
     sock = file_path("sock", env=env, base_dir=env.sock_dir)

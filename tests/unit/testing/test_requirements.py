@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import LaunchError, UsageError
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.requirements import Requires, why_not
@@ -85,7 +84,7 @@ def test_a_program_that_is_missing_is_an_error_and_no_reason(requires: Requires)
 
 
 def test_a_test_of_luks_needs_luks_that_works() -> None:
-    luks = evolved(ENV, imgfmt="luks")
+    luks = ENV.evolve(imgfmt="luks")
     with pytest.raises(LaunchError, match="qemu-img"):
         why_not(Requires(formats=["luks", "raw"]), luks)
     assert why_not(Requires(not_formats=["raw"]), luks) is None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk.codec import evolved
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.skips import (
@@ -120,7 +119,7 @@ def test_a_case_that_can_run_does(name: str, env: TestEnv) -> None:
 
 
 def test_another_format_is_not_skipped(env: TestEnv) -> None:
-    Cases.env = evolved(env, imgfmt="vdi")
+    Cases.env = env.evolve(imgfmt="vdi")
     assert result("test_format").skipped == []
     assert ran == ["format"]
 
@@ -146,7 +145,7 @@ def test_root_is_left_out_which_passes(env: TestEnv, monkeypatch: pytest.MonkeyP
 def test_an_environment_that_is_given_wins_over_the_cases(env: TestEnv) -> None:
     calls = list[str]()
 
-    @skip_for_formats(["luks"], env=evolved(env, imgfmt="luks"))
+    @skip_for_formats(["luks"], env=env.evolve(imgfmt="luks"))
     def function(_: Cases) -> None:
         calls.append("ran")
 
