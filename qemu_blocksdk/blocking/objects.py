@@ -192,11 +192,12 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class EventStream(SyncProxy, Generic[E_co]):
-    """Events of one connection, from the moment of subscribing, in order of arrival.
+    """The events of one connection that match a subscription, in order of arrival.
 
-    Iterate with ``for``, or take one with :meth:`get`. Events wait in the stream
-    until they are read. When the connection is lost, what has arrived is still
-    delivered, then ConnectionLost is raised; when it was closed on purpose, iteration ends.
+    Iterate with ``for``, or take one event with :meth:`get`. The stream queues events
+    from the moment of subscribing until they are read. After the connection is lost, the queued
+    events are still delivered, then ConnectionLost is raised; after it was closed, iteration
+    ends.
     """
 
     @property
@@ -222,7 +223,7 @@ class EventStream(SyncProxy, Generic[E_co]):
             raise
 
     def also(self, *kinds: type[F], **match: object) -> EventStream[E_co | F]:
-        """Deliver events of these classes as well, selected by member as in ``qmp.events``.
+        """Add a subscription: events of these classes, selected by member as in ``qmp.events``.
 
         Returns the stream itself. Raises UsageError for a member that an event lacks.
         """
@@ -236,18 +237,18 @@ class EventStream(SyncProxy, Generic[E_co]):
     ) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
-        With ``where``, the first that this is true of; those before it stay for a later call.
-        Raises DeadlineExceeded; ConnectionLost when there will be none; MalformedReply in place
-        of an event that contradicts the schema, which is gone then.
+        With ``where``, return the first event for which that returns true; events before it stay
+        queued. Raises DeadlineExceeded; ConnectionLost when the stream or the connection has
+        ended; MalformedReply for an event that contradicts the schema, and removes that event.
         """
         return background_loop.run(self._async.get(timeout=timeout, where=where))
 
     def get_nowait(self) -> E_co | None:
-        """Return the next event if one has arrived, else None."""
+        """Return the next queued event; None where there is none."""
         return background_loop.call(lambda: self._async.get_nowait())
 
     def close(self) -> None:
-        """Unsubscribe; events that have arrived are dropped."""
+        """Unsubscribe, and drop the queued events."""
         return background_loop.call(lambda: self._async.close())
 
     def __iter__(self) -> Self:
@@ -303,11 +304,11 @@ class Qmp(SyncProxy):
         """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
 
         ``command_timeout`` is the time limit of a command that names none. ``on_message`` is
-        called in the event loop with a copy, without secrets, of each message that goes over
-        the connection in either direction, before anybody acts on it.
+        called in the event loop with a copy, without secrets, of each message in either
+        direction, before it is acted on.
 
-        Raises ConnectionLost when nobody is there or what answers is no QMP server,
-        DeadlineExceeded when nothing answers.
+        Raises ConnectionLost where nothing listens at the address or the peer is no QMP server,
+        DeadlineExceeded where the peer sends no greeting.
         """
         return cls._of(background_loop.run(AsyncQmp.connect(address, timeout=timeout, command_timeout=command_timeout, on_message=on_message)))
 
@@ -401,14 +402,14 @@ class Qmp(SyncProxy):
         timeout: float | None = None,
         oob: bool = False,
     ) -> JsonValue:
-        """Send any command as it is, unchecked, and return its reply as decoded JSON.
+        """Send a command by name, unchecked, and return its reply as decoded JSON.
 
         Raises as :meth:`execute`, except that nothing is refused before it is sent.
         """
         return self._async.execute_raw_from_thread(name, arguments, timeout=timeout, oob=oob)
 
     def schema(self) -> Schema:
-        """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
+        """Return the connected QEMU's own schema (``query-qmp-schema``), which is fetched once."""
         return background_loop.run(self._async.schema())
 
     @overload
@@ -420,7 +421,7 @@ class Qmp(SyncProxy):
         ...
 
     def events(self, *kinds: type[Event], **match: object) -> EventStream[Event]:
-        """Subscribe to events, from now on: of the given classes, or all.
+        """Subscribe to the events of the given classes, or to all, from now on.
 
         Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
         UsageError for a member that the event does not have.
@@ -431,8 +432,8 @@ class Qmp(SyncProxy):
 class Process(SyncProxy):
     """A running or ended child process; made by :meth:`spawn`.
 
-    Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
-    its caller's to tell.
+    A server that is killed by a signal that we did not send is logged as a warning; the caller of
+    a tool (``ends_itself``) reports its end.
     """
 
     @property
@@ -455,20 +456,22 @@ class Process(SyncProxy):
         under: Sequence[str] = (),
         sandbox: Sandbox | None = None,
     ) -> Self:
-        """Start a program. stdin is empty unless given; stdout and stderr go to the log.
+        """Start a program. By default stdin is empty, and stdout and stderr go to the log.
 
-        Each may be an open descriptor instead, which stays the caller's to close, as does a
-        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
-        a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
-        started faster and has a stdin if any. It may be run ``under`` another program, which
-        becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
-        when there is no such program, UsageError for a NUL character, SandboxUnavailable.
+        ``stdin``, ``stdout`` and ``stderr`` are open descriptors; the caller closes them. So it
+        does ``listener``, a listening socket that is passed as systemd does (``LISTEN_FDS``).
+        ``ends_itself``: the program ends by itself, at the latest at the end of its stdin; it
+        starts faster, and only such a program takes a ``stdin``. ``under`` is the command line of
+        a program that executes this one (``prlimit``). In a ``sandbox`` it can open no other files.
+
+        Raises LaunchError where there is no such program, UsageError for a NUL character in an
+        argument, SandboxUnavailable.
         """
         return cls._of(background_loop.run(AsyncProcess.spawn(argv, pass_fds=pass_fds, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, listener=listener, ends_itself=ends_itself, under=under, sandbox=sandbox)))
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command line, as it was asked for, less its secrets."""
+        """The command line as given, with its secrets masked."""
         return self._async.argv
 
     @property
@@ -498,29 +501,26 @@ class Process(SyncProxy):
         return background_loop.call(lambda: self._async.send_signal(number))
 
     def end(self, *, grace: float = 5.0) -> int:
-        """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
+        """Send SIGTERM, and SIGKILL after ``grace`` seconds; return the exit status."""
         return background_loop.run(self._async.end(grace=grace))
 
     def kill(self) -> int:
-        """End it with SIGKILL; return the exit status when it is gone.
+        """Send SIGKILL, wait for the end and return the exit status.
 
-        Only a process in uninterruptible sleep outlives that, and goes when it wakes.
+        A process in uninterruptible sleep ends only when it wakes.
         """
         return background_loop.run(self._async.kill())
 
     def output(self, *, start: int = 0, length: int | None = None) -> str:
-        """Return what went to the log so far, from byte ``start`` on, less secrets.
-
-        At most ``length`` bytes of it.
-        """
+        """Return the log from byte ``start`` on, at most ``length`` bytes, with secrets masked."""
         return background_loop.call(lambda: self._async.output(start=start, length=length))
 
     def output_tail(self) -> str:
-        """Return the last 4 KiB of the log, less secrets."""
+        """Return the last 4 KiB of the log, with secrets masked."""
         return background_loop.call(lambda: self._async.output_tail())
 
     def output_size(self) -> int:
-        """Return how many bytes the log has."""
+        """Return the length of the log in bytes."""
         return background_loop.call(lambda: self._async.output_size())
 
 

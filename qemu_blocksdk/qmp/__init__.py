@@ -1,6 +1,6 @@
-"""The connection to a running QEMU: socket, session, events, version gate, child process.
+"""The connection to a running QEMU: transports, session, events, version gate, child process.
 
-What a command means is no business of this layer; ``objects`` gives it one.
+This package knows the types of commands, not their effects; ``objects`` does.
 """
 
 from .address import Address

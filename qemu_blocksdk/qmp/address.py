@@ -1,4 +1,4 @@
-"""Where a QMP server is, and the way there."""
+"""Addresses of QMP servers, and connecting to them."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def words(address: Address | QMPClient) -> str:
 
 
 def is_qemu(sock: socket.socket, pid: int | None = None) -> bool:
-    """Tell whether a QEMU is the other end; False for a proxy, a stub, and what nobody can tell.
+    """Return whether the process at the other end of a socket is a QEMU; False if unknown.
 
-    ``pid`` is the process that was started with the socket, where it was.
+    ``pid`` is the id of that process, where the caller has started it.
     """
     try:
         if pid is None:

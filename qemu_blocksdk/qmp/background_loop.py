@@ -1,12 +1,11 @@
-"""The way from blocking code to the one background event loop of the process.
+"""Run coroutines of blocking code on the one background event loop of the process.
 
-The loop starts with the first use and lives in a daemon thread. Ctrl-C in a waiting
-thread cancels the work, waits until it has unwound, and only then shows.
+The loop runs in a daemon thread, which starts with the first call. Ctrl-C in a waiting thread
+cancels the coroutine, waits for its clean-up, and then raises KeyboardInterrupt.
 
-An ``atexit`` handler stops the loop at the end of the program, and calls that still wait are
-cancelled; a call from a handler that comes later starts it again. When the interpreter takes
-itself apart, threads do not run any more, so a blocking call (of a ``__del__``, of a generator)
-is a UsageError then.
+An ``atexit`` handler stops the loop at the end of the program and cancels the calls that still
+wait; a call from a later handler starts it again. While the interpreter shuts down, threads do not
+run any more, so a blocking call (in a ``__del__``, in a generator) raises UsageError.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ from .unwind import Unit
 T = TypeVar("T")
 
 SIGNAL_POLL = 0.2
-"""Seconds that a thread blocks at most: a signal just before that is seen when it wakes."""
+"""Seconds that a thread blocks at most: Python handles a signal when the thread wakes."""
 
 END_TIMEOUT = 1.0
-"""Seconds that the end of the program waits for work that is given up then."""
+"""Seconds that the end of the program waits for the clean-up of cancelled work."""
 
 
 class Reading(Protocol):
     """A blocking call that reads a socket in its own thread."""
 
     def set_aside(self) -> None:
-        """Let go of the socket: another call of this thread needs it."""
+        """Release the socket, because another call in this thread needs it."""
         ...
 
 
 reading: dict[int, Reading] = {}
-"""What a thread reads, by its id. A call that finds its own thread here comes from a signal
-handler (or a ``__del__``) and sets that aside first."""
+"""The call that reads a socket in each thread, by thread id. A call that finds its own thread here
+runs in a signal handler (or a ``__del__``) and first sets the interrupted call aside."""
 
 _background: _Background | None = None
 _start_lock = threading.Lock()
@@ -56,7 +55,7 @@ class _Background:
     """The loop and its thread."""
 
     def __init__(self) -> None:
-        # Python complains of a loop that it cannot complete, so its descriptors are tried before.
+        # asyncio prints an error for a loop that lacks descriptors, so they are tried first.
         with select.epoll():
             for end in socket.socketpair():
                 end.close()
@@ -64,12 +63,12 @@ class _Background:
         self.start()
 
     def start(self) -> None:
-        """Start the thread, also once more after :meth:`end`."""
+        """Start the thread; possible again after :meth:`end`."""
         self.thread = threading.Thread(target=self.loop.run_forever, name="blocksdk", daemon=True)
         self.thread.start()
 
     def end(self) -> None:
-        """Give up what still runs, which has END_TIMEOUT to unwind, and stop the loop."""
+        """Cancel what still runs, wait END_TIMEOUT for its clean-up, and stop the loop."""
         if self.thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._end(), self.loop)
             self.thread.join(2 * END_TIMEOUT)
@@ -77,7 +76,7 @@ class _Background:
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
-            task.cancel()  # or Python complains of it
+            task.cancel()  # or asyncio prints an error for each
         if tasks:
             await asyncio.wait(tasks, timeout=END_TIMEOUT)
         self.loop.stop()
@@ -122,7 +121,7 @@ def _end() -> None:
         _background.end()
 
 
-# What is registered first is called last: handlers of users come before it, nearly all of them.
+# atexit calls the handler that was registered first last, so nearly all others run before it.
 atexit.register(_end)
 # Makes weakref register its own handler, which ends programs, after this one: it runs before _end.
 weakref.finalize(ProcessGuard, _end).detach()
@@ -135,7 +134,7 @@ def _running() -> _Background:
 
 
 def ensure_running() -> None:
-    """Start the loop again where the program's end has stopped it under a call that waits."""
+    """Start the loop again where the end of the program has stopped it during a call."""
     _running()
 
 
@@ -161,7 +160,7 @@ def _started() -> _Background:
 
 
 def assert_running() -> None:
-    """Raise UsageError where the interpreter is shutting down and threads do not run any more."""
+    """Raise UsageError while the interpreter shuts down, when threads do not run any more."""
     if sys.is_finalizing():
         raise UsageError(
             "the interpreter is shutting down: blocking calls are possible in atexit handlers,"
@@ -170,18 +169,18 @@ def assert_running() -> None:
 
 
 def assert_outside(loop_thread: int | None) -> None:
-    """Raise UsageError in the thread of that id, whose loop would wait for itself."""
+    """Raise UsageError in the thread of that id: its event loop would wait for itself."""
     if threading.get_ident() == loop_thread:
         raise UsageError("a blocking call inside the SDK's own event loop would never return")
 
 
 def is_current() -> bool:
-    """Tell whether the calling thread runs the background loop."""
+    """Return whether the calling thread runs the background loop."""
     return _background is not None and threading.get_ident() == _background.thread.ident
 
 
 class _Outcome(Generic[T]):
-    """Runs work on the loop; lets another thread wait for what becomes of it."""
+    """Runs a coroutine on the loop and lets another thread wait for its outcome."""
 
     def __init__(self, work: Coroutine[object, None, T], loop: asyncio.AbstractEventLoop) -> None:
         self._work = work
@@ -195,7 +194,7 @@ class _Outcome(Generic[T]):
         self._unit.task.add_done_callback(lambda _: self._done.release())
 
     async def _abandon(self) -> None:
-        """Cancel the work; what it has made already, and nobody holds now, unwinds."""
+        """Cancel the work; undo a result that it has produced, because the caller gets none."""
         if self._unit is None:
             self._work.close()
         else:
@@ -215,7 +214,7 @@ class _Outcome(Generic[T]):
             self._wait_done()
             assert self._unit is not None
             return self._unit.task.result()
-        except asyncio.CancelledError:  # by the end of the loop; only threads that are daemons wait
+        except asyncio.CancelledError:  # the loop has ended; only daemon threads still wait then
             raise OperationCancelled("a call that still waited when the program ended") from None
         except BaseException:
             # Ctrl-C, perhaps just after the end: the work unwinds first, for CLEANUP_TIMEOUT at

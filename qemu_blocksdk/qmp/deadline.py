@@ -1,4 +1,4 @@
-"""Time limits of waiting."""
+"""Deadlines: time limits that the parts of one call share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qemu_blocksdk.errors import DeadlineExceeded
 
 
 class Deadline:
-    """A time limit that the parts of one call share; it begins when this is made."""
+    """A time limit that the parts of one call share; it starts when the object is made."""
 
     __slots__ = ("_at", "seconds")
 
     def __init__(self, seconds: float | None) -> None:
-        """Begin a limit in seconds (None: no limit)."""
+        """Start a limit in seconds (None: no limit)."""
         self.seconds: float = math.inf if seconds is None else seconds
         self._at = time.monotonic() + self.seconds
 
@@ -26,7 +26,7 @@ class Deadline:
         return max(0.0, self._at - time.monotonic())
 
     def exceeded(self, waited_for: str) -> DeadlineExceeded:
-        """Return the error that says so; it shows the limit that the caller gave."""
+        """Return a DeadlineExceeded that names the limit which the caller gave."""
         return DeadlineExceeded(waited_for, seconds=self.seconds)
 
 
@@ -34,10 +34,10 @@ class Deadline:
 async def within(
     seconds: float | Deadline | None, waited_for: str, *, limit: float | None = None
 ) -> AsyncGenerator[None]:
-    """Raise DeadlineExceeded when the block takes longer (None: no limit).
+    """Raise DeadlineExceeded when the block takes longer than ``seconds`` (None: no limit).
 
-    ``limit`` is what the error says, where ``seconds`` is what is left of it. The block must not
-    clean up: what does is a unit (``unwind``).
+    ``limit`` is the limit that the error names, where ``seconds`` is only the rest of it. The
+    block must have nothing to clean up: such work needs a task of its own (``cancellation``).
     """
     deadline = seconds if isinstance(seconds, Deadline) else Deadline(seconds)
     expiry = asyncio.timeout(None if deadline.seconds == math.inf else deadline.left())
@@ -46,6 +46,6 @@ async def within(
             yield
     except TimeoutError:
         if not expiry.expired():
-            raise  # somebody else's
+            raise  # a TimeoutError of the block itself
         shown = deadline.seconds if limit is None else limit
         raise DeadlineExceeded(waited_for, seconds=shown) from None

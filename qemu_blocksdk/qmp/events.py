@@ -1,7 +1,7 @@
-"""Subscriptions to events: sorted to their readers when they arrive, never searched for.
+"""Event streams, and the register that delivers each event to the streams that match it.
 
-A stream belongs to whoever asked for it. It is dropped from the register when it is
-closed or forgotten, and an event that nobody subscribed to is kept nowhere.
+An event is put into the queue of each matching stream when it arrives; an event without a
+subscription is dropped. A stream leaves the register when it is closed or garbage-collected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 F = TypeVar("F", bound=Event)
 
 _Key = tuple[str | None, tuple[str, object] | None]
-"""Event name (None: every event) and the member that identifies its subject, if asked for."""
+"""Event name (None: every event), and perhaps a member that identifies the event's subject."""
 _IDENTITY = ("id", "device", "node-name")
 
 
@@ -37,16 +37,16 @@ class Register:
         self._many = 64
 
     def add(self, stream: AsyncEventStream[Event], keys: list[_Key]) -> None:
-        """Begin to deliver to a stream."""
+        """Start to deliver events to a stream."""
         if len(self._streams) > self._many:
-            # Streams that were forgotten, not closed, leave their keys behind.
+            # Streams that were garbage-collected without close() leave their keys behind.
             self._streams = {key: streams for key, streams in self._streams.items() if streams}
             self._many = 2 * len(self._streams) + 64
         for key in keys:
             self._streams.setdefault(key, weakref.WeakSet()).add(stream)
 
     def discard(self, stream: AsyncEventStream[Event], keys: list[_Key]) -> None:
-        """Stop to deliver to a stream."""
+        """Stop to deliver events to a stream."""
         for key in keys:
             streams = self._streams.get(key)
             if streams is not None:
@@ -55,7 +55,7 @@ class Register:
                     del self._streams[key]
 
     def dispatch(self, message: JsonObject) -> None:
-        """Hand an event message to the streams that want it."""
+        """Deliver an event message to the streams that match it."""
         if not self._streams:
             return
         name = str(message["event"])
@@ -68,7 +68,7 @@ class Register:
                 for member in _IDENTITY
                 if isinstance(data.get(member), str)
             ]
-        # Each once, also where two of its subscriptions fit.
+        # Each stream once, also where several of its subscriptions match.
         readers = dict.fromkeys(stream for key in keys for stream in self._streams.get(key, ()))
         if not readers:
             return
@@ -76,12 +76,12 @@ class Register:
         try:
             event = decode_event(event_class(name), message)
         except BlockSdkError as error:
-            event = error  # whoever reads the stream gets it in the event's place
+            event = error  # the stream's reader gets it in place of the event
         for stream in readers:
             stream._deliver(name, event, data if isinstance(data, dict) else {})
 
     def finish(self) -> None:
-        """Tell every stream that nothing more comes."""
+        """End every stream: no more events will arrive."""
         for streams in list(self._streams.values()):
             for stream in list(streams):
                 stream._finish()
@@ -89,11 +89,12 @@ class Register:
 
 @sealed_class
 class AsyncEventStream(AsyncResource, Generic[E_co]):
-    """Events of one connection, from the moment of subscribing, in order of arrival.
+    """The events of one connection that match a subscription, in order of arrival.
 
-    Iterate with ``async for``, or take one with :meth:`get`. Events wait in the stream
-    until they are read. When the connection is lost, what has arrived is still
-    delivered, then ConnectionLost is raised; when it was closed on purpose, iteration ends.
+    Iterate with ``async for``, or take one event with :meth:`get`. The stream queues events
+    from the moment of subscribing until they are read. After the connection is lost, the queued
+    events are still delivered, then ConnectionLost is raised; after it was closed, iteration
+    ends.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
         self._subscribe(kinds, match)
 
     def also(self, *kinds: type[F], **match: object) -> AsyncEventStream[E_co | F]:
-        """Deliver events of these classes as well, selected by member as in ``qmp.events``.
+        """Add a subscription: events of these classes, selected by member as in ``qmp.events``.
 
         Returns the stream itself. Raises UsageError for a member that an event lacks.
         """
@@ -158,9 +159,9 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
     ) -> E_co:
         """Return the next event, waiting at most ``timeout`` seconds (None: without limit).
 
-        With ``where``, the first that this is true of; those before it stay for a later call.
-        Raises DeadlineExceeded; ConnectionLost when there will be none; MalformedReply in place
-        of an event that contradicts the schema, which is gone then.
+        With ``where``, return the first event for which that returns true; events before it stay
+        queued. Raises DeadlineExceeded; ConnectionLost when the stream or the connection has
+        ended; MalformedReply for an event that contradicts the schema, and removes that event.
         """
         try:
             return await self._next(timeout, where)
@@ -176,7 +177,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    if removals != self._removals:  # by another reader
+                    if removals != self._removals:  # another reader has taken events
                         seen, removals = 0, self._removals
                     for index in range(seen, len(self._queue)):
                         event = self._queue[index]
@@ -193,7 +194,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
             raise DeadlineExceeded(f"an event of {self}", seconds=timeout or 0.0) from None
 
     def get_nowait(self) -> E_co | None:
-        """Return the next event if one has arrived, else None."""
+        """Return the next queued event; None where there is none."""
         return self._taken(0) if self._queue else None
 
     def _taken(self, index: int) -> E_co:
@@ -205,7 +206,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
         return cast("E_co", event)
 
     def close(self) -> None:
-        """Unsubscribe; events that have arrived are dropped."""
+        """Unsubscribe, and drop the queued events."""
         self._register.discard(cast("AsyncEventStream[Event]", self), self._keys)
         self._queue.clear()
         self._finish()
@@ -229,7 +230,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
 
 @functools.cache
 def event_class(name: str) -> type[Event] | None:
-    """Return the class of an event by its wire name; None when no snapshot has it."""
+    """Return the class of an event by its wire name; None where no snapshot has the event."""
     camel = "".join(map(str.capitalize, name.split("_")))
     for class_name in (camel, f"{camel}Event"):  # the latter where a command is called so
         found: object = getattr(wire, class_name, None)

@@ -1,8 +1,8 @@
-"""The version gate of one connection: what the connected QEMU does not know is not sent.
+"""The version gate: refuse commands and arguments that the connected QEMU does not know.
 
-A QEMU of a release that there are snapshots of is first held against those, at no cost.
-Only where they object, or where there are none, is the server asked for its own schema,
-which decides. So the snapshots save time and limit nothing.
+A command is first checked against the schema snapshots of the QEMU release that the greeting
+names, without I/O. Only where they object, or where there are none, QEMU is asked for its own
+schema, which decides. So the snapshots save time and never forbid anything.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from qemu_blocksdk.schema.refusal import refusal
 
 _DRIVER = re.compile(r"Unknown driver ('.*')")
 _asked: dict[object, Schema] = {}
-"""Schemas that servers gave, by the identity of their binary: fifty daemons, one question."""
+"""Schemas of servers, by the identity of their binary: fifty daemons are asked once."""
 
 
 class Gate:
-    """Decides whether a command goes to the server.
+    """Decides whether a command is sent.
 
-    ``release`` is ``(major, minor)``; ``ask`` gets the server's schema; ``binary``, where
-    known, identifies the executable, so that connections to the same one share the answer.
+    ``release`` is ``(major, minor)``; ``ask`` fetches the server's schema; ``binary``, where
+    known, identifies the executable, so that all connections to it share one schema.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Gate:
         self._question: asyncio.Future[Schema] | None = None
 
     def passes(self, command: str, arguments: JsonObject) -> bool:
-        """Tell, without asking the server, whether the command is known to be right for it."""
+        """Return whether the server is known to accept the command; no I/O."""
         if not arguments and command in self._without_arguments:
             return True
         own = _asked.get(self._binary)
@@ -60,7 +60,7 @@ class Gate:
         return fine
 
     async def check(self, command: str, arguments: JsonObject) -> None:
-        """Raise Unsupported or UsageError where the server would not take the command."""
+        """Raise Unsupported or UsageError where the server would not accept the command."""
         if not self.passes(command, arguments):
             problem = (await self.schema()).problem(command, arguments)
             if problem is not None:
@@ -69,9 +69,9 @@ class Gate:
     async def explain(
         self, error: CommandError, command: str, arguments: JsonObject
     ) -> BlockSdkError | None:
-        """Return what a refusal means, if it means something else than it says.
+        """Return a more precise error for a CommandError of QEMU; None where there is none.
 
-        That is Unsupported where this build lacks what was asked for.
+        That is Unsupported where this build of QEMU lacks a command, a member or a driver.
         """
         if driver := _DRIVER.fullmatch(error.desc):
             # QEMU 7.2 and 10.0: the storage daemon's schema has blkreplay, which it lacks.
@@ -83,10 +83,10 @@ class Gate:
         return None
 
     async def schema(self) -> Schema:
-        """Return the server's own schema.
+        """Return the server's own schema, which is fetched once.
 
-        It is asked for once: the question goes on when the caller has no more time for it, and
-        the next command finds the answer.
+        The fetch continues when the caller is cancelled or reaches its deadline, so that a later
+        command finds the schema.
         """
         schema = _asked.get(self._binary)
         if schema is None:
@@ -103,7 +103,7 @@ class Gate:
             self._without_arguments.clear()
 
     def forget(self) -> None:
-        """Drop what was kept for this connection alone."""
+        """Drop the schema that was kept for this connection alone."""
         if self._question is not None:
             self._question.cancel()
         _asked.pop(self, None)

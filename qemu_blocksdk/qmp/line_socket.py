@@ -1,17 +1,16 @@
-"""Line-based socket transport with a reader lock.
+"""A stream socket of lines, with a reader lock. No JSON here.
 
-A socket has one reader at a time. Normally that is the event loop. A thread that makes
-a blocking call may take the reader lock instead and read its reply itself, which saves two
-thread switches (most of the cost of a command). Whatever else it then finds on the
-socket it leaves in the inbox and gives the lock back: only the loop interprets what
-belongs to others.
+One reader at a time holds the reader lock: normally the event loop. A thread that makes a
+blocking call may take the lock instead and read its reply itself, which saves two thread switches
+(most of the cost of a command). It puts all other bytes that it receives into the inbox and
+releases the lock; only the loop interprets the lines of others.
 
-A signal handler may make a blocking call while this thread reads. That call first takes
-everything away from the reading one (:class:`_Turn`), which goes on with its mailbox. So all that
-a turn does to the socket is one step in C on a list that the other call can empty.
+A signal handler may make a blocking call while its thread reads. That call first sets the
+interrupted one aside (:class:`_Turn`), which then waits for its reply from the loop. So a turn does
+each thing to the socket in one step in C, on a list that the other call can empty.
 
-The loop watches the socket through an epoll set of its own, because that can be
-disarmed from any thread and a selector's registration cannot. No JSON here.
+The loop watches the socket through an epoll set of its own, because any thread can disarm
+that; it cannot disarm a registration of the loop's selector.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from .transport import NO_DESCRIPTORS
 _READ_SIZE = 1 << 18
 _AT_ONCE = (socket.MSG_DONTWAIT,)
 _TURN_LIMIT = 1.0
-"""Seconds that a thread reads for itself: Ctrl-C just before it blocks is seen after that."""
+"""Seconds that a thread blocks in recv(): Ctrl-C just before it blocks is handled after that."""
 MAX_MESSAGE = 1 << 28
-"""Longest line accepted, in bytes: a peer that never ends its line must not fill the memory."""
+"""Longest line that is accepted, in bytes: a line without an end must not fill the memory."""
 
 
 class _Turn:
-    """What a thread does to the socket: one request to send, one piece to receive."""
+    """One use of the socket by a thread: a request to send, a piece to receive."""
 
     __slots__ = ("inbox", "request", "revoke", "sent", "sizes", "stale", "to_send")
 
@@ -56,15 +55,15 @@ class _Turn:
         self.stale: socket.socket | None = None
 
     def set_aside(self) -> None:
-        """Let go of the socket: another call of this thread needs it."""
+        """Release the socket, because another call in this thread needs it."""
         self.revoke(self)
 
 
 class LineSocket:
-    """A connected stream socket that carries lines.
+    """A connected stream socket of lines.
 
-    ``on_line`` is called in the loop's thread with each line, ``on_lost`` once, with the
-    reason, when nothing more will come.
+    ``on_line`` is called in the loop's thread with each line; ``on_lost`` is called once, with the
+    reason, when the connection has ended.
     """
 
     def __init__(
@@ -80,8 +79,8 @@ class LineSocket:
         self._on_line = on_line
         self._on_lost = on_lost
         self._sock = sock
-        # The first of a list holds the lock. Lists, because to leave one is a single step that
-        # may be repeated, and never puts out somebody else.
+        # The first of a list holds the lock. Lists, because removing oneself is a single step
+        # that may be repeated and never removes another holder.
         self._readers: list[object] = []
         self._senders: list[object] = []
         self._inbox: deque[bytes] = deque()
@@ -92,8 +91,7 @@ class LineSocket:
         self._closed = False
         self._turn_timeout: float | None = None
         self._turn_sock: socket.socket | None = None
-        # Only a thread with the reader lock may block on it: for SO_RCVTIMEO, which saves a
-        # call to poll.
+        # Only a thread with the reader lock blocks on it; SO_RCVTIMEO saves a call to poll.
         sock.setblocking(True)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(sock.close)
@@ -111,7 +109,7 @@ class LineSocket:
     # -- sending by the loop --------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Send, from the loop's thread, what the socket does not take at once later."""
+        """Send from the loop's thread; what the socket does not accept at once is sent later."""
         self._guard.assert_here("this connection")
         if not self._closed:
             self._outbox += data
@@ -135,7 +133,7 @@ class LineSocket:
             self._drained.set()
 
     def _take_over(self, turn: _Turn) -> None:
-        """Send what a thread has not sent of its request. May be repeated."""
+        """Send the rest of a request that a thread has sent in part. May be repeated."""
         if turn in self._senders:
             if sent := sum(turn.sent):
                 self._outbox[:0] = turn.request[sent:]
@@ -145,7 +143,7 @@ class LineSocket:
         self._flush()
 
     async def send_fd(self, fd: int) -> None:
-        """Send a descriptor, on a blank line of its own, behind what waits to be sent.
+        """Send a descriptor with a blank line, after everything that waits to be sent.
 
         Raises OSError for a number that is no open descriptor, Unsupported where the socket is
         no unix socket.
@@ -158,7 +156,7 @@ class LineSocket:
 
     def _send_fd(self, fd: int) -> bool:
         if self._closed:
-            return True  # the command that goes with it says so
+            return True  # the command after it raises the error
         self._drained.clear()
         if self._outbox:
             return False
@@ -184,7 +182,7 @@ class LineSocket:
 
     @staticmethod
     def _take(holders: list[object], who: object) -> bool:
-        """Take a lock if nobody has it."""
+        """Take a lock if it is free; return whether it was."""
         holders.append(who)
         if holders[0] is who:
             return True
@@ -193,7 +191,7 @@ class LineSocket:
 
     @staticmethod
     def _leave(holders: list[object], who: object) -> None:
-        """Give a lock up, if ``who`` has it. May be repeated."""
+        """Release a lock if ``who`` has it. May be repeated."""
         try:  # noqa: SIM105 - a context manager costs as much as a small command's JSON
             holders.remove(who)
         except ValueError:
@@ -214,10 +212,10 @@ class LineSocket:
         self._drain()
 
     def _drain(self) -> None:
-        """Cut the inbox into lines and pass each on."""
+        """Cut the inbox into lines and deliver them."""
         if not self._take(self._readers, self):
             return  # the thread that has the lock calls this again
-        # Cut under the lock: the next reader must not take the rest of a line for a whole one.
+        # Under the lock: to the next reader, the rest of a line would look like a whole one.
         lines = list(self._cut())
         end, too_long = b"" in self._inbox, self._scanned > MAX_MESSAGE
         self._inbox.clear()
@@ -235,7 +233,7 @@ class LineSocket:
             self._lose(f"a message of more than {MAX_MESSAGE} bytes")
 
     def _cut(self) -> Iterator[bytes]:
-        """Yield the complete lines of the inbox; keep the beginning of another."""
+        """Yield the complete lines of the inbox; keep an incomplete last one."""
         for chunk in self._inbox:
             self._partial += chunk
             while (end := self._partial.find(b"\n", self._scanned)) >= 0:
@@ -259,12 +257,13 @@ class LineSocket:
         deadline: Deadline,
         send_in_loop: Callable[[], None] | None = None,
     ) -> None:
-        """Send a request and read its reply, from a thread that is not the loop's.
+        """Send a request and read its reply in the calling thread, which is not the loop's.
 
-        Where ``is_reply`` has not taken the reply's line, the loop delivers it: when somebody else
-        reads, when something else came along, when the time ran out, when a signal handler made
-        a call, and where there is a ``send_in_loop``, which sends the request instead.
-        Raises UsageError in the loop's thread, which would wait for itself.
+        ``is_reply`` is called with the line that was read and returns whether it is the reply.
+        It may be called never: when another reader has the lock, when other bytes arrive first,
+        at the deadline, when a signal handler makes a call, and where ``send_in_loop`` sends the
+        request instead. Then the loop delivers the reply (``on_line``). Raises UsageError in the
+        loop's thread, which would wait for itself.
         """
         self._guard.assert_here("this connection")
         background_loop.assert_outside(self._loop_thread)
@@ -291,7 +290,7 @@ class LineSocket:
     ) -> None:
         try:
             self._send_in_turn(turn)
-            # All that can wait is done after the sending, while QEMU works.
+            # Everything that can wait is done after sending, while QEMU works.
             self._poll.modify(self._sock, 0)
             sock = self._turn_sock
             if sock is None:
@@ -300,7 +299,7 @@ class LineSocket:
                     sock.close()
                     return  # a signal handler has taken the turn meanwhile
                 self._turn_sock, self._turn_timeout = sock, None
-            # What the loop has begun to read, it finishes.
+            # The loop has begun to read a line, so it reads the rest.
             if self._inbox or self._partial:
                 return
             timeout = min(deadline.left(), _TURN_LIMIT)
@@ -312,7 +311,7 @@ class LineSocket:
             turn.inbox.extend(map(sock.recv, turn.sizes))
             line = turn.inbox[0]
         except (ValueError, OSError, IndexError):
-            return  # the time ran out, closed meanwhile, or set aside
+            return  # the deadline, closed meanwhile, or set aside
         if line.find(b"\n") == len(line) - 1 and line and is_reply(line):
             turn.inbox.clear()
 
@@ -329,12 +328,12 @@ class LineSocket:
         self._leave_senders(turn)
 
     def _leave_senders(self, turn: _Turn) -> None:
-        """Let others send. May be repeated."""
+        """Release the sender lock. May be repeated."""
         turn.to_send.clear()
         if turn not in self._senders:
             return
         if sum(turn.sent) < len(turn.request):
-            # The turn stays there until then: nothing may come between.
+            # The turn keeps the lock until then: nothing may be sent in between.
             self._loop.call_soon_threadsafe(self._take_over, turn)
             return
         self._leave(self._senders, turn)
@@ -342,7 +341,7 @@ class LineSocket:
             self._loop.call_soon_threadsafe(self._flush)
 
     def _leave_readers(self, turn: _Turn) -> None:
-        """Let others read. May be repeated."""
+        """Release the reader lock. May be repeated."""
         turn.sizes.clear()
         if turn.inbox:
             with contextlib.suppress(IndexError):
@@ -370,10 +369,10 @@ class LineSocket:
             raise
 
     def _revoke(self, turn: _Turn) -> None:
-        """Take everything from a turn of this thread, which a signal handler interrupts."""
+        """Take the locks from a turn of this thread, which a signal handler has interrupted."""
         if turn in self._readers and self._turn_sock is not None:
-            # Where it blocks, it calls the kernel again afterwards. It must not get what the loop
-            # reads now, so it finds something that is no socket under that number.
+            # A turn that blocks in recv() calls it again after the handler. It must not receive
+            # what belongs to the loop then, so its descriptor is made one of no socket.
             turn.stale, self._turn_sock = self._turn_sock, None
             with contextlib.suppress(ValueError, OSError):
                 os.dup2(self._poll.fileno(), turn.stale.fileno(), inheritable=False)

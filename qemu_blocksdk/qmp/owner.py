@@ -1,10 +1,10 @@
-"""Who made a temporary thing in a QEMU: the owner's name is part of the thing's name.
+"""Owners of temporary objects in a QEMU: the owner's id is part of each object's name.
 
-An owner is one connection. In a QEMU that is not ours it holds a lock on a file of that name
-in a private directory, which does not depend on the environment. The kernel drops the lock when
-the process ends, however it ends; a process id that is used again and a fork play no part. So a
-file without a lock proves that its owner is gone. No file proves nothing: the owner may be on
-another host, in another container, of another user, or have ended in order.
+An owner is one connection. In a QEMU that is not ours, it locks a file named by its id, in a
+private directory that does not depend on the environment. The kernel drops the lock when the
+process ends, however it ends; neither a reused process id nor a fork matters. A file without a
+lock proves that the owner is dead. A missing file proves nothing: the owner may be on another
+host, in another container, of another user, or it has ended normally.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _NAME: Final = re.compile(rf"{PREFIX}([0-9a-f]{{8}})-[0-9]+(?![0-9a-z])")
 # /dev/shm first: services with a /tmp of their own have it in common.
 _PLACES: Final = ("/dev/shm", "/tmp", "/var/tmp")
 _FLOCK: Final = "hhqqi4x"
-"""C's ``struct flock``: type, whence, start, length, process."""
+"""C's ``struct flock``: type, whence, start, length, process id."""
 
 
 class Owner:
-    """Makes names that nobody else makes. Temporary things get :meth:`temporary_name`."""
+    """Generates unique names; temporary objects get a :meth:`temporary_name`."""
 
     def __init__(self, *, is_guest: bool) -> None:
-        """Draw a new owner; a ``guest`` is one in a QEMU that outlives it."""
+        """Choose a random id; ``is_guest``: the QEMU is not ours and outlives this owner."""
         self.id: str = os.urandom(4).hex()
         self.is_guest: bool = is_guest
         self._numbers = itertools.count()
@@ -47,7 +47,7 @@ class Owner:
         self._file: tuple[int, Path] | None = None
 
     def temporary_name(self) -> str:
-        """Return a new name for what is gone with its owner, at most 31 characters."""
+        """Return a new name, of at most 31 characters, for an object that ends with its owner."""
         with self._lock:
             if self not in _alive and not self._has_ended:
                 _alive.add(self)
@@ -55,12 +55,12 @@ class Owner:
         return f"{PREFIX}{self.id}-{next(self._numbers)}"
 
     def lasting_name(self, kind: str) -> str:
-        """Return a new name for what may stay when its owner is gone."""
+        """Return a new name for an object that may outlive its owner."""
         return f"{kind}-{self.id}-{next(self._numbers)}"
 
     @contextlib.contextmanager
     def at_work(self) -> Generator[None]:
-        """Have something in a QEMU that is to be gone when the block ends."""
+        """Mark that QEMU holds temporary objects until the block ends."""
         with self._lock:
             self._works += 1
         try:
@@ -70,7 +70,7 @@ class Owner:
                 self._works -= 1
 
     def end(self, *, in_order: bool) -> None:
-        """Give up the lock; ``in_order``, what is left was meant to stay. May be repeated."""
+        """Give up the lock. ``in_order``: objects that remain were meant to. May be repeated."""
         with self._lock:
             self._has_ended = True
             _alive.discard(self)
@@ -85,14 +85,14 @@ _alive = set[Owner]()
 
 
 def owner_of(name: str) -> str | None:
-    """Return the owner in the name of a temporary thing; None where it is no such name."""
+    """Return the owner's id in the name of a temporary object; None for any other name."""
     found = _NAME.match(name)
     return None if found is None else found[1]
 
 
 def owner_state(id: str) -> OwnerState:
-    """Tell whether an owner still runs."""
-    # To open and close the file of a lock of our own would drop the lock.
+    """Return whether the process of an owner still runs."""
+    # Closing a file drops the lock that this process has on it, so ours are not opened.
     if any(owner.id == id for owner in tuple(_alive)):
         return "alive"
     for folder in _folders():
@@ -102,7 +102,7 @@ def owner_state(id: str) -> OwnerState:
 
 
 def forget_owner(id: str) -> None:
-    """Remove the proof that an owner is gone, because nothing of it is left."""
+    """Remove the file of a dead owner, after its last object was removed."""
     for folder in _folders():
         with contextlib.suppress(OSError):
             if not _is_locked(folder / id):
@@ -110,7 +110,7 @@ def forget_owner(id: str) -> None:
 
 
 def _folders(*, make: bool = False) -> list[Path]:
-    """The private directories that there are, or of each place."""
+    """Return the private directories that exist; with ``make``, create them first."""
     found: list[Path] = []
     for place in _PLACES:
         folder = Path(place, f"{PREFIX}owners-{os.geteuid()}")
@@ -125,7 +125,7 @@ def _folders(*, make: bool = False) -> list[Path]:
 
 
 def _locked_file(id: str) -> tuple[int, Path] | None:
-    """Make the file of an owner. Where none can be made, nobody can prove that it is gone."""
+    """Create and lock the file of an owner; None where that fails, so its death is unprovable."""
     for folder in _folders(make=True):
         path = folder / id
         with contextlib.suppress(OSError):
@@ -156,7 +156,7 @@ def _end_all() -> None:
 
 
 def _forget_after_fork() -> None:
-    # They are the parent's; the lock of each thread that held one may never be released here.
+    # The owners are the parent's, and a lock that one of its threads held stays locked here.
     _alive.clear()
 
 

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from typing import Final
 
 _held = weakref.WeakSet["ParentDeathSignal"]()
-# A child whose own descriptors have to have certain numbers (LISTEN_FDS) has them below.
+# The numbers below stay free for descriptors that need certain numbers (LISTEN_FDS).
 _LOWEST: Final = 10
 
 
 class ParentDeathSignal:
-    """A pipe whose closing kills the child that inherited ``child_end``."""
+    """A pipe: closing our end kills the child that has inherited ``child_end``."""
 
     def __init__(self) -> None:
         self.child_end: int
@@ -38,7 +38,7 @@ class ParentDeathSignal:
         _held.add(self)
 
     def arm(self, pid: int) -> None:
-        """Set the signal, for the group of the child that inherited ``child_end``."""
+        """Set the signal for the process group of the child that has inherited ``child_end``."""
         fcntl.fcntl(self.child_end, fcntl.F_SETSIG, signal.SIGKILL)
         # The whole group: the child may be a wrapper that does not become the program.
         fcntl.fcntl(self.child_end, fcntl.F_SETOWN, -pid)
@@ -56,7 +56,7 @@ class ParentDeathSignal:
 
 
 class Barrier:
-    """A pipe; ``child_end`` has to be the stdin of what :meth:`before` returns."""
+    """A pipe; ``child_end`` has to be the stdin of the command line of :meth:`before`."""
 
     def __init__(self) -> None:
         self.child_end: int
@@ -64,10 +64,10 @@ class Barrier:
 
     @staticmethod
     def before(words: Sequence[str], *, has_listener: bool) -> list[str]:
-        """Return the words of a shell that becomes a program once the barrier is lifted.
+        """Return the command line of a shell that executes a program when the barrier is lifted.
 
-        Where we are gone before, the shell ends. The program's stdin is empty; a listener, which
-        it is to find as systemd hands it over, has to be the stdout.
+        When this process ends before that, the shell ends. The program's stdin is empty. With
+        ``has_listener``, the shell's stdout is a listening socket, passed on as systemd does.
         """
         run = 'exec "$@" </dev/null'
         if has_listener:
@@ -75,17 +75,17 @@ class Barrier:
         return ["sh", "-c", f"read -r _ && {run}", "sh", *words]
 
     def lift(self) -> None:
-        """Let the child become its program."""
+        """Let the shell execute the program."""
         os.write(self._our_end, b"\n")
 
     def close(self) -> None:
-        """Close what is open here."""
+        """Close both ends of the pipe."""
         os.close(self.child_end)
         os.close(self._our_end)
 
 
 def _let_go_after_fork() -> None:
-    # A child of os.fork() that kept our end open would keep the tool alive after us.
+    # A child of os.fork() that kept our end open would keep the program alive after us.
     for signal_pipe in list(_held):
         signal_pipe.close()
 

@@ -1,8 +1,8 @@
-"""A child process that cannot outlive this one, and what is known about its end.
+"""Child processes that cannot outlive this one, with their output and exit status.
 
-The child is killed when this process dies, even by SIGKILL (:class:`ParentDeathSignal`). Output
-goes to memory (a memfd), unless the caller takes it: nothing has to be read in time, nothing is
-left behind, and a full disk does not hide why a program failed.
+The child is killed when this process dies, even by SIGKILL (:class:`ParentDeathSignal`). Its output
+goes to memory (a memfd), unless the caller passes descriptors: the child never blocks on a full
+pipe, no file remains, and a full disk does not hide why a program failed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .sandbox import Sandbox
 _TAIL = 4096
 _BEFORE = 1 << 16
 _LOG_LIMIT, _LOG_KEPT = 16 << 20, 1 << 20
-"""Bytes of a server's log that are kept in memory at most, and of a longer one."""
+"""Bytes of a log above which it is shortened, and bytes that are kept of it then."""
 _LOG_PACE = 10.0
 _log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ _log = logging.getLogger(__name__)
 class AsyncProcess:
     """A running or ended child process; made by :meth:`spawn`.
 
-    Killed by a signal that we did not send, a server is logged as a warning; a tool's end is
-    its caller's to tell.
+    A server that is killed by a signal that we did not send is logged as a warning; the caller of
+    a tool (``ends_itself``) reports its end.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class AsyncProcess:
         self._pace = self._loop.call_later(_LOG_PACE, self._shorten_log)
         self._guard = background_loop.process_guard
         self._last_resort = weakref.finalize(self, _kill, popen, self._guard, parent_death)
-        # Not with the end of the process: what it said is asked for afterwards.
+        # The log outlives the process: its output is read afterwards.
         weakref.finalize(self, os.close, log).atexit = False
 
     @classmethod
@@ -88,19 +88,21 @@ class AsyncProcess:
         under: Sequence[str] = (),
         sandbox: Sandbox | None = None,
     ) -> Self:
-        """Start a program. stdin is empty unless given; stdout and stderr go to the log.
+        """Start a program. By default stdin is empty, and stdout and stderr go to the log.
 
-        Each may be an open descriptor instead, which stays the caller's to close, as does a
-        ``listener``: a listening socket, handed over the way systemd does (``LISTEN_FDS``), to
-        a program that keeps the log. What ``ends_itself``, at the latest with its stdin, is
-        started faster and has a stdin if any. It may be run ``under`` another program, which
-        becomes this one (``prlimit``). In a ``sandbox`` it opens no other files. Raises LaunchError
-        when there is no such program, UsageError for a NUL character, SandboxUnavailable.
+        ``stdin``, ``stdout`` and ``stderr`` are open descriptors; the caller closes them. So it
+        does ``listener``, a listening socket that is passed as systemd does (``LISTEN_FDS``).
+        ``ends_itself``: the program ends by itself, at the latest at the end of its stdin; it
+        starts faster, and only such a program takes a ``stdin``. ``under`` is the command line of
+        a program that executes this one (``prlimit``). In a ``sandbox`` it can open no other files.
+
+        Raises LaunchError where there is no such program, UsageError for a NUL character in an
+        argument, SandboxUnavailable.
         """
         if any("\0" in word for word in argv):
             raise UsageError(f"an argument of {argv[0]!r} has a NUL character")
         if stdin is not None and not ends_itself:
-            raise UsageError("only what ends by itself is given a stdin")
+            raise UsageError("only a program that ends by itself takes a stdin")
         for command in (under, argv) if under else ():
             located(command)
         words = [*under, *argv]
@@ -117,7 +119,7 @@ class AsyncProcess:
                 pass_fds=(*pass_fds, parent_death.child_end),
                 env=env,
                 cwd=cwd,
-                # Ctrl-C in the terminal is for us; we decide what becomes of the child.
+                # Ctrl-C in the terminal must reach this process only.
                 process_group=0,
                 umask=-1 if ends_itself else _private_umask(),
             )
@@ -126,7 +128,7 @@ class AsyncProcess:
 
         try:
             with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as in_any_case:
-                # In memory: what explains a failure must not depend on a disk that is full.
+                # In memory, because a full disk must not hide the reason of a failure.
                 log = os.memfd_create("log", os.MFD_CLOEXEC)
                 on_failure.callback(os.close, log)
                 parent_death = ParentDeathSignal()
@@ -137,7 +139,7 @@ class AsyncProcess:
                     stdin = barrier.child_end
                 if listener is not None:
                     stdout = listener.fileno()
-                # In a millisecond.
+                # Takes about a millisecond.
                 child = start() if sandbox is None else sandbox.start(start)
                 parent_death.arm(child.pid)
                 barrier.lift()
@@ -151,7 +153,7 @@ class AsyncProcess:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command line, as it was asked for, less its secrets."""
+        """The command line as given, with its secrets masked."""
         return masked_args(self._argv)
 
     @property
@@ -166,14 +168,14 @@ class AsyncProcess:
 
     def _on_end(self) -> None:
         if not self._ends_itself:
-            # It may be a wrapper that did not become the program. Before its number is free.
+            # The child may be a wrapper that did not exec; kill its group while the id is ours.
             _signal_group(self._popen, signal.SIGKILL)
-        self._popen.wait()  # at once; poll() knows nothing while another thread looks, too
+        self._popen.wait()  # returns at once; poll() fails while another thread polls, too
         self._pace.cancel()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._parent_death.close()
-        is_program_over = self._last_resort.detach() is None  # it had gone off
+        is_program_over = self._last_resort.detach() is None  # it has run
         self._ended.set()
         number = -self._popen.returncode
         if number > 0 and not (self._ends_itself or self._was_signalled or is_program_over):
@@ -209,25 +211,22 @@ class AsyncProcess:
             _signal_group(self._popen, number)
 
     async def end(self, *, grace: float = 5.0) -> int:
-        """Make it end: SIGTERM, ``grace`` seconds later SIGKILL. Returns the exit status."""
+        """Send SIGTERM, and SIGKILL after ``grace`` seconds; return the exit status."""
         self.send_signal(signal.SIGTERM)
         with contextlib.suppress(DeadlineExceeded):
             return await self.wait(timeout=grace)
         return await self.kill()
 
     async def kill(self) -> int:
-        """End it with SIGKILL; return the exit status when it is gone.
+        """Send SIGKILL, wait for the end and return the exit status.
 
-        Only a process in uninterruptible sleep outlives that, and goes when it wakes.
+        A process in uninterruptible sleep ends only when it wakes.
         """
         self.send_signal(signal.SIGKILL)
         return await self.wait()
 
     def output(self, *, start: int = 0, length: int | None = None) -> str:
-        """Return what went to the log so far, from byte ``start`` on, less secrets.
-
-        At most ``length`` bytes of it.
-        """
+        """Return the log from byte ``start`` on, at most ``length`` bytes, with secrets masked."""
         # pread: the child writes at the offset that it shares with us.
         start = max(start, self._dropped)
         there = max(0, self.output_size() - start)
@@ -235,7 +234,7 @@ class AsyncProcess:
         return masked(data.decode(errors="replace"), known=secrets_in_args(self._argv))
 
     def _shorten_log(self) -> None:
-        """Give back the memory of what is old in a log that has become long."""
+        """Free the memory of the older part of a long log."""
         size = self.output_size()
         if size - self._dropped > _LOG_LIMIT:
             import ctypes
@@ -247,18 +246,18 @@ class AsyncProcess:
         self._pace = self._loop.call_later(_LOG_PACE, self._shorten_log)
 
     def output_tail(self) -> str:
-        """Return the last 4 KiB of the log, less secrets."""
-        # One that begins before them shows only from its beginning on.
+        """Return the last 4 KiB of the log, with secrets masked."""
+        # A secret that begins before the last 4 KiB is only recognized from its beginning.
         return self.output(start=max(0, self.output_size() - _BEFORE - _TAIL))[-_TAIL:]
 
     def output_size(self) -> int:
-        """Return how many bytes the log has."""
+        """Return the length of the log in bytes."""
         return os.fstat(self._log).st_size
 
 
 @contextlib.contextmanager
 def launching(argv: Sequence[str]) -> Generator[None]:
-    """Have what the system refuses on the way to a program, as descriptors, be a LaunchError."""
+    """Turn an OSError of the block, as for lack of descriptors, into a LaunchError."""
     try:
         yield
     except TimeoutError:
@@ -269,7 +268,7 @@ def launching(argv: Sequence[str]) -> Generator[None]:
 
 
 def located(argv: Sequence[str]) -> str:
-    """Return the path of the program that a command line begins with. Raises LaunchError."""
+    """Return the path of the program of a command line. Raises LaunchError where there is none."""
     program = argv[0]
     path = shutil.which(program)
     if path is None:
@@ -294,15 +293,15 @@ def _kill(
 
 
 def _signal_group(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # Each child leads a group of its own, and is not waited for yet, so the number is its.
+    # The child leads its process group and has not been reaped, so the id is still its own.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(popen.pid, number)
 
 
 def _private_umask() -> int:
-    """Return a server's umask: ours, but nobody else may use the sockets that it makes.
+    """Return a umask for servers with which only their user may connect to their sockets.
 
-    -1 stands for ours, where nobody else could write.
+    -1 keeps the umask of this process, where that forbids others to write already.
     """
     with contextlib.suppress(OSError):
         status = pathlib.Path("/proc/self/status").read_text()

@@ -1,4 +1,4 @@
-"""What has to be left: the one form of the objects that are context managers."""
+"""Base class of async context managers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qemu_blocksdk.errors import UsageError
 
 
 class AsyncResource:
-    """A context manager in terms of :meth:`_enter` and :meth:`_leave`."""
+    """A context manager made of :meth:`_enter` and :meth:`_leave`."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -29,8 +29,8 @@ class AsyncResource:
         await self._leave(error)
 
     async def _enter(self) -> None:
-        """Begin, where that was not done when the object was made."""
+        """Start the resource; does nothing where the constructor has done that."""
 
     async def _leave(self, error: BaseException | None) -> None:
-        """End it; ``error`` is what the block raised."""
+        """End the resource; ``error`` is the exception that the block raised, if any."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
-"""Programs that can open only the files that they were given, and connect to nothing.
+"""Sandboxed programs: they can open only the files that they were given, and no connections.
 
-The kernel enforces it: Landlock restricts files (Linux 5.13 or later), a seccomp filter forbids
-sockets, io_uring (which could open and connect as well) and system calls that change files by name,
-which Landlock does not cover. Both belong to a thread and are inherited. So a thread of its
-own restricts itself, starts the program, and ends; nothing else in this process is restricted.
+The kernel enforces that: Landlock restricts files (Linux 5.13 or later); a seccomp filter forbids
+sockets, io_uring (which could open files and connect as well) and system calls that change files by
+name, which Landlock does not cover. Both apply to a thread and are inherited by its children. So a
+new thread restricts itself, starts the program, and ends; the rest of this process is unaffected.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _SET_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER = 38, 22, 2
 _KILL, _ALLOW, _EACCES = 0x80000000, 0x7FFF0000, 0x00050000 | 13
 
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""The column in :data:`_FORBIDDEN` and the number that the kernel calls an architecture by."""
+"""By architecture: the column in :data:`_FORBIDDEN`, and the kernel's number of it."""
 _FORBIDDEN: Final = {
-    # What connects. io_uring does without these and without `open`.
+    # Connections. io_uring can connect and open files without the system calls for that.
     "socket": (41, 198),
     "socketpair": (53, 199),
     "connect": (42, 203),
     "io_uring_setup": (425, 425),
-    # What reaches into other processes.
+    # Access to other processes.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -63,8 +63,8 @@ _FORBIDDEN: Final = {
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     "kcmp": (312, 272),
-    # What opens or changes a file and is not covered by every version of Landlock, or by none:
-    # a descriptor that only reads is enough to change an owner, a mode or an attribute.
+    # Opening or changing files in ways that Landlock, or an older version of it, does not cover:
+    # a read-only descriptor is enough to change an owner, a mode or an attribute.
     "open_by_handle_at": (304, 265),
     "truncate": (76, 45),
     "chmod": (90, None),
@@ -87,7 +87,7 @@ _FORBIDDEN: Final = {
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
     "removexattrat": (466, 466),
-    # What changes the system.
+    # Changes to the system.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -128,26 +128,26 @@ _FORBIDDEN: Final = {
     "keyctl": (250, 219),
 }
 _PRLIMIT: Final = (302, 261)
-"""``prlimit64``, which is allowed for oneself: its first argument is 0."""
+"""``prlimit64``; allowed for the calling process, where its first argument is 0."""
 _X32: Final = 0x40000000  # x86_64 has each system call a second time from here on
 
 _SYSTEM: Final = (
     *("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/lib", "/usr/bin"),
     *("/lib", "/lib32", "/lib64", "/bin", "/nix/store", "/gnu/store"),
 )
-"""Where shared libraries, QEMU's modules, the shell and what wrapper scripts call are."""
+"""Directories of shared libraries, QEMU's modules, the shell and programs for wrapper scripts."""
 _BESIDE_BIN: Final = (
     *("bin", "lib", "lib32", "lib64", "libexec", "usr/bin", "usr/lib", "usr/lib64", "usr/libexec"),
 )
-"""Where the same is for a program that is installed in a place of its own."""
+"""Such directories below the prefix of a program that is installed elsewhere."""
 
 
 class Sandbox(Value):
-    """What a program may open: ``files`` to read, ``written`` to read and write.
+    """What a program may open: ``files`` for reading, ``written`` for reading and writing.
 
-    ``files`` are open descriptors. ``written`` are paths of files and of directories, in which it
-    may make and remove files. Beside these, it may read and run ``programs``, by name or path, with
-    what is beside their own ``bin`` directory, and the system's libraries and programs.
+    ``files`` are open descriptors. ``written`` are paths of files, and of directories in which it
+    may create and remove files. It may also read and execute ``programs`` (names or paths), the
+    directories next to their ``bin``, and the system's libraries and programs.
     """
 
     programs: Sequence[str]
@@ -155,9 +155,9 @@ class Sandbox(Value):
     written: Sequence[str | os.PathLike[str]] = ()
 
     def start(self, start: Callable[[], T]) -> T:
-        """Return what ``start`` returns, called in a thread with these restrictions.
+        """Call ``start`` in a thread with these restrictions; return its result.
 
-        Raises SandboxUnavailable, before ``start`` is called, where the kernel cannot enforce them.
+        Raises SandboxUnavailable, without calling ``start``, where the kernel cannot enforce them.
         """
         rules = self._rules()
         results: list[T] = []
@@ -178,7 +178,7 @@ class Sandbox(Value):
                 try:
                     thread.join()
                 finally:
-                    thread.join()  # an interrupt may have cut the first time short
+                    thread.join()  # Ctrl-C may have interrupted the first join
         finally:
             os.close(rules)
         if errors:
@@ -216,7 +216,7 @@ def _landlock_version() -> int:
 
 
 def _allow_path(rules: int, path: str, rights: int, handled: int) -> None:
-    """Allow what is beneath a path, if it is there."""
+    """Allow a path and everything below it, if it exists."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -235,7 +235,7 @@ def _allow(rules: int, descriptor: int, rights: int, handled: int) -> None:
 
 
 def _parts_of(programs: Iterable[str]) -> list[str]:
-    """Return where programs are, with their interpreters and libraries."""
+    """Return the paths of programs, of their interpreters and of their libraries."""
     parts: list[str] = [
         path
         for variable in ("LD_LIBRARY_PATH", "QEMU_MODULE_DIR")
@@ -259,7 +259,7 @@ def _parts_of(programs: Iterable[str]) -> list[str]:
 
 
 def _filter() -> bytes:
-    """Return the seccomp filter, a program for the kernel's packet filter."""
+    """Return the seccomp filter, as a BPF program."""
     machine = platform.machine()
     if machine not in _ARCHITECTURES or struct.calcsize("P") != 8:
         raise SandboxUnavailable(
@@ -268,7 +268,7 @@ def _filter() -> bytes:
     column, audit = _ARCHITECTURES[machine]
     numbers = [number for row in _FORBIDDEN.values() if (number := row[column]) is not None]
     lines = [(0x20, 0, 0, 4), (0x15, 1, 0, audit), (0x06, 0, 0, _KILL), (0x20, 0, 0, 0)]
-    # Jumps over what is left of the list, to the last line.
+    # Each jump skips the rest of the list, to the last instruction.
     lines.append((0x35, len(numbers) + 4, 0, _X32))
     lines += [(0x15, len(numbers) - at + 3, 0, number) for at, number in enumerate(numbers)]
     lines += [(0x15, 0, 2, _PRLIMIT[column]), (0x20, 0, 0, 16), (0x15, 0, 1, 0)]
@@ -277,7 +277,7 @@ def _filter() -> bytes:
 
 
 def _restrict(rules: int, filters: bytes) -> None:
-    """Restrict this thread, and what it starts, for good."""
+    """Restrict this thread and the programs that it starts; this cannot be undone."""
     _prctl(_SET_NO_NEW_PRIVS, 1, what="PR_SET_NO_NEW_PRIVS")
     _call(_RESTRICT_SELF, rules, 0, what="Landlock for this process (16 layers at most)")
     code = ctypes.create_string_buffer(filters, len(filters))
@@ -286,7 +286,7 @@ def _restrict(rules: int, filters: bytes) -> None:
 
 
 def _call(number: int, *arguments: int | bytes | None, what: str) -> int:
-    """Make a system call. Raises SandboxUnavailable for ``what`` is missing if that fails."""
+    """Make a system call. Raises SandboxUnavailable, which names ``what``, where that fails."""
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     result = _libc().syscall(ctypes.c_long(number), *words)
     return _checked(int(result), what)
@@ -313,7 +313,7 @@ _turn = threading.Lock()
 
 @contextlib.contextmanager
 def _exclusive() -> Generator[None]:
-    """Keep the garbage collector from running finalizers, which open files, while restricted."""
+    """Keep the garbage collector from running finalizers, which open files, in the block."""
     with _turn:
         was_enabled = gc.isenabled()
         gc.disable()

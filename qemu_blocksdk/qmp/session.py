@@ -85,11 +85,11 @@ class AsyncQmp(AsyncResource):
         """Connect, read the greeting and negotiate capabilities, all within ``timeout`` seconds.
 
         ``command_timeout`` is the time limit of a command that names none. ``on_message`` is
-        called in the event loop with a copy, without secrets, of each message that goes over
-        the connection in either direction, before anybody acts on it.
+        called in the event loop with a copy, without secrets, of each message in either
+        direction, before it is acted on.
 
-        Raises ConnectionLost when nobody is there or what answers is no QMP server,
-        DeadlineExceeded when nothing answers.
+        Raises ConnectionLost where nothing listens at the address or the peer is no QMP server,
+        DeadlineExceeded where the peer sends no greeting.
         """
         return await cls._connect(
             address, timeout=timeout, command_timeout=command_timeout, on_message=on_message
@@ -245,12 +245,12 @@ class AsyncQmp(AsyncResource):
     async def _explain(
         self, error: CommandError, name: str, arguments: JsonObject, deadline: Deadline
     ) -> BlockSdkError | None:
-        """Return what a refusal means, if it means something else and there is time to ask."""
+        """Return a more precise error for a refusal, if there is one and time left to find it."""
         try:
             async with within(deadline, f"the reply to {name}"):
                 return await self._gate.explain(error, name, arguments)
         except (ConnectionLost, DeadlineExceeded):
-            return None  # the refusal itself is what the caller needs
+            return None  # the refusal itself is raised
 
     async def execute_with_fd(
         self, command: Command[R], fd: int, *, timeout: float | None = None
@@ -280,7 +280,7 @@ class AsyncQmp(AsyncResource):
         timeout: float | None = None,
         oob: bool = False,
     ) -> JsonValue:
-        """Send any command as it is, unchecked, and return its reply as decoded JSON.
+        """Send a command by name, unchecked, and return its reply as decoded JSON.
 
         Raises as :meth:`execute`, except that nothing is refused before it is sent.
         """
@@ -332,7 +332,7 @@ class AsyncQmp(AsyncResource):
         deadline = self._deadline(timeout)
         async with within(deadline, f"the reply to {command._name}"), self._output_turn:
             if self._is_output_late:
-                # What was given up prints before QEMU gets to this.
+                # The command that was given up prints its output before QEMU runs this one.
                 await self.execute_raw("query-version", timeout=math.inf)
                 self._is_output_late = False
             start = process.output_size()
@@ -344,7 +344,7 @@ class AsyncQmp(AsyncResource):
             return reply, process.output(start=start)
 
     async def schema(self) -> Schema:
-        """Return the connected QEMU's own schema (``query-qmp-schema``); it is asked for once."""
+        """Return the connected QEMU's own schema (``query-qmp-schema``), which is fetched once."""
         async with within(self._deadline(None), "the reply to query-qmp-schema"):
             return await self._gate.schema()
 
@@ -363,7 +363,7 @@ class AsyncQmp(AsyncResource):
     @overload
     def events(self, *kinds: type[E], **match: object) -> AsyncEventStream[E]: ...
     def events(self, *kinds: type[Event], **match: object) -> AsyncEventStream[Event]:
-        """Subscribe to events, from now on: of the given classes, or all.
+        """Subscribe to the events of the given classes, or to all, from now on.
 
         Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
         UsageError for a member that the event does not have.

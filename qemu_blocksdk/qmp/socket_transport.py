@@ -121,7 +121,7 @@ class SocketTransport:
         self._fail(ConnectionLost("the connection was closed"))
 
     def _on_lost(self, reason: str) -> None:
-        """Fail everything that waits, with the exit status and output of a process that died."""
+        """Fail the commands in flight, with the exit status and output of a process that died."""
 
         def fail(status: asyncio.Task[int | None]) -> None:  # called also where the loop ends
             output = "" if self._process is None else self._process.output_tail()
@@ -141,7 +141,7 @@ class SocketTransport:
         return None
 
     def _fail(self, error: BlockSdkError) -> None:
-        """End all that waits with an error, the first that there was."""
+        """Fail the commands in flight; keep the first error as the reason of the end."""
         if self._error is None:
             self._error = error
         if not self._greeting.done():
@@ -242,7 +242,7 @@ class SocketTransport:
         return self._socket
 
     def _request(self, name: str, arguments: JsonObject, ident: int, oob: bool) -> bytes:
-        """Return the encoded request of a command whose reply is waited for."""
+        """Return the encoded request of a command, and log it."""
         if self._error is not None:
             raise fresh(self._error)
         if oob and not self._has_oob:
@@ -274,7 +274,7 @@ class SocketTransport:
 
     @property
     def _hint(self) -> str:
-        """What to add to the error of a wait that was given up; empty, or in parentheses."""
+        """What to add to the error of an expired wait: empty, or in parentheses."""
         # The error of QEMU's parser has no id, so it may be about the command.
         error = self._unclaimed_error
         return f" (QEMU could not read a message: {error})" if error else ""
@@ -287,7 +287,7 @@ class SocketTransport:
             reply.set_exception(self._late(name, deadline))
 
     def _send(self, message: bytes, name: str) -> None:
-        # Shown at once: a reply may be read before the loop's next turn.
+        # Before the command is sent: its reply may be read before the loop's next turn.
         if self._messages.on_message is not None:
             self._messages.show_command(parse(message), name)
         self._connected().send(message)
@@ -319,7 +319,7 @@ class SocketTransport:
                 return
             self._ids.settle_late(ident)
             self._messages.forget(ident)
-        _log.debug("dropped: a reply that nobody waits for (id %r)", ident)
+        _log.debug("dropped a reply with an unknown id: %r", ident)
         error = message.get("error")
         if ident is None and isinstance(error, dict):
             self._unclaimed_error = str(error.get("desc"))[:200]
@@ -367,14 +367,14 @@ class CommandIds:
             return next(self._more)
 
     def settle(self, ident: int, *, is_answered: bool) -> None:
-        """Let a later command have the id, at once or when the late reply has arrived."""
+        """Free the id: at once, or once its late reply has arrived."""
         if not is_answered:
             self._given_up.add(ident)
         elif ident < _LEAST_LONG:
             self._free.append(ident)
 
     def settle_late(self, ident: int) -> None:
-        """Take note of a reply that nobody waits for; it may be one to another client."""
+        """Free the id of a late reply; the reply may belong to another client."""
         if ident in self._given_up:
             self._given_up.remove(ident)
             self.settle(ident, is_answered=True)

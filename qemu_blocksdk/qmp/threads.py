@@ -1,4 +1,4 @@
-"""Functions that block, in threads of their own."""
+"""Run blocking functions in threads."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
-    """Do as ``asyncio.to_thread``, also when the program ends.
+    """Like ``asyncio.to_thread``, but usable while ``atexit`` handlers run.
 
-    The executors of Python take nothing any more once ``atexit`` handlers run. A caller that is
-    cancelled leaves the function behind.
+    Python's executors accept no work at that time. When the caller is cancelled, the function
+    runs on to its end and its result is dropped.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -24,9 +24,9 @@ async def in_own_thread(function: Callable[[], T]) -> T:
     def work() -> None:
         try:
             settle = functools.partial(outcome.set_result, function())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised in the caller
             settle = functools.partial(outcome.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(lambda: None if outcome.done() else settle())
 
     threading.Thread(target=work, name="blocksdk work", daemon=True).start()
