@@ -17,7 +17,7 @@ from pathlib import Path
 from qemu_blocksdk.aio import AsyncToolchain
 from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.errors import UsageError
-from qemu_blocksdk.qmp import together
+from qemu_blocksdk.qmp import gather
 from qemu_blocksdk.testing.env import TestEnv
 from qemu_blocksdk.testing.scratch import directory
 from qemu_blocksdk.tools import Programs
@@ -77,7 +77,7 @@ async def check(
         tell(outcome)
         return outcome
 
-    return await together(one(script, setting) for setting in settings for script in scripts)
+    return await gather(one(script, setting) for setting in settings for script in scripts)
 
 
 def _is_script(path: Path) -> bool:

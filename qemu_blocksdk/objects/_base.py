@@ -11,7 +11,7 @@ from typing import TypeVar
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost
 from qemu_blocksdk.qmp import AsyncQmp
-from qemu_blocksdk.qmp.unwind import is_cleaning_up
+from qemu_blocksdk.qmp.cancellation import is_cleaning_up
 
 R = TypeVar("R")
 

@@ -18,9 +18,9 @@ from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import StateError, UsageError
 from qemu_blocksdk.graph import BlockGraph
 from qemu_blocksdk.qmp import Address, AsyncQmp, OnMessage
+from qemu_blocksdk.qmp.cancellation import wait_for_cleanups
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
-from qemu_blocksdk.qmp.unwind import settle
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.atomic_write import assert_absent
 from qemu_blocksdk.tools.nbd import NbdAddress
@@ -127,7 +127,7 @@ class AsyncBlockLayer(Live, AsyncResource):
     async def _disconnect(self) -> None:
         if self._session is not None and self._owns_session:
             await self._session.close()
-            await settle(self._session)
+            await wait_for_cleanups(self._session)
         self._file_cleanup.remove_directory()  # sockets elsewhere are still in use
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, shielded
+from qemu_blocksdk.qmp import AsyncQmp, run_with_cleanup, shielded
 from qemu_blocksdk.wire import BlockdevAdd, BlockdevDel, BlockdevOptions
 
 from ._base import Live, subject
@@ -65,7 +65,7 @@ class Chains:
         wanted = layers(options)
         for layer in wanted.values():
             sound_name(layer)
-        return await as_unit(
+        return await run_with_cleanup(
             self._add(owner, wanted),
             owner=owner._connection(),
             undo=lambda chain: self.remove(owner, chain),

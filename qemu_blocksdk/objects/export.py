@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Self, TypedDict
 
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, StateError
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up
+from qemu_blocksdk.qmp import AsyncQmp, clean_up, run_with_cleanup
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
@@ -70,7 +70,7 @@ class AsyncExport(Live, AsyncResource):
 
     async def _added_by(self, owner: Live, options: BlockExportOptions) -> Self:
         """Add it, as a verb of ``owner``."""
-        return await as_unit(self._add(owner, options), owner=self._qmp)
+        return await run_with_cleanup(self._add(owner, options), owner=self._qmp)
 
     async def _add(self, owner: Live, options: BlockExportOptions) -> Self:
         try:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Self, TypedDict, Unpack
 
 from qemu_blocksdk.errors import BlockSdkError, CommandError, StateError
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, shielded
-from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp import AsyncQmp, clean_up, run_with_cleanup, shielded
+from qemu_blocksdk.qmp.address import address_text
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
@@ -113,7 +113,7 @@ class AsyncExportServer(Live, AsyncResource):
                 raise
             return self
 
-        return await as_unit(start(), owner=qmp)
+        return await run_with_cleanup(start(), owner=qmp)
 
     async def _begin(
         self,
@@ -159,7 +159,7 @@ class AsyncExportServer(Live, AsyncResource):
             )
         self._runs, self._is_tls = True, tls is not None
         if self._qmp._owner.is_guest:
-            self._objects.append(await sign_server(owner, words(self._address)))
+            self._objects.append(await sign_server(owner, address_text(self._address)))
         if isinstance(self._address, str):
             self._file_cleanup.note_socket(self._address)
 
@@ -242,7 +242,7 @@ class AsyncExportServer(Live, AsyncResource):
                 await self._file_cleanup.remove(self._address)
 
     def __repr__(self) -> str:
-        return f"<NBD server at {words(self._address)}{'' if self._runs else ': stopped'}>"
+        return f"<NBD server at {address_text(self._address)}{'' if self._runs else ': stopped'}>"
 
 
 def _on_wire(address: str | tuple[str, int]) -> SocketAddressLegacy:

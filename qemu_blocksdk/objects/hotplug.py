@@ -17,7 +17,7 @@ from qemu_blocksdk.errors import (
     DeadlineExceeded,
     StateError,
 )
-from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, as_unit, clean_up, shielded
+from qemu_blocksdk.qmp import CLEANUP_TIMEOUT, AsyncQmp, clean_up, run_with_cleanup, shielded
 from qemu_blocksdk.qmp.resource import AsyncResource
 
 from ._base import Live, subject
@@ -50,7 +50,7 @@ class Hotplugged(Live, AsyncResource):
                 raise
             return self
 
-        return await as_unit(begin(), owner=self._qmp)
+        return await run_with_cleanup(begin(), owner=self._qmp)
 
     async def _add(self, adding: Coroutine[object, None, None]) -> None:
         await adding

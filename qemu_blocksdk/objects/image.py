@@ -17,7 +17,7 @@ from typing import Literal, Self, cast
 from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, masked
 from qemu_blocksdk.errors import SandboxUnavailable, ToolError, UsageError
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.threads import in_own_thread
+from qemu_blocksdk.qmp.threads import run_in_thread
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.tools.amendment import AmendOptions, amendment_words
@@ -237,7 +237,7 @@ class AsyncImage:
         No QEMU is started and no other file looked at. Raises UsageError for what is no
         regular file or block device, cannot be read, is empty or contradicts itself.
         """
-        return await in_own_thread(lambda: probe(path))
+        return await run_in_thread(lambda: probe(path))
 
     async def info(
         self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0

@@ -28,7 +28,13 @@ from qemu_blocksdk.errors import (
 )
 from qemu_blocksdk.jobs import JobOutcome, JobProgress, JobResult, JobVerb, can_become
 from qemu_blocksdk.jobs.state import ENDING, OVER, PAUSED
-from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp, as_unit, background_loop, clean_up
+from qemu_blocksdk.qmp import (
+    AsyncEventStream,
+    AsyncQmp,
+    background_loop,
+    clean_up,
+    run_with_cleanup,
+)
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
@@ -134,7 +140,7 @@ class AsyncJob(Live, AsyncResource):
                 await owner._execute(command)
             return self
 
-        return await as_unit(start(), owner=self._qmp)
+        return await run_with_cleanup(start(), owner=self._qmp)
 
     @classmethod
     async def attach(cls, qmp: AsyncQmp, job_id: str) -> Self:
@@ -284,7 +290,9 @@ class AsyncJob(Live, AsyncResource):
         """Do so in what is ``left`` of the ``limit``."""
         what = f"the end of {subject(self)}"
         work = self._to_its_end(pre_finalize, cancel=cancel)
-        result = await as_unit(work, timeout=left, limit=limit, waited_for=what, owner=self._qmp)
+        result = await run_with_cleanup(
+            work, timeout=left, limit=limit, waited_for=what, owner=self._qmp
+        )
         if check and not (cancel and result.outcome == "cancelled"):
             result.check()
         return result

@@ -17,7 +17,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.jobs import MigrationProgress
-from qemu_blocksdk.qmp import AsyncQmp, as_unit, clean_up, shielded
+from qemu_blocksdk.qmp import AsyncQmp, clean_up, run_with_cleanup, shielded
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
@@ -70,7 +70,7 @@ class AsyncMigration(Live, AsyncResource):
                 raise
             return self
 
-        return await as_unit(begin(), owner=self._qmp)
+        return await run_with_cleanup(begin(), owner=self._qmp)
 
     async def _start(self, starting: Coroutine[object, None, None]) -> None:
         await starting
@@ -158,7 +158,9 @@ class AsyncMigration(Live, AsyncResource):
         :meth:`wait`.
         """
         what = f"the end of {subject(self)}"
-        return await as_unit(self._to_its_end(), timeout=timeout, waited_for=what, owner=self._qmp)
+        return await run_with_cleanup(
+            self._to_its_end(), timeout=timeout, waited_for=what, owner=self._qmp
+        )
 
     async def _to_its_end(self) -> MigrationInfo:
         async with self:

@@ -16,7 +16,7 @@ from typing import Unpack
 from qemu_blocksdk.codec import masked
 from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, background_loop, shielded
-from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp.address import address_text
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.qmp.resource import AsyncResource
@@ -134,7 +134,7 @@ class AsyncNbdServer(AsyncResource):
         try:
             self._listener = listener = await Listener.at(address)
         except OSError as error:
-            what = f"cannot listen at {words(address)}: {error.strerror}"
+            what = f"cannot listen at {address_text(address)}: {error.strerror}"
             raise self._failure(what) from error
         with listener:
             with (

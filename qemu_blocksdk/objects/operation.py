@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, OperationCancelled
 from qemu_blocksdk.qmp import background_loop
+from qemu_blocksdk.qmp.cancellation import CleanupTask
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
-from qemu_blocksdk.qmp.unwind import Unit
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.progress import ToolProgress
 
@@ -38,7 +38,7 @@ class AsyncOperation(AsyncResource, Generic[T_co]):
         self._last = ToolProgress(fraction=0.0, elapsed=0.0)
         self._news = asyncio.Event()
         self._has_ended = False
-        self._unit = Unit(work(self._tell))
+        self._unit = CleanupTask(work(self._tell))
         self._task = self._unit.task
         self._task.add_done_callback(self._on_end)
         unfinished.watch(self._task, name)

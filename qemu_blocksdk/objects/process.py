@@ -23,7 +23,7 @@ from qemu_blocksdk.qmp import (
     background_loop,
     shielded,
 )
-from qemu_blocksdk.qmp.address import words as shown
+from qemu_blocksdk.qmp.address import address_text
 from qemu_blocksdk.qmp.process import launching
 from qemu_blocksdk.tools.listening_socket import ListeningSocket, checked
 from qemu_blocksdk.tools.qemu_args import Chardev, MonitorAddress, Program, json_args
@@ -255,7 +255,7 @@ class Handover:
         try:
             listener = await ListeningSocket.at(checked(address))
         except OSError as error:
-            where = shown(address)
+            where = address_text(address)
             raise LaunchError(f"cannot listen at {where}: {error}", argv=()) from error
         self._theirs.enter_context(listener)
         self.ours.callback(listener.remove)

@@ -9,7 +9,7 @@ from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import Address, AsyncProcess, AsyncQmp, OnMessage, ServerKind, shielded
-from qemu_blocksdk.qmp.address import words
+from qemu_blocksdk.qmp.address import address_text
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.qemu_args import (
     Chardev,
@@ -81,7 +81,7 @@ class AsyncQemu(AsyncBlockLayer):
 
     @classmethod
     def _attached(cls, session: AsyncQmp, address: Address | QMPClient) -> Self:
-        self = cls(program=words(address))
+        self = cls(program=address_text(address))
         self._is_attached, self._session = True, session
         return self
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from qemu_blocksdk.qmp import clean_up
-from qemu_blocksdk.qmp.threads import in_own_thread
+from qemu_blocksdk.qmp.threads import run_in_thread
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
         if stop.is_set():
             raise _Stopped
 
-    task = asyncio.ensure_future(in_own_thread(lambda: work(check)))
+    task = asyncio.ensure_future(run_in_thread(lambda: work(check)))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

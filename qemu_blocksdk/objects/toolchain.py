@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Literal, TypeVar
 
-from qemu_blocksdk.qmp import together
+from qemu_blocksdk.qmp import gather
 from qemu_blocksdk.schema import Schema
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
@@ -161,4 +161,4 @@ class AsyncToolchain:
 
 
 async def _together(work: Mapping[K, Coroutine[object, None, T]]) -> dict[K, T]:
-    return dict(zip(work, await together(work.values()), strict=True))
+    return dict(zip(work, await gather(work.values()), strict=True))

@@ -12,7 +12,7 @@ from qemu_blocksdk import wire  # whose domains load when they are used, thus no
 from qemu_blocksdk.codec import encode
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed
-from qemu_blocksdk.qmp import AsyncQmp, as_unit
+from qemu_blocksdk.qmp import AsyncQmp, run_with_cleanup
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.atomic_write import assert_absent
 
@@ -196,7 +196,7 @@ class AsyncTransaction(Live):
         self._is_committed = True
         what = f"the commit of {subject(self)}"
         work = self._commit(timeout)
-        return await as_unit(work, timeout=timeout, waited_for=what, owner=self._qmp)
+        return await run_with_cleanup(work, timeout=timeout, waited_for=what, owner=self._qmp)
 
     async def _commit(self, timeout: float | None) -> list[AsyncJob]:
         for bitmap in self._needed:

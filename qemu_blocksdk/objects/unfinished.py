@@ -11,7 +11,7 @@ import atexit
 import warnings
 
 from qemu_blocksdk.qmp import background_loop
-from qemu_blocksdk.qmp.unwind import CLEANUP_TIMEOUT
+from qemu_blocksdk.qmp.cancellation import CLEANUP_TIMEOUT
 
 _names: dict[asyncio.Task[object], str] = {}
 _guard: background_loop.ProcessGuard | None = None

@@ -4,13 +4,13 @@ This package knows the types of commands, not their effects; ``objects`` does.
 """
 
 from .address import Address
+from .cancellation import CLEANUP_TIMEOUT, clean_up, gather, run_with_cleanup, shielded
 from .events import AsyncEventStream
 from .gate import ServerKind
 from .messages import OnMessage
 from .process import AsyncProcess, located
 from .sandbox import Sandbox
 from .session import AsyncQmp
-from .unwind import CLEANUP_TIMEOUT, as_unit, clean_up, shielded, together
 
 __all__ = [
     "CLEANUP_TIMEOUT",
@@ -21,9 +21,9 @@ __all__ = [
     "OnMessage",
     "Sandbox",
     "ServerKind",
-    "as_unit",
     "clean_up",
+    "gather",
     "located",
+    "run_with_cleanup",
     "shielded",
-    "together",
 ]

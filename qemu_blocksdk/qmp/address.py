@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from .threads import in_own_thread
+from .threads import run_in_thread
 
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
@@ -30,7 +30,7 @@ async def connected(address: Address) -> socket.socket:
         return await _connected_to(socket.AF_UNIX, os.fspath(address))
     # A name such as localhost has several addresses; a server may listen on any of them.
     look_up = functools.partial(socket.getaddrinfo, *address, type=socket.SOCK_STREAM)
-    *others, last = await in_own_thread(look_up)
+    *others, last = await run_in_thread(look_up)
     for family, *_, target in others:
         with contextlib.suppress(OSError):
             return await _connected_to(family, target)
@@ -48,7 +48,7 @@ async def _connected_to(family: int, target: object) -> socket.socket:
     return sock
 
 
-def words(address: Address | QMPClient) -> str:
+def address_text(address: Address | QMPClient) -> str:
     """Return an address, or a client, as an error names it."""
     if isinstance(address, socket.socket):
         return "the socket given"

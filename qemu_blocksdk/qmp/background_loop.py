@@ -23,7 +23,7 @@ from typing import Generic, Protocol, TypeVar
 
 from qemu_blocksdk.errors import BlockSdkError, OperationCancelled, UsageError
 
-from .unwind import Unit
+from .cancellation import CleanupTask
 
 T = TypeVar("T")
 
@@ -187,10 +187,10 @@ class _Outcome(Generic[T]):
         self._loop = loop
         self._done = threading.Lock()
         self._done.acquire()
-        self._unit: Unit[T] | None = None
+        self._unit: CleanupTask[T] | None = None
 
     def _start(self) -> None:
-        self._unit = Unit(self._work, is_call=True)
+        self._unit = CleanupTask(self._work, is_call=True)
         self._unit.task.add_done_callback(lambda _: self._done.release())
 
     async def _abandon(self) -> None:

@@ -40,7 +40,7 @@ from qemu_blocksdk.errors import (
 )
 
 from . import background_loop
-from .address import words
+from .address import address_text
 from .deadline import Deadline
 from .messages import MAX_SIZE, MessageLog, OnMessage, parse, request_bytes, result
 from .transport import NO_DESCRIPTORS, Peer, QemuVersion, fresh
@@ -103,7 +103,7 @@ class ClientTransport:
             numbers = cast("dict[str, dict[str, int]]", version)["qemu"]
             return numbers["major"], numbers["minor"], numbers["micro"]
         except (CommandError, KeyError, TypeError) as error:
-            what = f"{words(self._client)} is not connected to a QMP server: {error}"
+            what = f"{address_text(self._client)} is not connected to a QMP server: {error}"
             raise ConnectionLost(what) from error
 
     async def _watch(self, on_end: Callable[[], None]) -> None:
@@ -119,7 +119,9 @@ class ClientTransport:
     def _lose(self) -> BlockSdkError:
         """End because the client has ended; return the error to raise."""
         # Its disconnect() raises the cause, but to call that is a matter of its owner.
-        what = f"connection lost: {words(self._client)} disconnected; its disconnect() says why"
+        what = (
+            f"connection lost: {address_text(self._client)} disconnected; its disconnect() says why"
+        )
         self._end(ConnectionLost(what))
         assert self._error is not None
         return fresh(self._error)
@@ -279,13 +281,12 @@ def _assert_usable(client: object) -> None:
         raise UsageError(f"{client!r} is neither an address nor a qemu.qmp.QMPClient")
     if background_loop.is_current():
         raise UsageError(_ASYNC_ONLY)
-    # qemu.qmp does not offer the event loop of a client; where the task is not found, the client
-    # itself fails.
+    # qemu.qmp has no public name for the event loop of a client. Without this attribute, the
+    # check is skipped.
+    name = address_text(client)
     task: object = getattr(client, "_reader_task", None)
     if isinstance(task, asyncio.Future) and task.get_loop() is not asyncio.get_running_loop():
-        raise UsageError(
-            f"{words(client)} belongs to another event loop: use it in the loop that connected it"
-        )
+        raise UsageError(f"{name} belongs to another event loop than this one")
     if client.runstate is not Runstate.RUNNING:
         state = client.runstate.name.lower()
-        raise UsageError(f"{words(client)} is not connected ({state}): call its connect() first")
+        raise UsageError(f"{name} is not connected ({state}): call its connect() first")

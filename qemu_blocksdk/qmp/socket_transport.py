@@ -29,7 +29,7 @@ from qemu_blocksdk.errors import (
 )
 
 from . import background_loop
-from .address import Address, connected, is_qemu, words
+from .address import Address, address_text, connected, is_qemu
 from .deadline import Deadline, within
 from .line_socket import LineSocket
 from .messages import MessageLog, OnMessage, parse, request_bytes, result
@@ -86,7 +86,7 @@ class SocketTransport:
     ) -> QemuVersion:
         """Connect, read the greeting and negotiate capabilities. See ``Transport.open``."""
         self._on_event, self._on_end = on_event, on_end
-        where = words(self._address)
+        where = address_text(self._address)
         try:
             async with asyncio.timeout(timeout):
                 sock = await connected(self._address)

@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_own_thread(function: Callable[[], T]) -> T:
+async def run_in_thread(function: Callable[[], T]) -> T:
     """Like ``asyncio.to_thread``, but usable while ``atexit`` handlers run.
 
     Python's executors accept no work at that time. When the caller is cancelled, the function

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from qemu_blocksdk.errors import BlockSdkError
 from qemu_blocksdk.jobs import JobProgress
 from qemu_blocksdk.objects import AsyncJob
-from qemu_blocksdk.qmp import shielded, together
+from qemu_blocksdk.qmp import gather, shielded
 
 Tell = Callable[[float], None]
 Drive = Callable[[AsyncJob], Coroutine[object, None, object]]
@@ -31,7 +31,7 @@ async def drive_all(jobs: Sequence[AsyncJob], drive: Drive, tell: Tell) -> None:
     reports = [asyncio.create_task(report(job)) for job in jobs]
     try:
         try:
-            await together(drive(job) for job in jobs)
+            await gather(drive(job) for job in jobs)
         finally:
             for task in reports:
                 task.cancel()

@@ -18,7 +18,7 @@ from qemu_blocksdk.objects import (
 )
 from qemu_blocksdk.objects._base import subject
 from qemu_blocksdk.objects.names import temporary_name
-from qemu_blocksdk.qmp import as_unit, clean_up, shielded
+from qemu_blocksdk.qmp import clean_up, run_with_cleanup, shielded
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreateQcow2, EncryptLuks
@@ -84,7 +84,7 @@ class AsyncPointInTime(AsyncResource):
     async def _enter(self) -> None:
         if self._stack is not None:
             raise UsageError(f"{subject(self)} has been entered already")
-        self._stack = await as_unit(self._set_up(), owner=self._qemu.qmp)
+        self._stack = await run_with_cleanup(self._set_up(), owner=self._qemu.qmp)
 
     async def _set_up(self) -> AsyncExitStack:
         async with AsyncExitStack() as stack:

@@ -18,7 +18,7 @@ from typing import Self, cast
 
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.qmp import background_loop
-from qemu_blocksdk.qmp.threads import in_own_thread
+from qemu_blocksdk.qmp.threads import run_in_thread
 from qemu_blocksdk.tools.nbd import NbdAddress
 from qemu_blocksdk.tools.run import as_file
 
@@ -109,7 +109,7 @@ async def reserved(address: tuple[str, int]) -> socket.socket:
     sets SO_REUSEADDR, as QEMU does, may listen there. Raises OSError.
     """
     look_up = functools.partial(socket.getaddrinfo, *address, type=socket.SOCK_STREAM)
-    family, *_, place = (await in_own_thread(look_up))[0]
+    family, *_, place = (await run_in_thread(look_up))[0]
     return _bound(place, family)
 
 

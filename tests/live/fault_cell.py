@@ -30,7 +30,7 @@ from qemu_blocksdk import Backup, Image, NbdServer, Node, Operation, QemuIo, Sto
 from qemu_blocksdk.aio import AsyncBackup, AsyncImage, AsyncQemuIo, AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Raw
 from qemu_blocksdk.errors import BlockSdkError, DeadlineExceeded
-from qemu_blocksdk.qmp import unwind
+from qemu_blocksdk.qmp import cancellation
 from qemu_blocksdk.wire import QueryJobs
 from tests.live.fault_matrix import CLEANUP, LIMIT
 from tests.live.helpers import children, exists, wait_until
@@ -657,7 +657,7 @@ def open_files() -> dict[str, str]:
 
 def main() -> None:
     """Run the cell and print what happened."""
-    unwind.CLEANUP_TIMEOUT = CLEANUP  # type: ignore[misc] # a cell is quicker than a user
+    cancellation.CLEANUP_TIMEOUT = CLEANUP  # type: ignore[misc] # a cell is quicker than a user
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger("qemu_blocksdk").addHandler(logging.NullHandler())
     assert_fresh_objects_work()

@@ -22,7 +22,7 @@ from qemu_blocksdk.aio import AsyncImage, AsyncOperation
 from qemu_blocksdk.blockdev import File, Raw, Throttle
 from qemu_blocksdk.codec import JsonObject
 from qemu_blocksdk.errors import DeadlineExceeded
-from qemu_blocksdk.qmp import background_loop, unwind
+from qemu_blocksdk.qmp import background_loop, cancellation
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
 from qemu_blocksdk.wire import QomList, QueryJobs, ThrottleLimits
@@ -39,7 +39,7 @@ OLD, NEW = b"o" * MIB, b"n" * MIB
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clean-ups have less time than those of users, so that some go on in the background."""
-    monkeypatch.setattr(unwind, "CLEANUP_TIMEOUT", 0.05)
+    monkeypatch.setattr(cancellation, "CLEANUP_TIMEOUT", 0.05)
 
 
 @pytest.fixture(autouse=True)

@@ -335,7 +335,7 @@ def test_every_verb_tells_that_the_connection_is_closed(tmp_path: Path) -> None:
 def test_leaving_the_block_of_an_export_whose_qemu_hangs_has_a_limit(
     monkeypatch: pytest.MonkeyPatch, daemon: StorageDaemon, server: ExportServer, disk: Node
 ) -> None:
-    monkeypatch.setattr("qemu_blocksdk.qmp.unwind.CLEANUP_TIMEOUT", 0.3)
+    monkeypatch.setattr("qemu_blocksdk.qmp.cancellation.CLEANUP_TIMEOUT", 0.3)
     export = server.export(disk)
     begin = time.monotonic()
     with suspended(daemon), export:

@@ -180,7 +180,7 @@ class TestMounted:
     def test_leaving_the_block_while_qemu_hangs_has_a_limit(
         self, monkeypatch: pytest.MonkeyPatch, daemon: StorageDaemon, disk: Node, file: Path
     ) -> None:
-        monkeypatch.setattr("qemu_blocksdk.qmp.unwind.CLEANUP_TIMEOUT", 0.3)
+        monkeypatch.setattr("qemu_blocksdk.qmp.cancellation.CLEANUP_TIMEOUT", 0.3)
         with daemon.export_fuse(disk, mountpoint=file):
             os.kill(daemon.process.pid, signal.SIGSTOP)
             begin = time.monotonic()

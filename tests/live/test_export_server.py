@@ -231,7 +231,7 @@ def test_leaving_the_block_of_a_server_whose_qemu_was_killed_is_quick(tmp_path: 
 def test_leaving_the_block_of_a_server_whose_qemu_hangs_has_a_limit(
     monkeypatch: pytest.MonkeyPatch, daemon: StorageDaemon
 ) -> None:
-    monkeypatch.setattr("qemu_blocksdk.qmp.unwind.CLEANUP_TIMEOUT", 0.3)
+    monkeypatch.setattr("qemu_blocksdk.qmp.cancellation.CLEANUP_TIMEOUT", 0.3)
     server = daemon.start_nbd_server()
     begin = time.monotonic()
     with suspended(daemon), server:

@@ -45,7 +45,7 @@ from qemu_blocksdk.errors import (
     Unsupported,
 )
 from qemu_blocksdk.objects import JobOptions
-from qemu_blocksdk.qmp import unwind
+from qemu_blocksdk.qmp import cancellation
 from qemu_blocksdk.testing import suspended
 from qemu_blocksdk.tools import Programs
 from qemu_blocksdk.wire import (
@@ -72,7 +72,7 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clean-ups have less time than those of users."""
-    monkeypatch.setattr(unwind, "CLEANUP_TIMEOUT", CLEANUP)
+    monkeypatch.setattr(cancellation, "CLEANUP_TIMEOUT", CLEANUP)
 
 
 @contextlib.contextmanager
@@ -389,9 +389,9 @@ import asyncio, os, signal
 from qemu_blocksdk.aio import AsyncStorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Raw, Throttle
 from qemu_blocksdk.errors import DeadlineExceeded
-from qemu_blocksdk.qmp import unwind
+from qemu_blocksdk.qmp import cancellation
 
-unwind.CLEANUP_TIMEOUT = 0.1
+cancellation.CLEANUP_TIMEOUT = 0.1
 
 async def main():
     await daemon.launch()

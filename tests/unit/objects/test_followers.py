@@ -29,7 +29,7 @@ STARTED = {
     "qmp/client_transport.py": "ends the session when it ends",
     "qmp/socket_transport.py": "tells the end of the connection",
     "qmp/gate.py": "the question for the schema, which callers await",
-    "qmp/unwind.py": "units, and groups that are awaited",
+    "qmp/cancellation.py": "tasks with clean-up, and groups that are awaited",
     "recipes/jobs.py": "awaited where they are started",
     "tools/qemu_io_session.py": "wakes by its own done callback",
 }

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from qemu_blocksdk.qmp.address import connected, words
+from qemu_blocksdk.qmp.address import address_text, connected
 
 
 def _listening() -> tuple[socket.socket, int]:
@@ -44,6 +44,6 @@ def test_the_last_refusal_is_what_is_told() -> None:
 def test_an_address_is_named_as_a_person_would() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert words(ours) == "the socket given"
-    assert words(("host", 1)) == "host:1"
-    assert words("/run/qmp.sock") == "/run/qmp.sock"
+        assert address_text(ours) == "the socket given"
+    assert address_text(("host", 1)) == "host:1"
+    assert address_text("/run/qmp.sock") == "/run/qmp.sock"

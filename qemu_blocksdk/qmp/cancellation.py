@@ -1,9 +1,9 @@
-"""Work that ends in time, and its clean-up: a limit is a budget.
+"""Cancellation and time limits of work that has to clean up after itself.
 
-The one mechanism is a :class:`Unit`, a task that unwinds as a whole. When its limit is reached or
-its caller is cancelled, the task is cancelled, and the caller waits CLEANUP_TIMEOUT for the
-clean-up. What takes longer (QEMU hangs) goes on in the background, step by step in its order, so
-that nothing is left once QEMU answers again. A clean-up inside of a unit has no limit of its own.
+The one mechanism is :class:`CleanupTask`. At the time limit, or when the caller is cancelled, the
+task is cancelled, and the caller waits up to CLEANUP_TIMEOUT for its clean-up. A clean-up that
+takes longer, because QEMU hangs, continues in the background, in its order, so that nothing is
+left once QEMU answers again. A clean-up inside a CleanupTask has no limit of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _hanging = weakref.WeakKeyDictionary[object, tuple[float, "asyncio.Task[object]"
 
 
 class _Scope:
-    """What the tasks inside of a unit see of it; it outlives the unit, so it holds nothing."""
+    """The state of a CleanupTask that its inner tasks see; it may outlive the task."""
 
     def __init__(self, outer: _Scope | None, *, is_call: bool, is_ending: bool) -> None:
         self.outer = outer
@@ -41,7 +41,7 @@ class _Scope:
         self.connections = weakref.WeakSet[object]()
 
     def chain(self) -> Iterator[_Scope]:
-        """Yield this and all around it."""
+        """Yield this scope and the outer ones."""
         scope: _Scope | None = self
         while scope is not None:
             yield scope
@@ -51,11 +51,14 @@ class _Scope:
 _current = contextvars.ContextVar[_Scope | None]("unit", default=None)
 
 
-class Unit(Generic[T]):
-    """A task that unwinds as a whole. ``owner`` is what its clean-up waits for: a connection.
+class CleanupTask(Generic[T]):
+    """A task whose cancellation waits for its clean-up, CLEANUP_TIMEOUT at most.
 
-    An owner that did not answer a clean-up in time is not waited for by the next, until it has.
-    A blocking call (``is_call``) limits what is inside only once it is given up.
+    ``owner`` is the connection that its clean-up uses: after one clean-up has timed out on it, the
+    next ones do not wait for it, until that one has ended. ``undo`` is called with a result that
+    arrives although the work was given up. ``is_call``: the work of a blocking call, which takes
+    over the limit of inner clean-ups only once it is cancelled. ``is_ending``: the work is a
+    clean-up itself.
     """
 
     def __init__(
@@ -77,12 +80,12 @@ class Unit(Generic[T]):
 
     @property
     def has_result(self) -> bool:
-        """Whether the work came to a result."""
+        """Whether the work has ended with a result."""
         task = self.task
         return task.done() and not task.cancelled() and task.exception() is None
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Wait for the end, ``timeout`` seconds at most; cancelled, give it up."""
+        """Wait for the end, ``timeout`` seconds at most; when cancelled, give the work up."""
         try:
             await asyncio.wait((self.task,), timeout=timeout)
         except asyncio.CancelledError:
@@ -90,7 +93,7 @@ class Unit(Generic[T]):
             raise
 
     async def shield(self) -> None:
-        """Wait for the end however often the caller is cancelled; a cancellation comes after it."""
+        """Wait for the end even when the caller is cancelled; raise its cancellation afterwards."""
         try:
             await asyncio.wait((self.task,))
         except asyncio.CancelledError as error:
@@ -98,15 +101,15 @@ class Unit(Generic[T]):
             await self.clean_up(error)
 
     async def give_up(self, *, is_patient: bool = True) -> None:
-        """Cancel the work and wait for its clean-up; undo a result that it has all the same."""
+        """Cancel the work, wait for its clean-up, and undo a result that it has nevertheless."""
         await self.cancel(is_patient=is_patient)
         if self.has_result:
             await clean_up(self._undo(self.task.result()), owner=self._owner)
 
     async def cancel(self, *, is_patient: bool = True) -> None:
-        """Cancel the work and wait for its clean-up; it may come to a result all the same.
+        """Cancel the work and wait for its clean-up; the work may have a result nevertheless.
 
-        Cancelled meanwhile, one that ``is_patient`` waits on.
+        ``is_patient``: go on waiting when the caller is cancelled meanwhile.
         """
         self._scope.is_ending = True
         self.task.cancel()
@@ -115,7 +118,7 @@ class Unit(Generic[T]):
     async def clean_up(
         self, cancellation: asyncio.CancelledError | None = None, *, is_patient: bool = True
     ) -> None:
-        """Wait for the end of a unit that is ending, within the limit that it has for that."""
+        """Wait for the end of a task that is ending, at most until its clean-up deadline."""
         now = asyncio.get_running_loop().time
         until = self._deadline(now())
         while not self.task.done():
@@ -125,7 +128,7 @@ class Unit(Generic[T]):
             except asyncio.CancelledError as error:
                 cancellation = error
                 if any(scope.is_left for scope in self._scope.chain()):
-                    self.task.cancel()  # nobody waits any more, and the event loop ends
+                    self.task.cancel()  # the event loop ends
                 if not is_patient:
                     break
             if until is not None and now() >= until:
@@ -138,7 +141,7 @@ class Unit(Generic[T]):
             raise cancellation
 
     def _deadline(self, now: float) -> float | None:
-        """Return when its caller stops to wait; None where that is for a unit around it to say."""
+        """Return when the caller stops waiting; None where an outer CleanupTask decides that."""
         around = self._scope.outer.chain() if self._scope.outer is not None else ()
         if any(not scope.is_over and (scope.is_ending or not scope.is_call) for scope in around):
             return None
@@ -152,7 +155,7 @@ class Unit(Generic[T]):
         if self._owner is not None and _hanging.get(self._owner, (0.0, None))[1] is task:
             del _hanging[self._owner]
         if self._scope.is_ending and not task.cancelled():
-            task.exception()  # retrieved: the cancellation may come instead
+            task.exception()  # marked as retrieved; the cancellation may be raised instead
         if _left.pop(task, None) is not None and self.has_result:
             late = asyncio.ensure_future(self._undo(task.result()))
             _left[late] = self._scope
@@ -160,7 +163,7 @@ class Unit(Generic[T]):
 
 
 def is_cleaning_up(connection: object) -> bool:
-    """Whether this task, which uses the connection, is part of a clean-up.
+    """Return whether the current task, which uses the connection, is part of a clean-up.
 
     Its commands have no limit of their own then.
     """
@@ -171,14 +174,14 @@ def is_cleaning_up(connection: object) -> bool:
     return bool(ending)
 
 
-async def settle(connection: object) -> None:
-    """Wait for the clean-ups in the background that a connection which has ended lets end."""
+async def wait_for_cleanups(connection: object) -> None:
+    """Wait for background clean-ups that use a connection which has ended."""
     tasks = [task for task, scope in _left.items() if connection in scope.connections]
     if tasks:
         await asyncio.wait(tasks, timeout=CLEANUP_TIMEOUT)
 
 
-async def as_unit(
+async def run_with_cleanup(
     work: Coroutine[object, None, T],
     *,
     timeout: float | None = None,
@@ -187,13 +190,14 @@ async def as_unit(
     owner: object = None,
     undo: Callable[[T], Coroutine[object, None, object]] | None = None,
 ) -> T:
-    """Run work that unwinds as a whole, ``timeout`` seconds at most; return its result.
+    """Run work in a CleanupTask, ``timeout`` seconds at most; return its result.
 
-    ``undo`` is for a result that comes when the caller has been cancelled; by default, a context
-    manager is left. ``limit`` is what an error says, where ``timeout`` is what is left of it.
-    Raises DeadlineExceeded at the latest CLEANUP_TIMEOUT after that, and as the work does.
+    ``undo`` is called with a result that arrives after the caller was cancelled; by default, a
+    context manager is left. ``limit`` is the limit that the error names, where ``timeout`` is only
+    the rest of it. Raises DeadlineExceeded, CLEANUP_TIMEOUT after the limit at the latest, and
+    whatever the work raises.
     """
-    unit = Unit(work, owner=owner, undo=undo)
+    unit = CleanupTask(work, owner=owner, undo=undo)
     await unit.wait(timeout)
     if not unit.task.done():
         await unit.cancel()
@@ -203,22 +207,22 @@ async def as_unit(
 
 
 async def shielded(work: Coroutine[object, None, T]) -> T:
-    """Run work to its end, however often the caller is cancelled meanwhile.
+    """Run work to its end even when the caller is cancelled; return its result.
 
-    Returns what it returns and raises what it raises; a cancellation comes after it and
-    instead of that, CLEANUP_TIMEOUT later at the latest.
+    A cancellation of the caller is raised after the work has ended, CLEANUP_TIMEOUT later at the
+    latest. Raises whatever the work raises.
     """
-    unit = Unit(work)
+    unit = CleanupTask(work)
     await unit.shield()
     return unit.task.result()
 
 
 async def clean_up(work: Coroutine[object, None, object], *, owner: object = None) -> bool:
-    """Run a clean-up, which is not cut short; wait CLEANUP_TIMEOUT at most for its end.
+    """Run a clean-up to its end; wait CLEANUP_TIMEOUT at most, then let it run on.
 
-    Returns whether it has ended. Raises what it raises.
+    Returns whether it has ended. Raises whatever it raises.
     """
-    unit = Unit(work, owner=owner, is_ending=True)
+    unit = CleanupTask(work, owner=owner, is_ending=True)
     await unit.clean_up()
     if unit.task.done():
         unit.task.result()
@@ -226,7 +230,7 @@ async def clean_up(work: Coroutine[object, None, object], *, owner: object = Non
 
 
 async def _undo(result: object) -> None:
-    """End what came of work that was given up: nobody holds it."""
+    """End the result of work that was given up."""
     if isinstance(result, AbstractAsyncContextManager):
         with contextlib.suppress(Exception):
             await result.__aexit__(None, None, None)
@@ -234,8 +238,8 @@ async def _undo(result: object) -> None:
         await asyncio.gather(*map(_undo, cast("list[object]", result)))
 
 
-async def together(work: Iterable[Coroutine[object, None, T]]) -> list[T]:
-    """Do all at once; where one fails, the others are cancelled, and its error is raised."""
+async def gather(work: Iterable[Coroutine[object, None, T]]) -> list[T]:
+    """Run all concurrently, return their results; at the first error, cancel the others."""
     failure: Exception | None = None
     tasks: list[asyncio.Task[T]] = []
     try:
@@ -244,5 +248,5 @@ async def together(work: Iterable[Coroutine[object, None, T]]) -> list[T]:
     except ExceptionGroup as errors:
         failure = errors.exceptions[0]
     if failure is not None:
-        raise failure  # here, so that the group is not the context of its own member
+        raise failure  # outside of the handler, so that the group is not its context
     return [task.result() for task in tasks]
