@@ -13,7 +13,7 @@ from .lazy import loader
 
 if TYPE_CHECKING:
     from .blockdev.drive import Drive
-    from .blocking.objects import (
+    from .blocking import (
         VM,
         Backup,
         Bitmap,
@@ -85,7 +85,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(__all__, "blocking.objects"),
+    **dict.fromkeys(__all__, "blocking"),
     **dict.fromkeys(("Chardev", "Console", "InheritedFd"), "tools.qemu_args"),
     "Drive": "blockdev.drive",
     "Secret": "codec",

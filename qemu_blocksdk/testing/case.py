@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Final, TypeVar, Unpack
 
 from qemu_blocksdk import VM, Image, Job, NbdServer, Qmp, StorageDaemon
-from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.blocking import Qemu
 from qemu_blocksdk.errors import JobCancelled, JobFailed, Unsupported, UsageError
 
 from .assertions import Machine, QmpAssertions

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         AsyncStorageDaemon,
         AsyncVM,
     )
-    from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.blocking import Qemu
     from qemu_blocksdk.objects import AsyncQemu
     from qemu_blocksdk.tools import ImageFormat
     from qemu_blocksdk.tools.creation import CreationOptions

@@ -20,7 +20,7 @@ from .env import TestEnv
 
 if TYPE_CHECKING:
     from qemu_blocksdk.aio import AsyncNode
-    from qemu_blocksdk.blocking.objects import Qemu
+    from qemu_blocksdk.blocking import Qemu
     from qemu_blocksdk.objects import AsyncQemu
     from qemu_blocksdk.tools.creation import CreationOptions
 

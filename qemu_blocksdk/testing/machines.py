@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from qemu_blocksdk import VM, Image, NbdServer, StorageDaemon
 from qemu_blocksdk.aio import AsyncImage, AsyncNbdServer, AsyncStorageDaemon, AsyncVM
-from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.blocking import Qemu
 from qemu_blocksdk.filters import sock_dir, test_dir
 from qemu_blocksdk.objects import AsyncQemu, QemuOptions
 from qemu_blocksdk.qmp import shielded

@@ -25,7 +25,7 @@ from qemu_blocksdk.terminal import escaped
 from .text import to_text
 
 if TYPE_CHECKING:
-    from qemu_blocksdk.blocking.objects import NbdServer, Qemu
+    from qemu_blocksdk.blocking import NbdServer, Qemu
     from qemu_blocksdk.objects import AsyncNbdServer
     from qemu_blocksdk.qmp import AsyncProcess
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from qemu_blocksdk import Node
 from qemu_blocksdk.blockdev import File, Qcow2
-from qemu_blocksdk.blocking.objects import Qemu
+from qemu_blocksdk.blocking import Qemu
 from qemu_blocksdk.codec import Command
 from qemu_blocksdk.wire import XDbgBlockGraph
 from tests.live.helpers import MakeImage

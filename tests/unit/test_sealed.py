@@ -12,9 +12,8 @@ from types import FunctionType
 import pytest
 
 import qemu_blocksdk
-from qemu_blocksdk import aio
+from qemu_blocksdk import aio, blocking
 from qemu_blocksdk.blockdev import from_json
-from qemu_blocksdk.blocking import objects as blocking
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.sealed import is_door, sealed, sealed_class

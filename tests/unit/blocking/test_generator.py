@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+import subprocess
+import sys
 
+from qemu_blocksdk import blocking
 from qemu_blocksdk.blocking import __main__ as generator
 
 NODE = '''
@@ -58,9 +60,14 @@ class AsyncDaemon:
 '''
 
 
+def generated(sources: dict[str, str]) -> str:
+    """All generated files, one after the other."""
+    return "\n".join(generator.generate(sources).values())
+
+
 def methods(source: str, cls: str) -> dict[str, str]:
     """The text of each method of a generated class, without its docstring."""
-    module = ast.parse(generator.generate({"objects/node.py": source}))
+    module = ast.parse(generated({"objects/node.py": source}))
     (found,) = (n for n in module.body if isinstance(n, ast.ClassDef) and n.name == cls)
     result: dict[str, str] = {}
     for node in found.body:
@@ -92,8 +99,8 @@ def test_a_property_is_read_directly() -> None:
 
 def test_async_arguments_are_unwrapped_and_results_wrapped() -> None:
     assert methods(NODE, "Node")["clone"] == (
-        "return Node._of(background_loop.run("
-        "self._async.clone(target._async, None if other is None else other._async)))"
+        "work = self._async.clone(target._async, None if other is None else other._async)\n"
+        "return Node._of(background_loop.run(work))"
     )
 
 
@@ -103,20 +110,21 @@ def test_lists_and_absent_results_are_wrapped() -> None:
         "return [Node._of(item) for item in background_loop.run(self._async.children())]"
     )
     assert found["parent"] == (
-        "return None if (found := background_loop.run(self._async.parent())) is None"
-        " else Node._of(found)"
+        "work = self._async.parent()\n"
+        "return None if (found := background_loop.run(work)) is None else Node._of(found)"
     )
 
 
 def test_what_is_no_face_in_a_sequence_is_passed_as_it_is() -> None:
     assert methods(NODE, "Node")["adopt"] == (
-        "return background_loop.run(self._async.adopt("
-        "[item._async if isinstance(item, Node) else item for item in nodes]))"
+        "work = self._async.adopt("
+        "[item._async if isinstance(item, Node) else item for item in nodes])\n"
+        "return background_loop.run(work)"
     )
 
 
 def test_an_async_generator_becomes_an_iterator() -> None:
-    text = generator.generate({"objects/node.py": NODE})
+    text = generated({"objects/node.py": NODE})
     assert "def watch(self, interval: float) -> Iterator[int]:" in text
     assert "yield from background_loop.iterate(self._async.watch(interval))" in text
 
@@ -145,14 +153,15 @@ def test_only_a_documented_constructor_has_a_twin() -> None:
 
 
 def test_docstrings_speak_of_the_blocking_names() -> None:
-    text = generator.generate({"objects/node.py": NODE})
+    text = generated({"objects/node.py": NODE})
     assert '"""Ask; see :class:`Node`."""' in text
     assert '"""A node, used with ``for``."""' in text
 
 
 def test_what_is_committed_is_what_the_sources_give() -> None:
     sources = {name: (generator.PACKAGE / name).read_text() for name in generator.SOURCES}
-    assert Path(generator.TARGET).read_text() == generator.generate(sources)
+    for name, text in generator.generate(sources).items():
+        assert (generator.TARGET / name).read_text() == text
 
 
 def test_every_public_async_class_has_a_blocking_one() -> None:
@@ -163,14 +172,31 @@ def test_every_public_async_class_has_a_blocking_one() -> None:
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and node.name.startswith("Async")
     } - {"AsyncResource"}
-    generated = ast.parse(Path(generator.TARGET).read_text()).body
-    faces = {f"Async{node.name}" for node in generated if isinstance(node, ast.ClassDef)}
-    assert written == faces
+    assert written == {f"Async{name}" for name in blocking.__all__}
+
+
+def test_a_class_is_one_file_of_lines_that_can_be_read() -> None:
+    for name in blocking.__all__:
+        path = generator.TARGET / f"{generator.module_name(name)}.py"
+        lines = path.read_text().splitlines()
+        assert max(map(len, lines)) <= 100
+        (start,) = (line for line in lines if line.startswith("class "))
+        assert start.startswith(f"class {name}(")
+        assert getattr(blocking, name).__module__ == f"qemu_blocksdk.blocking.{path.stem}"
+
+
+def test_a_class_is_loaded_when_it_is_used() -> None:
+    program = "import sys; from qemu_blocksdk import Image; print(*sys.modules, sep='\\n')"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    loaded = {name for name in run.stdout.split() if name.startswith("qemu_blocksdk.blocking.")}
+    assert loaded == {"qemu_blocksdk.blocking.image", "qemu_blocksdk.blocking.proxy"}
 
 
 def test_a_class_method_makes_an_object_of_the_subclass() -> None:
     child = 'from .node import AsyncNode\n\nclass AsyncLeaf(AsyncNode):\n    """A leaf."""\n'
-    text = generator.generate({"objects/node.py": NODE, "objects/leaf.py": child})
+    text = generated({"objects/node.py": NODE, "objects/leaf.py": child})
     leaf = text.partition("class Leaf")[2]
     assert "return cls._of(background_loop.run(AsyncLeaf.make(name)))" in leaf
     assert "def query(" not in leaf

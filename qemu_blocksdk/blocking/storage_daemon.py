@@ -1,0 +1,78 @@
+# Generated from objects/storage_daemon.py by `make generate`. Do not edit.
+"""The blocking face of :class:`qemu_blocksdk.objects.storage_daemon.AsyncStorageDaemon`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from qemu_blocksdk.objects.storage_daemon import AsyncStorageDaemon
+from qemu_blocksdk.qmp import background_loop
+
+from .qemu import Qemu
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self, Unpack
+
+    from qemu.qmp import QMPClient
+
+    from qemu_blocksdk.objects.process import QemuOptions
+    from qemu_blocksdk.qmp.address import Address
+    from qemu_blocksdk.qmp.messages import OnMessage
+    from qemu_blocksdk.tools.qemu_args import Program
+    from qemu_blocksdk.wire import BlockExportOptions, NbdServerStart
+
+
+class StorageDaemon(Qemu):
+    """A ``qemu-storage-daemon``."""
+
+    @property
+    def _async(self) -> AsyncStorageDaemon:
+        return cast("AsyncStorageDaemon", self._reach())
+
+    def __init__(
+        self,
+        *,
+        program: Program = "qemu-storage-daemon",
+        nbd_server: NbdServerStart | None = None,
+        exports: Sequence[BlockExportOptions] = (),
+        **options: Unpack[QemuOptions],
+    ) -> None:
+        """Describe a storage daemon; nothing is started yet.
+
+        It begins with the ``exports``, those over NBD through the ``nbd_server``. The rest as
+        :class:`Qemu`.
+        """
+        self._hold(background_loop.call(
+            lambda: AsyncStorageDaemon(
+                program=program,
+                nbd_server=nbd_server,
+                exports=exports,
+                **options,
+            )
+        ))
+
+    @classmethod
+    def attach(
+        cls,
+        address: Address | QMPClient,
+        *,
+        timeout: float = 10.0,
+        command_timeout: float = 60.0,
+        on_message: OnMessage | None = None,
+    ) -> Self:
+        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+
+        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
+        that to an async class: it stays connected, and its owner may go on to use it. Raises
+        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
+        another client has the monitor; UsageError for a client that is not connected or that
+        belongs to another event loop.
+        """
+        work = AsyncStorageDaemon.attach(
+            address,
+            timeout=timeout,
+            command_timeout=command_timeout,
+            on_message=on_message,
+        )
+        return cls._of(background_loop.run(work))
