@@ -62,7 +62,7 @@ def _serve(sock: socket.socket, jobs: int, go: threading.Event) -> None:
 
 
 async def _receive(qmp: AsyncQmp, job: int, ready: asyncio.Semaphore) -> None:
-    async with qmp.events(JobStatusChange, id=f"job-{job}") as events:
+    async with qmp.events(JobStatusChange.where(id=f"job-{job}")) as events:
         ready.release()
         for _ in range(_EACH):
             await events.get()

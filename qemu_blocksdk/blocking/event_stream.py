@@ -13,8 +13,9 @@ from .proxy import SyncProxy
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
+    from typing import Never, Self
 
+    from qemu_blocksdk.codec import EventSelector
     from qemu_blocksdk.qmp.events import AsyncEventStream
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
@@ -52,10 +53,10 @@ class EventStream(SyncProxy, Generic[E_co]):
                 background_loop.run(self._async.__aexit__(kind, error, trace))
             raise
 
-    def also(self, *kinds: type[F], **match: object) -> EventStream[E_co | F]:
-        """Add a subscription: events of these classes, selected by member as in ``qmp.events``.
+    def also(self, *kinds: type[F] | EventSelector[F], **match: Never) -> EventStream[E_co | F]:
+        """Add a subscription, given as in ``qmp.events``; return the stream itself.
 
-        Returns the stream itself. Raises UsageError for a member that an event lacks.
+        Raises UsageError for keywords.
         """
         return cast("EventStream[E_co | F]", EventStream._of(background_loop.call(
             lambda: self._async.also(*kinds, **match)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qemu.qmp import QMPClient
 
-    from qemu_blocksdk.codec import Command, JsonValue
+    from qemu_blocksdk.codec import Command, EventSelector, JsonValue
     from qemu_blocksdk.qmp.address import Address
     from qemu_blocksdk.qmp.messages import OnMessage
     from qemu_blocksdk.schema import Schema
@@ -197,14 +197,18 @@ class Qmp(SyncProxy):
         ...
 
     @overload
-    def events(self, *kinds: type[E], **match: object) -> EventStream[E]:
+    def events(self, *kinds: type[E] | EventSelector[E]) -> EventStream[E]:
         ...
 
-    def events(self, *kinds: type[Event], **match: object) -> EventStream[Event]:
+    def events(
+        self,
+        *kinds: type[Event] | EventSelector[Event],
+        **match: object,
+    ) -> EventStream[Event]:
         """Subscribe to the events of the given classes, or to all, from now on.
 
-        Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
-        UsageError for a member that the event does not have.
+        ``where`` of a class selects by member: ``qmp.events(JobStatusChange.where(id="job0"))``.
+        Raises UsageError for keywords.
         """
         from .event_stream import EventStream
 

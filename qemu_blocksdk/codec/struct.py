@@ -8,6 +8,7 @@ from typing import (
     Annotated,
     ClassVar,
     Generic,
+    Self,
     TypeAlias,
     TypeVar,
     final,
@@ -17,6 +18,7 @@ from .value import Value
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
+E_co = TypeVar("E_co", bound="Event", covariant=True)
 
 if TYPE_CHECKING:
     JsonValue: TypeAlias = (
@@ -96,10 +98,22 @@ class UnstableCommand(Command[R_co]):
 
 
 class Event(Struct):
-    """Base of the QMP events."""
+    """Base of the QMP events.
+
+    Each class with members has ``where``, which selects events by their members.
+    """
 
     _is_base: ClassVar[bool] = True
     _name: ClassVar[str]
+
+    @classmethod
+    def _select(cls, **members: JsonValue) -> EventSelector[Self]:
+        wanted = {
+            cls._wire_names.get(name) or name.rstrip("_").replace("_", "-"): value
+            for name, value in members.items()
+            if value is not None
+        }
+        return EventSelector(kind=cls, members=wanted)
 
     @property
     def message(self) -> JsonObject:
@@ -115,6 +129,17 @@ class Event(Struct):
                 return seconds + micro / 1_000_000
             case _:
                 return 0.0
+
+
+@final
+class EventSelector(Value, Generic[E_co]):
+    """Selects the events of one class whose members have these values, by their names on the wire.
+
+    Made by ``where`` of an event class: ``JobStatusChange.where(id="job0")``.
+    """
+
+    kind: type[E_co]
+    members: Mapping[str, JsonValue]
 
 
 class Unknown(Struct):

@@ -52,8 +52,8 @@ class AsyncDevice(Hotplugged):
             await self._remove()
 
     async def _remove(self) -> None:
-        events = self._qmp.events(DeviceDeleted, device=self._id)
-        async with events.also(DeviceUnplugGuestError, device=self._id):
+        events = self._qmp.events(DeviceDeleted.where(device=self._id))
+        async with events.also(DeviceUnplugGuestError.where(device=self._id)):
             await self._execute(DeviceDel(id=self._id))
             event = await events.get()
         if isinstance(event, DeviceUnplugGuestError):

@@ -66,7 +66,7 @@ class AsyncExport(Live, AsyncResource):
         self._kind: BlockExportType = kind
         self._node = node
         self._is_deleted = False
-        self._events = qmp.events(BlockExportDeleted, id=export_id)
+        self._events = qmp.events(BlockExportDeleted.where(id=export_id))
 
     async def _added_by(self, owner: Live, options: BlockExportOptions) -> Self:
         """Add it, as a verb of ``owner``."""

@@ -107,9 +107,9 @@ class AsyncJob(Live, AsyncResource):
         self._told: str | None = None
         self._dismissal: asyncio.Task[None] | None = None
         self._events: AsyncEventStream[WatchedEvent] = (
-            qmp.events(JobStatusChange, id=job_id)
-            .also(BlockJobError, device=job_id)
-            .also(BlockJobCompleted, device=job_id)
+            qmp.events(JobStatusChange.where(id=job_id))
+            .also(BlockJobError.where(device=job_id))
+            .also(BlockJobCompleted.where(device=job_id))
         )
 
     @classmethod

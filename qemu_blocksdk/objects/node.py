@@ -192,11 +192,11 @@ class AsyncNode(Live):
         its child.
         """
         return (
-            self._qmp.events(BlockIoError, node_name=self._name)
-            .also(BlockImageCorrupted, node_name=self._name)
-            .also(BlockWriteThreshold, node_name=self._name)
-            .also(QuorumReportBad, node_name=self._name)
-            .also(QuorumFailure, reference=self._name)
+            self._qmp.events(BlockIoError.where(node_name=self._name))
+            .also(BlockImageCorrupted.where(node_name=self._name))
+            .also(BlockWriteThreshold.where(node_name=self._name))
+            .also(QuorumReportBad.where(node_name=self._name))
+            .also(QuorumFailure.where(reference=self._name))
         )
 
     async def set_write_threshold(
@@ -208,7 +208,7 @@ class AsyncNode(Live):
         ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
         command = BlockSetWriteThreshold(node_name=self._name, write_threshold=to_bytes(threshold))
-        events = self._qmp.events(BlockWriteThreshold, node_name=self._name)
+        events = self._qmp.events(BlockWriteThreshold.where(node_name=self._name))
         try:
             await self._execute(command)
         except BaseException:

@@ -261,8 +261,8 @@ class AsyncVM(AsyncQemu):
 
         With the action ``reboot="shutdown"``, it shuts down instead. Raises DeadlineExceeded.
         """
-        cause = "host-qmp-system-reset"
-        events = self._connection().events(Reset, reason=cause).also(Shutdown, reason=cause)
+        events = self._connection().events(Reset.where(reason="host-qmp-system-reset"))
+        events.also(Shutdown.where(reason="host-qmp-system-reset"))
         async with events, within(timeout, f"the reset of {subject(self)}"):
             await self._execute(SystemReset())
             await events.get()

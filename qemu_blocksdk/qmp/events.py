@@ -12,10 +12,10 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, Never, Self, TypeVar, cast
 
 from qemu_blocksdk import wire
-from qemu_blocksdk.codec import Event, JsonObject, decode_event
+from qemu_blocksdk.codec import Event, EventSelector, JsonObject, JsonValue, decode_event
 from qemu_blocksdk.errors import BlockSdkError, ConnectionLost, DeadlineExceeded, UsageError
 from qemu_blocksdk.sealed import sealed_class
 
@@ -101,7 +101,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
         self,
         register: Register,
         ended: Callable[[], BlockSdkError | None],
-        kinds: tuple[type[E_co], ...],
+        kinds: tuple[type[E_co] | EventSelector[E_co], ...],
         match: Mapping[str, object],
     ) -> None:
         self._register = register
@@ -110,41 +110,50 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
         self._queue: deque[Event | BlockSdkError] = deque()
         self._removals = 0
         self._arrived = asyncio.Event()
-        self._wanted: list[tuple[frozenset[str], dict[str, object]]] = []
+        self._wanted: list[tuple[str | None, Mapping[str, JsonValue]]] = []
         self._keys: list[_Key] = []
         self._subscribe(kinds, match)
 
-    def also(self, *kinds: type[F], **match: object) -> AsyncEventStream[E_co | F]:
-        """Add a subscription: events of these classes, selected by member as in ``qmp.events``.
+    def also(
+        self, *kinds: type[F] | EventSelector[F], **match: Never
+    ) -> AsyncEventStream[E_co | F]:
+        """Add a subscription, given as in ``qmp.events``; return the stream itself.
 
-        Returns the stream itself. Raises UsageError for a member that an event lacks.
+        Raises UsageError for keywords.
         """
         self._subscribe(kinds, match)
         return cast("AsyncEventStream[E_co | F]", self)
 
-    def _subscribe(self, kinds: tuple[type[Event], ...], match: Mapping[str, object]) -> None:
-        for kind in kinds:
-            for name in match:
-                if name not in kind.__annotations__:
-                    raise UsageError(f"event {kind._name} has no member {name!r}")
-        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in match.items()}
-        self._wanted.append((frozenset(kind._name for kind in kinds), wanted))
-        identity = next(
-            (
-                (name, value)
-                for name, value in wanted.items()
-                if name in _IDENTITY and isinstance(value, str)
-            ),
-            None,
-        )
-        keys: list[_Key] = [(kind._name, identity) for kind in kinds] or [(None, None)]
+    def _subscribe(
+        self, kinds: tuple[type[Event] | EventSelector[Event], ...], match: Mapping[str, object]
+    ) -> None:
+        selectors = list(map(_selector, kinds))
+        if match:
+            names = [each.kind.__name__ for each in selectors] or ["JobStatusChange"]
+            given = ", ".join(f"{name}=..." for name in match)
+            raise UsageError(f"events are selected by {names[0]}.where({given}), not by keywords")
+        keys: list[_Key] = []
+        for each in selectors:
+            self._wanted.append((each.kind._name, each.members))
+            identity = next(
+                (
+                    (name, value)
+                    for name, value in each.members.items()
+                    if name in _IDENTITY and isinstance(value, str)
+                ),
+                None,
+            )
+            keys.append((each.kind._name, identity))
+        if not selectors:
+            self._wanted.append((None, {}))
+            keys.append((None, None))
         self._keys += keys
         self._register.add(cast("AsyncEventStream[Event]", self), keys)
 
     def _deliver(self, name: str, event: Event | BlockSdkError, data: Mapping[str, object]) -> None:
-        for names, wanted in self._wanted:
-            if (not names or name in names) and all(
-                data.get(member) == value for member, value in wanted.items()
+        for wanted_name, members in self._wanted:
+            if wanted_name in (None, name) and all(
+                data.get(member) == value for member, value in members.items()
             ):
                 self._queue.append(event)
                 self._arrived.set()
@@ -222,10 +231,19 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
 
     def __repr__(self) -> str:
         parts: list[str] = []
-        for names, wanted in self._wanted:
-            match = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
-            parts.append(("|".join(sorted(names)) or "any") + (f": {match}" if match else ""))
+        for name, members in self._wanted:
+            match = ", ".join(f"{member}={value!r}" for member, value in members.items())
+            parts.append((name or "any") + (f": {match}" if match else ""))
         return f"<events {'; '.join(parts)}>"
+
+
+def _selector(kind: object) -> EventSelector[Event]:
+    """Return the selector that an argument of ``events`` stands for."""
+    if isinstance(kind, EventSelector):
+        return cast("EventSelector[Event]", kind)
+    if isinstance(kind, type) and issubclass(kind, Event):
+        return EventSelector(kind=kind, members={})
+    raise UsageError(f"not an event class, nor what its where() returns: {kind!r}")
 
 
 @functools.cache

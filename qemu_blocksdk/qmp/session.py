@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 from qemu_blocksdk.codec import (
     Command,
     Event,
+    EventSelector,
     JsonObject,
     JsonValue,
     decode_reply,
@@ -361,12 +362,14 @@ class AsyncQmp(AsyncResource):
     @overload
     def events(self) -> AsyncEventStream[Event]: ...
     @overload
-    def events(self, *kinds: type[E], **match: object) -> AsyncEventStream[E]: ...
-    def events(self, *kinds: type[Event], **match: object) -> AsyncEventStream[Event]:
+    def events(self, *kinds: type[E] | EventSelector[E]) -> AsyncEventStream[E]: ...
+    def events(
+        self, *kinds: type[Event] | EventSelector[Event], **match: object
+    ) -> AsyncEventStream[Event]:
         """Subscribe to the events of the given classes, or to all, from now on.
 
-        Keywords select by member: ``qmp.events(JobStatusChange, id="job0")``. Raises
-        UsageError for a member that the event does not have.
+        ``where`` of a class selects by member: ``qmp.events(JobStatusChange.where(id="job0"))``.
+        Raises UsageError for keywords.
         """
         stream = AsyncEventStream(self._events, self._stream_error, kinds, match)
         if not self.is_connected:

@@ -18,9 +18,9 @@ from .naming import Names, camel_case, is_empty
 
 # What generated modules use, and what the package exports, under its own name.
 _OWN_NAMES: Final = """
-    BackedOptions CacheMode ClassVar Command Deprecated DriverOptions Event JsonValue Literal
-    Mapping Null Self Sequence Struct TYPE_CHECKING Unknown Unpack Unstable available_in cast
-    evolve
+    BackedOptions CacheMode ClassVar Command Deprecated DriverOptions Event EventSelector JsonValue
+    Literal Mapping Null Self Sequence Struct TYPE_CHECKING Unknown Unpack Unstable available_in
+    cast evolve
 """
 RESERVED: Final = frozenset(_OWN_NAMES.split())
 

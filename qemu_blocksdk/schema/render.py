@@ -38,6 +38,7 @@ _CODEC: Final = (
     "Command",
     "Deprecated",
     "Event",
+    "EventSelector",
     "JsonValue",
     "Null",
     "Struct",
@@ -218,10 +219,30 @@ def _event(event: EventType, merged: Merged) -> str:
         *notes(event.mask, event.features, event.fields, merged),
     ]
     name = f'_name: ClassVar[str] = "{event.wire}"'
-    text = _class(event.name, "Event", doc, [name], event.fields)
+    text = _class(event.name, "Event", doc, [name], event.fields) + _where(event, merged)
     if "deprecated" in event.features:
         return f'@deprecated("QEMU deprecates `{event.wire}`.")\n{text}'
     return text
+
+
+def _where(event: EventType, merged: Merged) -> str:
+    """The method that selects events by those members that are scalars, if there are any."""
+    enums = {t.name for m in merged.modules for t in m.types if isinstance(t, EnumType)}
+    fields = [f for f in event.fields if f.annotation in {"str", "int", "bool", "float"} | enums]
+    if not fields:
+        return ""
+    parameters = ["cls", "*", *(f"{f.python}: {f.annotation} | None = None" for f in fields)]
+    head = f"    def where({', '.join(parameters)}) -> EventSelector[Self]:"
+    if len(head) > WIDTH:
+        lines = "".join(f"        {each},\n" for each in parameters)
+        head = f"    def where(\n{lines}    ) -> EventSelector[Self]:"
+    arguments = [f"{f.python}={f.python}" for f in fields]
+    call = f"        return cls._select({', '.join(arguments)})"
+    if len(call) > WIDTH:
+        inner = "".join(f"            {each},\n" for each in arguments)
+        call = f"        return cls._select(\n{inner}        )"
+    doc = docstring(["Select the events whose members have these values."], "        ")
+    return f"\n    @classmethod\n{head}\n{doc}{call}\n"
 
 
 def _class(

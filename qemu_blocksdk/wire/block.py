@@ -6,9 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from qemu_blocksdk.codec import Command, Deprecated, Event, Struct, Unknown, UnstableCommand
+from qemu_blocksdk.codec import (
+    Command,
+    Deprecated,
+    Event,
+    EventSelector,
+    Struct,
+    Unknown,
+    UnstableCommand,
+)
 
 if TYPE_CHECKING:
     from .blockdev import BlockdevDetectZeroesOptions, RbdImageEncryptionFormat
@@ -776,6 +784,29 @@ class BlockIoError(Event):
     node_name: str | None = None
     nospace: bool | None = None
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        device: str | None = None,
+        operation: IoOperationType | None = None,
+        action: BlockErrorAction | None = None,
+        reason: str | None = None,
+        qom_path: str | None = None,
+        node_name: str | None = None,
+        nospace: bool | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(
+            device=device,
+            operation=operation,
+            action=action,
+            reason=reason,
+            qom_path=qom_path,
+            node_name=node_name,
+            nospace=nospace,
+        )
+
 
 class BlockImageCorrupted(Event):
     """QMP event `BLOCK_IMAGE_CORRUPTED`."""
@@ -788,6 +819,27 @@ class BlockImageCorrupted(Event):
     offset: int | None = None
     size: int | None = None
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        device: str | None = None,
+        msg: str | None = None,
+        fatal: bool | None = None,
+        node_name: str | None = None,
+        offset: int | None = None,
+        size: int | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(
+            device=device,
+            msg=msg,
+            fatal=fatal,
+            node_name=node_name,
+            offset=offset,
+            size=size,
+        )
+
 
 class BlockWriteThreshold(Event):
     """QMP event `BLOCK_WRITE_THRESHOLD`."""
@@ -797,6 +849,21 @@ class BlockWriteThreshold(Event):
     amount_exceeded: int
     write_threshold: int
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        node_name: str | None = None,
+        amount_exceeded: int | None = None,
+        write_threshold: int | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(
+            node_name=node_name,
+            amount_exceeded=amount_exceeded,
+            write_threshold=write_threshold,
+        )
+
 
 class QuorumFailure(Event):
     """QMP event `QUORUM_FAILURE`."""
@@ -805,6 +872,17 @@ class QuorumFailure(Event):
     reference: str
     sector_num: int
     sectors_count: int
+
+    @classmethod
+    def where(
+        cls,
+        *,
+        reference: str | None = None,
+        sector_num: int | None = None,
+        sectors_count: int | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(reference=reference, sector_num=sector_num, sectors_count=sectors_count)
 
 
 class QuorumReportBad(Event):
@@ -816,3 +894,22 @@ class QuorumReportBad(Event):
     sector_num: int
     sectors_count: int
     error: str | None = None
+
+    @classmethod
+    def where(
+        cls,
+        *,
+        type: QuorumOpType | None = None,
+        node_name: str | None = None,
+        sector_num: int | None = None,
+        sectors_count: int | None = None,
+        error: str | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(
+            type=type,
+            node_name=node_name,
+            sector_num=sector_num,
+            sectors_count=sectors_count,
+            error=error,
+        )

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from qemu_blocksdk.codec import Command, Event, JsonValue, Struct, UnstableCommand
+from qemu_blocksdk.codec import Command, Event, EventSelector, JsonValue, Struct, UnstableCommand
 
 __all__ = [
     "DeviceAdd",
@@ -86,6 +86,11 @@ class DeviceDeleted(Event):
     path: str
     device: str | None = None
 
+    @classmethod
+    def where(cls, *, path: str | None = None, device: str | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(path=path, device=device)
+
 
 class DeviceUnplugGuestError(Event):
     """QMP event `DEVICE_UNPLUG_GUEST_ERROR`.
@@ -96,3 +101,8 @@ class DeviceUnplugGuestError(Event):
     _name: ClassVar[str] = "DEVICE_UNPLUG_GUEST_ERROR"
     path: str
     device: str | None = None
+
+    @classmethod
+    def where(cls, *, path: str | None = None, device: str | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(path=path, device=device)

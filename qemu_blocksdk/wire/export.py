@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Event, Struct
+from qemu_blocksdk.codec import Command, Event, EventSelector, Struct
 
 if TYPE_CHECKING:
     from .common import BlockDirtyBitmapOrStr, SocketAddress, SocketAddressLegacy
@@ -224,3 +224,8 @@ class BlockExportDeleted(Event):
 
     _name: ClassVar[str] = "BLOCK_EXPORT_DELETED"
     id: str
+
+    @classmethod
+    def where(cls, *, id: str | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(id=id)

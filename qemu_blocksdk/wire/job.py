@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from typing_extensions import deprecated
 
-from qemu_blocksdk.codec import Command, Event, Struct, Unknown
+from qemu_blocksdk.codec import Command, Event, EventSelector, Struct, Unknown
 
 __all__ = [
     "BlockDeviceIoStatus",
@@ -558,6 +558,16 @@ class JobStatusChange(Event):
     id: str
     status: JobStatus
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        id: str | None = None,
+        status: JobStatus | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(id=id, status=status)
+
 
 class BlockJobCompleted(Event):
     """QMP event `BLOCK_JOB_COMPLETED`."""
@@ -570,6 +580,27 @@ class BlockJobCompleted(Event):
     speed: int
     error: str | None = None
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        type: JobType | None = None,
+        device: str | None = None,
+        len: int | None = None,
+        offset: int | None = None,
+        speed: int | None = None,
+        error: str | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(
+            type=type,
+            device=device,
+            len=len,
+            offset=offset,
+            speed=speed,
+            error=error,
+        )
+
 
 class BlockJobCancelled(Event):
     """QMP event `BLOCK_JOB_CANCELLED`."""
@@ -581,6 +612,19 @@ class BlockJobCancelled(Event):
     offset: int
     speed: int
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        type: JobType | None = None,
+        device: str | None = None,
+        len: int | None = None,
+        offset: int | None = None,
+        speed: int | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(type=type, device=device, len=len, offset=offset, speed=speed)
+
 
 class BlockJobError(Event):
     """QMP event `BLOCK_JOB_ERROR`."""
@@ -589,6 +633,17 @@ class BlockJobError(Event):
     device: str
     operation: IoOperationType
     action: BlockErrorAction
+
+    @classmethod
+    def where(
+        cls,
+        *,
+        device: str | None = None,
+        operation: IoOperationType | None = None,
+        action: BlockErrorAction | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(device=device, operation=operation, action=action)
 
 
 class BlockJobReady(Event):
@@ -601,6 +656,19 @@ class BlockJobReady(Event):
     offset: int
     speed: int
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        type: JobType | None = None,
+        device: str | None = None,
+        len: int | None = None,
+        offset: int | None = None,
+        speed: int | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(type=type, device=device, len=len, offset=offset, speed=speed)
+
 
 class BlockJobPending(Event):
     """QMP event `BLOCK_JOB_PENDING`."""
@@ -608,3 +676,8 @@ class BlockJobPending(Event):
     _name: ClassVar[str] = "BLOCK_JOB_PENDING"
     type: JobType
     id: str
+
+    @classmethod
+    def where(cls, *, type: JobType | None = None, id: str | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(type=type, id=id)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from qemu_blocksdk.codec import Command, Deprecated, Event
+from qemu_blocksdk.codec import Command, Deprecated, Event, EventSelector
 
 __all__ = [
     "BlockdevChangeMedium",
@@ -112,3 +112,14 @@ class DeviceTrayMoved(Event):
     device: str
     id: str
     tray_open: bool
+
+    @classmethod
+    def where(
+        cls,
+        *,
+        device: str | None = None,
+        id: str | None = None,
+        tray_open: bool | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(device=device, id=id, tray_open=tray_open)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from qemu_blocksdk.codec import Command, Event, Struct, Unstable
+from qemu_blocksdk.codec import Command, Event, EventSelector, Struct, Unstable
 
 if TYPE_CHECKING:
     from .common import SocketAddress, StrOrNull
@@ -697,6 +697,11 @@ class MigrationEvent(Event):
     _name: ClassVar[str] = "MIGRATION"
     status: MigrationStatus
 
+    @classmethod
+    def where(cls, *, status: MigrationStatus | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(status=status)
+
 
 class MigrationPass(Event):
     """QMP event `MIGRATION_PASS`.
@@ -707,6 +712,11 @@ class MigrationPass(Event):
     _name: ClassVar[str] = "MIGRATION_PASS"
     pass_: int
 
+    @classmethod
+    def where(cls, *, pass_: int | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(pass_=pass_)
+
 
 class UnplugPrimary(Event):
     """QMP event `UNPLUG_PRIMARY`.
@@ -716,3 +726,8 @@ class UnplugPrimary(Event):
 
     _name: ClassVar[str] = "UNPLUG_PRIMARY"
     device_id: str
+
+    @classmethod
+    def where(cls, *, device_id: str | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(device_id=device_id)

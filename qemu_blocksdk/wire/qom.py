@@ -7,9 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from qemu_blocksdk.codec import Command, Deprecated, Event, JsonValue, Struct, Unstable
+from qemu_blocksdk.codec import (
+    Command,
+    Deprecated,
+    Event,
+    EventSelector,
+    JsonValue,
+    Struct,
+    Unstable,
+)
 
 if TYPE_CHECKING:
     from .common import OnOffAuto, SocketAddress, ThrottleLimits
@@ -1201,3 +1209,8 @@ class PrManagerStatusChanged(Event):
     _name: ClassVar[str] = "PR_MANAGER_STATUS_CHANGED"
     id: str
     connected: bool
+
+    @classmethod
+    def where(cls, *, id: str | None = None, connected: bool | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(id=id, connected=connected)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from qemu_blocksdk.codec import Command, Event, Struct, Unknown
+from qemu_blocksdk.codec import Command, Event, EventSelector, Struct, Unknown
 
 __all__ = [
     "Cont",
@@ -332,6 +332,16 @@ class Shutdown(Event):
     guest: bool
     reason: ShutdownCause
 
+    @classmethod
+    def where(
+        cls,
+        *,
+        guest: bool | None = None,
+        reason: ShutdownCause | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(guest=guest, reason=reason)
+
 
 class Reset(Event):
     """QMP event `RESET`.
@@ -342,6 +352,16 @@ class Reset(Event):
     _name: ClassVar[str] = "RESET"
     guest: bool
     reason: ShutdownCause
+
+    @classmethod
+    def where(
+        cls,
+        *,
+        guest: bool | None = None,
+        reason: ShutdownCause | None = None,
+    ) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(guest=guest, reason=reason)
 
 
 class Powerdown(Event):
@@ -389,6 +409,11 @@ class Watchdog(Event):
     _name: ClassVar[str] = "WATCHDOG"
     action: WatchdogAction
 
+    @classmethod
+    def where(cls, *, action: WatchdogAction | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(action=action)
+
 
 class GuestPanicked(Event):
     """QMP event `GUEST_PANICKED`.
@@ -400,6 +425,11 @@ class GuestPanicked(Event):
     action: GuestPanicAction
     info: GuestPanicInformation | None = None
 
+    @classmethod
+    def where(cls, *, action: GuestPanicAction | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(action=action)
+
 
 class GuestCrashloaded(Event):
     """QMP event `GUEST_CRASHLOADED`.
@@ -410,6 +440,11 @@ class GuestCrashloaded(Event):
     _name: ClassVar[str] = "GUEST_CRASHLOADED"
     action: GuestPanicAction
     info: GuestPanicInformation | None = None
+
+    @classmethod
+    def where(cls, *, action: GuestPanicAction | None = None) -> EventSelector[Self]:
+        """Select the events whose members have these values."""
+        return cls._select(action=action)
 
 
 class GuestPvshutdown(Event):

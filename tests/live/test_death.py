@@ -41,7 +41,7 @@ def test_a_blocking_waiter_learns_of_the_daemons_death_at_once(waiting: str) -> 
     with StorageDaemon() as daemon:
         source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
         target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
-        events = daemon.qmp.events(JobStatusChange, id="nobody")
+        events = daemon.qmp.events(JobStatusChange.where(id="nobody"))
         with source.backup(target, speed=1) as job:
             waits: dict[str, Callable[[], object]] = {
                 "job": lambda: job.wait(timeout=10),
@@ -69,7 +69,7 @@ def test_an_awaiting_waiter_learns_of_the_daemons_death_at_once() -> None:
             job = await source.backup(target, speed=1)
             waiters = [
                 asyncio.create_task(job.wait()),
-                asyncio.create_task(daemon.qmp.events(JobStatusChange, id="nobody").get()),
+                asyncio.create_task(daemon.qmp.events(JobStatusChange.where(id="nobody")).get()),
                 asyncio.create_task(job.run()),
             ]
             await asyncio.wait(waiters, timeout=0.1)

@@ -175,7 +175,7 @@ def test_the_removal_is_raced_against_the_loss_of_the_connection(vm: VM) -> None
 
 def test_interrupted_on_its_way_a_device_is_removed_again(vm: VM) -> None:
     vm.add_device("virtio-scsi-pci", id="c")
-    events = vm.qmp.events(DeviceDeleted, device="hd0")
+    events = vm.qmp.events(DeviceDeleted.where(device="hd0"))
 
     async def scenario() -> None:
         aio = vm._async

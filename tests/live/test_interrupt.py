@@ -22,7 +22,7 @@ with StorageDaemon() as daemon:
     source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
     job = source.backup(target, speed=1)
-    events = daemon.qmp.events(JobStatusChange, id="nobody")
+    events = daemon.qmp.events(JobStatusChange.where(id="nobody"))
     print("waiting", flush=True)
     try:
         if sys.argv[1] == "job.run":

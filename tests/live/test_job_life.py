@@ -152,7 +152,7 @@ def test_a_job_that_fails_at_once_is_still_a_job(daemon: StorageDaemon, tmp_path
 
 
 def test_a_job_that_nobody_holds_is_dismissed_when_it_is_over(daemon: StorageDaemon) -> None:
-    events = daemon.qmp.events(JobStatusChange, id="job")
+    events = daemon.qmp.events(JobStatusChange.where(id="job"))
     _start(daemon, kind="backup", speed=1)
     gc.collect()
     daemon.qmp.execute(BlockJobSetSpeed(device="job", speed=0))

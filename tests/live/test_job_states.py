@@ -36,7 +36,7 @@ class Stage:
     def __init__(self, daemon: StorageDaemon) -> None:
         self.daemon = daemon
         self.seen: list[JobStatus] = []
-        self._events = daemon.qmp.events(JobStatusChange, id="job")
+        self._events = daemon.qmp.events(JobStatusChange.where(id="job"))
         for name in ("source", "target", "other", "sink"):
             daemon.add_node(NullCo(node_name=name, size=1 << 26))
 

@@ -273,7 +273,7 @@ def test_a_cancelled_start_leaves_no_job() -> None:
 def test_events_of_a_job_arrive_in_order(daemon: StorageDaemon) -> None:
     source = daemon.add_node(NullCo(node_name="s", size=1 << 20))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 20))
-    with daemon.qmp.events(JobStatusChange, id="seen") as events:
+    with daemon.qmp.events(JobStatusChange.where(id="seen")) as events:
         source.backup(target, job_id="unseen").run(timeout=10)
         source.backup(target, job_id="seen").run(timeout=10)
         statuses = [events.get(timeout=5).status]

@@ -60,7 +60,7 @@ def test_a_state_that_does_not_come_is_given_up_on(vm: VM) -> None:
 
 
 def test_a_reset_is_done_when_it_returns_and_a_paused_guest_is_as_before_its_launch(vm: VM) -> None:
-    with vm.qmp.events(Reset, reason="host-qmp-system-reset") as events:
+    with vm.qmp.events(Reset.where(reason="host-qmp-system-reset")) as events:
         vm.reset()
         assert events.get_nowait() is not None
     assert vm.query_status().status == "running"

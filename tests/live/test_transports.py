@@ -105,7 +105,7 @@ def test_events_and_jobs_are_followed_alike(over: Carrier, tmp_path: Path) -> No
         ):
             source = await daemon.add_node(NULL)
             target = await daemon.add_node(NullCo(node_name="t", size=1 << 20))
-            events = daemon.qmp.events(JobStatusChange, id="b0")
+            events = daemon.qmp.events(JobStatusChange.where(id="b0"))
             job = await source.backup(target, job_id="b0")
             assert (await job.run(timeout=20)).outcome == "completed"
             seen: list[str] = []

@@ -19,6 +19,6 @@ async def main() -> None:
         async for progress in job.progress():
             assert_type(progress, JobProgress)
         assert_type(await daemon.qmp.execute(QueryJobs()), list[JobInfo])
-        async for event in daemon.qmp.events(JobStatusChange, id=job.id):
+        async for event in daemon.qmp.events(JobStatusChange.where(id=job.id)):
             assert_type(event, JobStatusChange)
         assert_type(await daemon.qmp.events().get(), Event)

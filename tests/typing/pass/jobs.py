@@ -40,7 +40,7 @@ with StorageDaemon() as daemon:
     transaction.backup(node, target, sync="bitmap", bitmap=bitmap, bitmap_mode="never")
     assert_type(transaction.commit(), list[Job])
 
-    events = daemon.qmp.events(JobStatusChange, id="b0")
+    events = daemon.qmp.events(JobStatusChange.where(id="b0"))
     assert_type(events.get(where=lambda event: event.status == "ready"), JobStatusChange)
 
     image = Image("copy.qcow2", format="qcow2")

@@ -441,7 +441,7 @@ def test_memory_stays_flat_over_many_commands_and_events() -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     with Server(answer) as server, Qmp.connect(server.client) as qmp:
-        stream = qmp.events(JobStatusChange, id="j7")  # reads one of fifty
+        stream = qmp.events(JobStatusChange.where(id="j7"))  # reads one of fifty
         before = 0
         for turn in range(2500):
             if turn == 500:

@@ -10,11 +10,17 @@ import pytest
 
 from qemu_blocksdk import Qmp
 from qemu_blocksdk.aio import AsyncQmp
-from qemu_blocksdk.codec import JsonObject, UnknownEvent
+from qemu_blocksdk.codec import EventSelector, JsonObject, UnknownEvent
 from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, MalformedReply, UsageError
 from qemu_blocksdk.testing import ReplayServer
 from qemu_blocksdk.testing.replay import Exchange, HangUp
-from qemu_blocksdk.wire import BlockJobCompleted, BlockJobReady, JobStatusChange
+from qemu_blocksdk.wire import (
+    BlockIoError,
+    BlockJobCompleted,
+    BlockJobReady,
+    JobStatusChange,
+    MigrationPass,
+)
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -47,11 +53,17 @@ def test_a_stream_has_the_kinds_asked_for_in_order_of_arrival() -> None:
 
 
 @pytest.mark.parametrize(
-    "match", [{"id": "b"}, {"status": "ready"}, {"id": "b", "status": "ready"}]
+    "selector",
+    [
+        JobStatusChange.where(id="b"),
+        JobStatusChange.where(status="ready"),
+        JobStatusChange.where(id="b", status="ready"),
+    ],
+    ids=str,
 )
-def test_a_stream_selects_by_member(match: dict[str, str]) -> None:
+def test_a_stream_selects_by_member(selector: EventSelector[JobStatusChange]) -> None:
     with ReplayServer([Exchange(execute="x")]) as server, Qmp.connect(server.address) as qmp:
-        stream = qmp.events(JobStatusChange, **match)
+        stream = qmp.events(selector)
         server.send(_change("a"), _change("b", "ready"), _change("bb"))
         found = stream.get(timeout=5)
         assert (found.id, found.status) == ("b", "ready")
@@ -59,11 +71,23 @@ def test_a_stream_selects_by_member(match: dict[str, str]) -> None:
         assert stream.get_nowait() is None
 
 
-def test_a_misspelt_member_is_a_usage_error() -> None:
+def test_a_selector_has_the_members_that_are_given_by_their_names_on_the_wire() -> None:
+    assert MigrationPass.where(pass_=2).members == {"pass": 2}
+    assert BlockIoError.where(node_name="a").members == {"node-name": "a"}
+    assert BlockIoError.where() == EventSelector(kind=BlockIoError, members={})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'idd'"):
+        JobStatusChange.where(idd="a")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def test_keywords_are_refused_with_what_selects() -> None:
+    selects = r"^events are selected by JobStatusChange.where\(id=\.\.\.\), not by keywords$"
     with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
-        with pytest.raises(UsageError, match="JOB_STATUS_CHANGE has no member 'job_id'") as caught:
-            qmp.events(JobStatusChange, job_id="a")
-        assert "\n" not in str(caught.value)
+        with pytest.raises(UsageError, match=selects):
+            qmp.events(JobStatusChange, id="a")  # type: ignore[call-overload] # pyright: ignore
+        with pytest.raises(UsageError, match=selects):
+            qmp.events(BlockJobReady).also(JobStatusChange, id="a")  # type: ignore[arg-type] # pyright: ignore
+        with pytest.raises(UsageError, match=r"^not an event class, .*: 'JOB_STATUS_CHANGE'"):
+            qmp.events("JOB_STATUS_CHANGE")  # type: ignore[call-overload] # pyright: ignore
 
 
 def test_an_event_has_its_time_and_what_is_not_known_of_it() -> None:
@@ -121,7 +145,7 @@ def test_a_strange_event_does_not_stop_what_follows(strange: JsonObject) -> None
     session = [Exchange(execute="x", says=[strange, _change("after"), {"return": {}}])]
     with ReplayServer(session) as server, Qmp.connect(server.address) as qmp:
         everything = qmp.events()
-        stream = qmp.events(JobStatusChange, id="after")
+        stream = qmp.events(JobStatusChange.where(id="after"))
         qmp.execute_raw("x", timeout=2)
         assert stream.get(timeout=2).id == "after"
         seen = [everything.get(timeout=2), everything.get(timeout=2)]
@@ -155,7 +179,7 @@ def test_an_event_that_contradicts_the_schema_is_an_error_of_whoever_reads_it(
 
 def test_a_wait_for_an_event_that_does_not_come_is_given_up() -> None:
     with ReplayServer([]) as server, Qmp.connect(server.address) as qmp:
-        stream = qmp.events(JobStatusChange, id="a")
+        stream = qmp.events(JobStatusChange.where(id="a"))
         begin = time.monotonic()
         with pytest.raises(DeadlineExceeded, match="JOB_STATUS_CHANGE") as caught:
             stream.get(timeout=0.1)
@@ -243,9 +267,9 @@ def test_a_cancelled_reader_takes_no_event_with_it() -> None:
 def test_forgotten_streams_are_dropped() -> None:
     async def main(server: ReplayServer) -> None:
         async with await AsyncQmp.connect(server.address) as qmp:
-            kept = qmp.events(JobStatusChange, id="kept")
+            kept = qmp.events(JobStatusChange.where(id="kept"))
             for number in range(2000):
-                qmp.events(JobStatusChange, id=f"job{number}")
+                qmp.events(JobStatusChange.where(id=f"job{number}"))
                 qmp.events(JobStatusChange)
             gc.collect()
             server.send(_change("kept"))

@@ -119,7 +119,7 @@ def test_the_names_that_the_sdk_gives_may_be_others(path: Path) -> None:
         '{"return": {}}',
     )
     with ReplayServer(path) as server, Qmp.connect(server.address) as qmp:
-        events = qmp.events(JobStatusChange, id="backup-fe-17")
+        events = qmp.events(JobStatusChange.where(id="backup-fe-17"))
         arguments = {"id": "backup-fe-17", "to": "/x/nbd-fe-18.sock"}
         assert qmp.execute_raw("start", arguments) == {"id": "backup-fe-17"}
         assert events.get_nowait() is not None
