@@ -11,6 +11,8 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from qemu_blocksdk.errors import UsageError
+
 from .threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 
 Address = str | os.PathLike[str] | tuple[str, int] | socket.socket
 """A unix socket's path, a TCP host and port, or a connected socket (which is taken over)."""
+
+
+def assert_address(value: object) -> None:
+    """Raise UsageError for a value that is no address."""
+    if not isinstance(value, str | os.PathLike | tuple | socket.socket):
+        raise UsageError(
+            f"{value!r} is no address: give the path of a unix socket, (host, port) or a connected"
+            " socket; AsyncQmp.over() takes a QMPClient"
+        )
+
 
 _CREDENTIALS = struct.Struct("3i")
 

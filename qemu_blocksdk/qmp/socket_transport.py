@@ -29,7 +29,7 @@ from qemu_blocksdk.errors import (
 )
 
 from . import background_loop
-from .address import Address, address_text, connected, is_qemu
+from .address import Address, address_text, assert_address, connected, is_qemu
 from .deadline import Deadline, within
 from .line_socket import LineSocket
 from .messages import MessageLog, OnMessage, parse, request_bytes, result
@@ -48,6 +48,7 @@ class SocketTransport:
     def __init__(
         self, address: Address, *, process: Peer | None = None, on_message: OnMessage | None = None
     ) -> None:
+        assert_address(address)
         self._address = address
         self._process = process
         self._messages = MessageLog(on_message)

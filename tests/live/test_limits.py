@@ -23,6 +23,7 @@ import qemu_blocksdk
 from qemu_blocksdk import (
     VM,
     Backup,
+    BlockLayer,
     Disk,
     Image,
     Job,
@@ -284,12 +285,13 @@ CALLS: Mapping[str, Prepare] = {
         lambda vm, _, s: vm.qmp.execute_with_fd(Getfd(fdname="f"), 0, timeout=s)
     ),
     "Qmp.wait_lost": simple(lambda vm, _, s: vm.qmp.wait_lost(timeout=s)),
+    "BlockLayer.attach": simple(lambda _, folder, s: BlockLayer.attach(folder / "qmp", timeout=s)),
     "StorageDaemon.attach": simple(
         lambda _, folder, s: StorageDaemon.attach(folder / "qmp", timeout=s)
     ),
     "Transaction.commit": commit_backups,
     "VM.attach": simple(lambda _, folder, s: VM.attach(folder / "qmp", timeout=s)),
-    "Qemu.clear_leftovers": simple(lambda vm, _, s: vm.clear_leftovers(timeout=s)),
+    "BlockLayer.clear_leftovers": simple(lambda vm, _, s: vm.clear_leftovers(timeout=s)),
     "VM.hmp": simple(lambda vm, _, s: vm.hmp("info status", timeout=s)),
     "VM.hmp_qemu_io": simple(lambda vm, _, s: vm.hmp_qemu_io("x", "length", timeout=s)),
     "VM.qtest": simple(lambda vm, _, s: vm.qtest("clock_step", timeout=s)),
@@ -537,6 +539,7 @@ WAITS = {
     "Migration.cancel": "as Migration.run, which calls it",
     "Migration.wait": "waits for an event: test_migration",
     "NbdDaemon.wait": "waits for a process: test_nbd_daemon",
+    "Qmp.over": "refuses a QMPClient; AsyncQmp.over: tests/unit/qmp/test_client_transport.py",
     "NbdServer.wait": "waits for a process: test_nbd_server",
     "QemuIo.raw": "test_a_request_of_qemu_io_waits_for_its_turn_within_its_limit",
     "QemuIo.wait_break": "as QemuIo.raw: test_qemu_io",

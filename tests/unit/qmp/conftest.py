@@ -1,4 +1,4 @@
-"""What the tests of the connection stand on: a clean slate before and after."""
+"""Fixtures of the connection tests: nothing is left behind by a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.live.helpers import nothing_left_behind
 
 @pytest.fixture(scope="session", autouse=True)
 def running_loop() -> None:
-    """The background loop stays once it runs, so it is there before."""
+    """Start the background loop before the tests, because it stays."""
     background_loop.call(lambda: None)
 
 

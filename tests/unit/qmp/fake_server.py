@@ -1,7 +1,7 @@
-"""The other end of a QMP connection, for what no real QEMU can be made to do.
+"""A QMP server for behaviour that no real QEMU can be made to show.
 
-The two ends are a socketpair of packets, not a stream: each packet that the server sends
-is exactly what one read of the client returns, so a test decides where the bytes are cut.
+Client and server are connected by a socketpair of packets: one read of the client returns
+exactly one packet of the server, so a test decides where the bytes are cut.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 
 Message = Mapping[str, object]
 Answer = Callable[["Server", dict[str, object]], object]
-"""What to do with a request; whatever it returns, if not None, is the reply's return."""
+"""Handles a request; its result, unless None, is sent as the reply's ``return``."""
 
 
 def greeting(version: tuple[int, int, int] = (7, 2, 0), *, oob: bool = True) -> Message:
@@ -38,12 +38,12 @@ def event(name: str, data: Message | None = None) -> Message:
 
 
 def line(*messages: Message) -> bytes:
-    """The messages as QEMU puts them on the wire."""
+    """Encode messages as QEMU does."""
     return b"".join(json.dumps(message).encode() + b"\r\n" for message in messages)
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> Iterator[bytes]:
-    """The data, cut at the given offsets."""
+    """Cut data at the given offsets."""
     at = sorted({cut for cut in cuts if 0 < cut < len(data)})
     for begin, end in zip([0, *at], [*at, len(data)], strict=True):
         yield data[begin:end]
@@ -55,7 +55,7 @@ def echo(_server: Server, request: dict[str, object]) -> object:
 
 
 class Server:
-    """Serves one connection in a thread of its own, from ``with`` to its end."""
+    """Serves one connection in a thread, while its ``with`` block runs."""
 
     def __init__(
         self,
@@ -108,15 +108,15 @@ class Server:
 
     @property
     def commands(self) -> list[str]:
-        """The names of the commands that came, the negotiation aside."""
+        """The names of the received commands, without the negotiation."""
         return [str(r.get("execute", r.get("exec-oob"))) for r in self.requests]
 
     def send(self, *messages: Message, cuts: Iterable[int] = ()) -> None:
-        """Send messages, at once or cut."""
+        """Send messages in one piece or cut."""
         self.send_bytes(line(*messages), cuts=cuts)
 
     def send_bytes(self, data: bytes, *, cuts: Iterable[int] = ()) -> None:
-        """Send anything."""
+        """Send any bytes, in one piece or cut."""
         for piece in pieces(data, cuts):
             self._sock.sendall(piece)
 

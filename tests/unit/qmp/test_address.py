@@ -1,4 +1,4 @@
-"""The way to a server."""
+"""Connecting to addresses, and how errors show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A QMPClient whose peer is no real QEMU: malformed messages, missing greetings, secrets."""
+"""Sessions over a QMPClient whose peer is a fake server: bad messages, no greeting, secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(10)
 async def over_client(
     answer: Answer, *, negotiate: bool = True, oob: bool = True
 ) -> AsyncGenerator[tuple[Server, QMPClient]]:
-    """A QMPClient that is connected to a server of ours."""
+    """Connect a QMPClient to a fake server."""
     with Server(answer, oob=oob, stream=True) as server:
         client = QMPClient("test")
         client.negotiate = client.await_greeting = negotiate
@@ -52,7 +52,9 @@ def _with(reply: JsonObject) -> Answer:
 
 
 @pytest.mark.parametrize("reply", [{}, {"result": 1}])
-def test_a_reply_of_no_result_is_malformed_and_the_client_goes_on(reply: JsonObject) -> None:
+def test_a_reply_without_a_result_is_malformed_and_the_client_stays_usable(
+    reply: JsonObject,
+) -> None:
     async def main() -> None:
         async with over_client(_with(reply)) as (_, client):
             async with await AsyncQmp.over(client) as qmp:
@@ -202,5 +204,14 @@ def test_what_is_too_long_once_it_is_escaped_is_refused() -> None:
             with pytest.raises(UsageError, match="64 MiB"):
                 await qmp.execute_raw("x", {"a": "\u00e4" * (12 << 20)})
             assert await qmp.execute_raw("x") == {}
+
+    asyncio.run(main())
+
+
+def test_an_address_and_a_client_each_have_their_own_call() -> None:
+    async def main() -> None:
+        async with over_client(lambda _server, _request: {}) as (_, client):
+            with pytest.raises(UsageError, match=r"is no address: .* AsyncQmp\.over\(\)"):
+                await AsyncQmp.connect(client)  # type: ignore[arg-type]  # what it is about
 
     asyncio.run(main())

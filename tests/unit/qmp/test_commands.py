@@ -1,4 +1,4 @@
-"""Commands and their replies, in time, late, twice, cut to pieces, from many threads."""
+"""Commands and replies: in time, late, repeated, cut into pieces, from many threads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _change(number: int, job: str = "j") -> Message:
 
 @st.composite
 def _script(draw: st.DrawFn) -> list[tuple[bytes, list[int]]]:
-    """For each command what surrounds the reply, and where to cut."""
+    """For each command: the messages around its reply, and where they are cut."""
     rounds: list[tuple[bytes, list[int]]] = []
     for number in range(draw(st.integers(1, 6))):
         before = draw(st.integers(0, 2))
@@ -63,7 +63,7 @@ def _script(draw: st.DrawFn) -> list[tuple[bytes, list[int]]]:
 
 
 def _player(rounds: list[tuple[bytes, list[int]]]) -> Server:
-    """A server that answers the n-th command with the n-th round."""
+    """Return a server that answers the n-th command with the n-th round."""
     left = iter(rounds)
 
     def answer(server: Server, request: dict[str, object]) -> None:
@@ -193,7 +193,7 @@ def test_a_timed_out_awaited_command_does_not_confuse_the_next_one() -> None:
 
 
 def test_what_is_sent_when_a_reply_has_just_come_gets_its_own_reply() -> None:
-    """An event and a reply in one piece: who wakes first sends before the other is done."""
+    """Send an event and a reply in one piece; the first waiter to wake sends a command at once."""
 
     def answer(server: Server, request: dict[str, object]) -> None:
         reply = reply_to(request, request["execute"])

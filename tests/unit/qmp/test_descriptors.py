@@ -1,4 +1,4 @@
-"""Descriptors on their way over a socket that is full, that ends, that cannot take them."""
+"""Passing descriptors over a socket that is full, that closes, or that is no unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _link(sock: socket.socket) -> LineSocket:
 
 
 def _received(sock: socket.socket) -> tuple[int, list[int]]:
-    """How many bytes come up to a descriptor with its own, and the descriptors."""
+    """Receive until descriptors arrive; return the number of bytes so far, and the descriptors."""
     so_far = 0
     while True:
         data, fds, *_ = socket.recv_fds(sock, 1 << 16, 4)

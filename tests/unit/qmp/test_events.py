@@ -1,4 +1,4 @@
-"""Streams of events: what is in them, how they end, what becomes of forgotten ones."""
+"""Event streams: what they deliver, how they end, and that forgotten ones are freed."""
 
 from __future__ import annotations
 

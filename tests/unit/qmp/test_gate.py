@@ -1,4 +1,4 @@
-"""The version gate at work: servers older, newer and other than every snapshot."""
+"""The version gate with servers that are older or newer than, or different from, the snapshots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _without_command(*names: str) -> list[dict[str, object]]:
 def _server(
     schema: list[dict[str, object]], version: tuple[int, int, int], refuse: Message | None = None
 ) -> Server:
-    """A server that has this schema, and answers lists to queries."""
+    """Return a server with this schema, which answers queries with lists."""
 
     def answer(server: Server, request: dict[str, object]) -> object:
         name = str(request["execute"])
@@ -112,7 +112,7 @@ def test_where_the_command_is_not_known_its_member_is_not_either() -> None:
 
 
 def test_a_member_that_a_patched_server_has_is_sent() -> None:
-    """A distribution's 7.2 with what came later: its own word counts, not the snapshot's."""
+    """A 7.2 with backported features: its own schema decides, not the snapshot."""
     schema = _entries("storage-daemon-10.0")
     with _server(schema, (7, 2, 22)) as server, Qmp.connect(server.client) as qmp:
         qmp.execute(NEW_MEMBER)
@@ -147,7 +147,7 @@ def test_an_option_of_the_wrong_type_is_a_usage_error(
 
 
 def test_a_refusal_for_what_the_build_lacks_is_unsupported() -> None:
-    """A 7.2 that was built without a command: the snapshot lets it pass, the server does not."""
+    """A 7.2 that was built without a command: the snapshot allows it, the server refuses it."""
     refuse = {
         "class": "CommandNotFound",
         "desc": "The command query-block-exports has not been found",

@@ -1,4 +1,4 @@
-"""The first bytes of a connection, from peers that no QEMU would be."""
+"""Greeting and negotiation with peers that do not behave like QEMU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GREETING = line(greeting())
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The client's socket, which connect() takes over, and the peer's."""
+    """Return the client's socket, which connect() takes over, and the peer's."""
     ours, theirs = socket.socketpair()
     with theirs, ours:
         yield ours, theirs

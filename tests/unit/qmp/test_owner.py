@@ -1,4 +1,4 @@
-"""Whose a temporary thing is, and how it is proven that its owner is gone."""
+"""Owners of temporary objects, and the proof that an owner is dead."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the owners of the test have their files."""
+    """Return the directory of the owner files of a test."""
     monkeypatch.setattr(owner, "_PLACES", (str(tmp_path),))
     return tmp_path / f"blocksdk-owners-{os.geteuid()}"
 
 
 @pytest.fixture
 def guest(folder: Path) -> Iterator[Owner]:
-    """An owner in a QEMU that is not ours."""
+    """Return an owner in a QEMU that is not ours."""
     guest = Owner(is_guest=True)
     yield guest
     guest.end(in_order=True)

@@ -1,4 +1,4 @@
-"""The objects that are context managers."""
+"""The base class of async context managers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filter of system calls, as the kernel of each architecture would run it."""
+"""The seccomp filter, run as the kernel of each architecture would."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MACHINES: Mapping[str, tuple[int, str]] = {
     "x86_64": (0xC000003E, "x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": (0xC00000B7, "asm-generic/unistd.h"),
 }
-"""What the kernel calls an architecture (``linux/audit.h``), and where its system calls stand."""
+"""By architecture: its number (``linux/audit.h``), and the header of its system calls."""
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x0005000D, 0x80000000
 NEEDED = ("openat", "read", "pread64", "mmap", "execve", "clone", "clone3", "accept4", "ftruncate")
 
 
 @functools.cache
 def numbers(machine: str) -> Mapping[str, int]:
-    """The system calls by their names, as this machine's headers have them."""
+    """Return the numbers of system calls by name, from this machine's headers."""
     header = Path("/usr/include") / MACHINES[machine][1]
     if not header.exists():
         pytest.skip(f"there is no {header.name} (apt-get install linux-libc-dev)")
@@ -41,7 +41,7 @@ def filter_of(machine: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def verdict(program: bytes, architecture: int, number: int, *arguments: int) -> int:
-    """Run a program for the kernel's packet filter over one system call."""
+    """Run a BPF program on one system call."""
     data = struct.pack("=IIQ", number, architecture, 0)
     data += struct.pack("=6Q", *arguments, *[0] * (6 - len(arguments)))
     lines = list(struct.iter_unpack("=HBBI", program))

@@ -1,4 +1,4 @@
-"""A signal handler makes blocking calls while the main thread is in one."""
+"""Blocking calls in a signal handler that interrupts a blocking call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(30)
 
 @contextlib.contextmanager
 def handling(number: signal.Signals, handler: Callable[[], object]) -> Generator[None]:
-    """Have a signal handled; it has to be the main thread that handles it."""
+    """Install a signal handler in the block; signals are handled by the main thread."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         handler()
@@ -40,7 +40,7 @@ def raise_signal(number: signal.Signals = signal.SIGUSR1) -> None:
 
 
 def slow_until(quick: int) -> Callable[[Server, dict[str, object]], object]:
-    """Answer ``slow`` when ``quick`` others have been answered; signal when it has come."""
+    """Answer ``slow`` after ``quick`` other commands; send a signal when it arrives."""
     held: list[dict[str, object]] = []
     seen = 0
 
@@ -134,7 +134,7 @@ def test_a_limit_holds_in_a_handler_and_around_it() -> None:
 
 
 def test_handlers_at_any_moment_leave_every_call_its_own_reply() -> None:
-    """Signals one after the other, into everything that a command consists of."""
+    """Send one signal after another, so that they hit every part of a command."""
     commands, handled = 300, 0
     nested: list[object] = []
 
