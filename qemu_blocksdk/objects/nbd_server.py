@@ -18,7 +18,7 @@ from qemu_blocksdk.errors import LaunchError, ToolError, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, background_loop, shielded
 from qemu_blocksdk.qmp.address import address_text
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.process import launching
+from qemu_blocksdk.qmp.process import launch_errors
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
@@ -161,7 +161,7 @@ class AsyncNbdServer(AsyncResource):
                 self._image._opened(untrusted=self._is_untrusted, limits=TO_SERVE)
             )
             if confinement is not None and isinstance(self._tls, TlsPsk | TlsX509):
-                with launching(self._programs.qemu_nbd):
+                with launch_errors(self._programs.qemu_nbd):
                     keys = moved(os.open(self._tls.directory, os.O_RDONLY | os.O_CLOEXEC))
                 stack.callback(os.close, keys)
                 descriptors = [*confinement.descriptors, keys]

@@ -24,7 +24,7 @@ from qemu_blocksdk.qmp import (
     shielded,
 )
 from qemu_blocksdk.qmp.address import address_text
-from qemu_blocksdk.qmp.process import launching
+from qemu_blocksdk.qmp.process import launch_errors
 from qemu_blocksdk.tools.listening_socket import ListeningSocket, checked
 from qemu_blocksdk.tools.qemu_args import Chardev, MonitorAddress, Program, json_args
 from qemu_blocksdk.tools.run import handed_over
@@ -133,10 +133,10 @@ class QemuProcess:
     async def _launch(self, arguments: Callable[[Handover], Awaitable[list[str]]]) -> AsyncQmp:
         self._held.close()  # of a process before this one, which ended by itself
         process, argv = None, [self.program, *self._options]
-        with launching(argv):
+        with launch_errors(argv):
             given = Handover(self._kind, self._qmp_id)
         try:
-            with launching(argv), given:
+            with launch_errors(argv), given:
                 argv += [*await arguments(given), *self._args]
                 process = await AsyncProcess.spawn(argv, pass_fds=(*given.fds, *self._pass_fds))
             session = await AsyncQmp._connect(

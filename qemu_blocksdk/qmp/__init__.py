@@ -8,7 +8,7 @@ from .cancellation import CLEANUP_TIMEOUT, clean_up, gather, run_with_cleanup, s
 from .events import AsyncEventStream
 from .gate import ServerKind
 from .messages import OnMessage
-from .process import AsyncProcess, located
+from .process import AsyncProcess, find_program
 from .sandbox import Sandbox
 from .session import AsyncQmp
 
@@ -22,8 +22,8 @@ __all__ = [
     "Sandbox",
     "ServerKind",
     "clean_up",
+    "find_program",
     "gather",
-    "located",
     "run_with_cleanup",
     "shielded",
 ]

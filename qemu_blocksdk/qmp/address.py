@@ -34,22 +34,22 @@ def assert_address(value: object) -> None:
 _CREDENTIALS = struct.Struct("3i")
 
 
-async def connected(address: Address) -> socket.socket:
+async def connect(address: Address) -> socket.socket:
     """Return a socket connected to the address. Raises OSError, ValueError."""
     if isinstance(address, socket.socket):
         return address
     if not isinstance(address, tuple):
-        return await _connected_to(socket.AF_UNIX, os.fspath(address))
+        return await _connect_to(socket.AF_UNIX, os.fspath(address))
     # A name such as localhost has several addresses; a server may listen on any of them.
     look_up = functools.partial(socket.getaddrinfo, *address, type=socket.SOCK_STREAM)
     *others, last = await run_in_thread(look_up)
     for family, *_, target in others:
         with contextlib.suppress(OSError):
-            return await _connected_to(family, target)
-    return await _connected_to(last[0], last[4])
+            return await _connect_to(family, target)
+    return await _connect_to(last[0], last[4])
 
 
-async def _connected_to(family: int, target: object) -> socket.socket:
+async def _connect_to(family: int, target: object) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:

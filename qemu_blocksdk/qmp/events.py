@@ -29,7 +29,7 @@ _Key = tuple[str | None, tuple[str, object] | None]
 _IDENTITY = ("id", "device", "node-name")
 
 
-class Register:
+class EventRegister:
     """Every open stream of one connection, indexed by event name and identity."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class AsyncEventStream(AsyncResource, Generic[E_co]):
 
     def __init__(
         self,
-        register: Register,
+        register: EventRegister,
         ended: Callable[[], BlockSdkError | None],
         kinds: tuple[type[E_co] | EventSelector[E_co], ...],
         match: Mapping[str, object],

@@ -104,10 +104,10 @@ class AsyncProcess:
         if stdin is not None and not ends_itself:
             raise UsageError("only a program that ends by itself takes a stdin")
         for command in (under, argv) if under else ():
-            located(command)
+            find_program(command)
         words = [*under, *argv]
         if not ends_itself:
-            words = [*under, located(argv), *argv[1:]]
+            words = [*under, find_program(argv), *argv[1:]]
             words = Barrier.before(words, has_listener=listener is not None)
 
         def start() -> subprocess.Popen[bytes]:
@@ -147,7 +147,7 @@ class AsyncProcess:
                 on_failure.pop_all()
                 return process
         except OSError as error:
-            located(argv)
+            find_program(argv)
             shown = masked_args(argv)
             raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
 
@@ -256,7 +256,7 @@ class AsyncProcess:
 
 
 @contextlib.contextmanager
-def launching(argv: Sequence[str]) -> Generator[None]:
+def launch_errors(argv: Sequence[str]) -> Generator[None]:
     """Turn an OSError of the block, as for lack of descriptors, into a LaunchError."""
     try:
         yield
@@ -267,7 +267,7 @@ def launching(argv: Sequence[str]) -> Generator[None]:
         raise LaunchError(f"cannot start {argv[0]}: {error}", argv=shown) from error
 
 
-def located(argv: Sequence[str]) -> str:
+def find_program(argv: Sequence[str]) -> str:
     """Return the path of the program of a command line. Raises LaunchError where there is none."""
     program = argv[0]
     path = shutil.which(program)

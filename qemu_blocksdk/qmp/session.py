@@ -35,7 +35,7 @@ from qemu_blocksdk.sealed import sealed_class
 from . import background_loop
 from .address import Address
 from .deadline import Deadline, within
-from .events import AsyncEventStream, Register
+from .events import AsyncEventStream, EventRegister
 from .gate import Gate, ServerKind
 from .messages import OnMessage
 from .owner import Owner
@@ -64,7 +64,7 @@ class AsyncQmp(AsyncResource):
         self._transport = transport
         self._command_timeout = command_timeout
         self._owner = Owner(is_guest=transport.process is None)
-        self._events = Register()
+        self._events = EventRegister()
         self._closed = False
         self._lost = asyncio.Event()
         self._output_turn = asyncio.Lock()

@@ -29,7 +29,7 @@ from qemu_blocksdk.errors import (
 )
 
 from . import background_loop
-from .address import Address, address_text, assert_address, connected, is_qemu
+from .address import Address, address_text, assert_address, connect, is_qemu
 from .deadline import Deadline, within
 from .line_socket import LineSocket
 from .messages import MessageLog, OnMessage, parse, request_bytes, result
@@ -90,7 +90,7 @@ class SocketTransport:
         where = address_text(self._address)
         try:
             async with asyncio.timeout(timeout):
-                sock = await connected(self._address)
+                sock = await connect(self._address)
                 self._socket = LineSocket(sock, on_line=self._on_line, on_lost=self._on_lost)
                 version = await self._negotiate()
                 pid = None if self._process is None else self._process.pid

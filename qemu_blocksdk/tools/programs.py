@@ -14,7 +14,7 @@ from typing import Literal, Self, get_args
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import LaunchError, UsageError
-from qemu_blocksdk.qmp import located
+from qemu_blocksdk.qmp import find_program
 
 ProgramName = Literal["qemu", "qemu_img", "qemu_io", "qemu_nbd", "storage_daemon"]
 """The system emulator, the three tools and the storage daemon."""
@@ -109,7 +109,7 @@ class Programs(Value):
         found: dict[ProgramName, Path] = {}
         for program in get_args(ProgramName):
             with contextlib.suppress(LaunchError):
-                found[program] = Path(located(self.words(program))).absolute()
+                found[program] = Path(find_program(self.words(program))).absolute()
         return found
 
     def require(self, *programs: ProgramName) -> None:
@@ -117,7 +117,7 @@ class Programs(Value):
         missing: list[LaunchError] = []
         for program in programs:
             try:
-                located(self.words(program))
+                find_program(self.words(program))
             except LaunchError as error:
                 missing.append(error)
         if missing:

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError
 from qemu_blocksdk.qmp import AsyncProcess, clean_up
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.process import launching
+from qemu_blocksdk.qmp.process import launch_errors
 
 from .run import Confinement, confined
 
@@ -75,7 +75,7 @@ class IoSession:
         Raises LaunchError, DeadlineExceeded, ToolError when it ends instead, SandboxUnavailable.
         """
         with (
-            launching(argv),
+            launch_errors(argv),
             contextlib.ExitStack() as on_failure,
             contextlib.ExitStack() as in_any_case,
         ):

@@ -29,7 +29,7 @@ from qemu_blocksdk.codec import (
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
 from qemu_blocksdk.qmp.deadline import within
-from qemu_blocksdk.qmp.process import launching
+from qemu_blocksdk.qmp.process import launch_errors
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.terminal import escaped
 
@@ -218,7 +218,7 @@ async def run(
     for an option that the tool does not have, SandboxUnavailable.
     """
     with contextlib.ExitStack() as held:
-        with launching(command):
+        with launch_errors(command):
             stdout = _Kept() if on_output is None else _Shown(on_output)
             held.enter_context(contextlib.closing(stdout))
             objects, fds = held.enter_context(handed_over(secrets or {}))

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from qemu_blocksdk.qmp.address import address_text, connected
+from qemu_blocksdk.qmp.address import address_text, connect
 
 
 def _listening() -> tuple[socket.socket, int]:
@@ -27,7 +27,7 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
     async def main() -> None:
         # As localhost, which may be ::1 first, where nobody listens.
         monkeypatch.setattr(socket, "getaddrinfo", addresses)
-        with await connected(("somewhere", port)) as found:
+        with await connect(("somewhere", port)) as found:
             assert found.getpeername() == ("127.0.0.1", port)
 
     with server:
@@ -38,7 +38,7 @@ def test_the_last_refusal_is_what_is_told() -> None:
     nobody, closed = _listening()
     nobody.close()
     with pytest.raises(ConnectionRefusedError):
-        asyncio.run(connected(("127.0.0.1", closed)))
+        asyncio.run(connect(("127.0.0.1", closed)))
 
 
 def test_an_address_is_named_as_a_person_would() -> None:
