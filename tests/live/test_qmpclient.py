@@ -116,6 +116,25 @@ def test_the_end_of_the_client_wakes_all_that_waits(
     asyncio.run(main())
 
 
+def test_what_waits_ends_before_a_disconnect_that_waits_for_qemu(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with held_client(tmp_path) as (daemon, client):
+            qmp = await AsyncQmp.over(client)
+            with suspended(daemon):
+                # More than the socket takes: the client flushes it before it disconnects.
+                long = {"a": "x" * (1 << 19)}
+                asking = asyncio.create_task(qmp.execute_raw("x", long, timeout=60))
+                await asyncio.sleep(0.05)
+                disconnecting = asyncio.create_task(client.disconnect())
+                with pytest.raises(ConnectionLost, match="QMPClient test disconnected"):
+                    await asyncio.wait_for(asking, 5)
+                assert not disconnecting.done()
+            await disconnecting
+            await qmp.close()
+
+    asyncio.run(main())
+
+
 def test_a_client_that_reconnects_is_another_connection(tmp_path: Path) -> None:
     async def main() -> None:
         async with held_client(tmp_path) as (_, client):
