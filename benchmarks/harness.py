@@ -26,7 +26,10 @@ _HEAD = (
     "import pytest\ndef test_first(vm, storage_daemon): pass\n"
     "@pytest.mark.parametrize('number', range({count}))\n"
 )
-_WORDS = ("-q", "-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin")
+_WORDS = (
+    *("-q", "-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin"),
+    *("-o", "blocksdk_short_names=true"),
+)
 
 
 def _session(folder: Path, *words: str) -> float:

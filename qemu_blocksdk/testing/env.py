@@ -6,6 +6,7 @@ the directories are made.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -161,11 +162,13 @@ class TestEnv(Value):
 
 
 def one_of(choices: Sequence[_Mode], word: str, *, what: str) -> _Mode:
-    """Return the choice that a word is. Raises UsageError, which names them."""
+    """Return the choice that equals a word. Raises UsageError, which lists the choices."""
     for choice in choices:
         if choice == word:
             return choice
-    raise UsageError(f"{what}: {word!r} is none of {', '.join(choices)}")
+    near = difflib.get_close_matches(str(word), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"{what}: {word!r} is none of {', '.join(choices)}{hint}")
 
 
 def _writable(path: str, *, what: str) -> Path:

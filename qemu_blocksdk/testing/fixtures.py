@@ -1,6 +1,7 @@
-"""The fixtures of the pytest plugin: each hands out what other modules make.
+"""The fixtures of the pytest plugin, ``blocksdk_...``; ``short_fixtures`` has short names for them.
 
-They are loaded with every session of pytest, so what they need is imported when they are used.
+The module is loaded with every session of pytest, so a fixture imports what it needs when it is
+used.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from .machines import Machines
     from .qmp_log import QmpLog
 
-KEEP: Final = "--keep-failed"
-UPDATE: Final = "--update-golden"
+ENVIRONMENT: Final = "blocksdk_test_env"
+"""The fixture that a matrix parametrizes."""
+KEEP: Final = "keep-failed"
+UPDATE: Final = "update-golden"
 _MATRIX: Final = pytest.StashKey["dict[str, TestEnv]"]()
 ENV: Final = pytest.StashKey["TestEnv"]()
 """On an item, while it runs: its environment."""
@@ -46,13 +49,18 @@ MACHINES: Final = pytest.StashKey["Machines"]()
 FAILED: Final = pytest.StashKey[bool]()
 """On an item, while it runs: whether it has failed."""
 AXES: Final = {
-    "--qemu": "a directory with QEMU's programs, or an emulator in it",
-    "--imgfmt": "the image format",
-    "--imgproto": "the protocol that images are reached by",
-    "--cache-mode": "the cache mode of images that are opened in a QEMU",
-    "--aio-mode": "the aio mode of images that are opened in a QEMU",
+    "qemu": "a directory with QEMU's programs, or an emulator in it",
+    "imgfmt": "the image format",
+    "imgproto": "the protocol that images are reached by",
+    "cache-mode": "the cache mode of images that are opened in a QEMU",
+    "aio-mode": "the aio mode of images that are opened in a QEMU",
 }
-"""The options that make a matrix."""
+"""The options that make a matrix, without their prefix."""
+
+
+def option_of(config: pytest.Config, name: str) -> object:
+    """Return the value of an option, given without its prefix."""
+    return cast("object", config.getoption(f"blocksdk_{name.replace('-', '_')}"))
 
 
 def environments(config: pytest.Config) -> dict[str, TestEnv]:
@@ -62,7 +70,7 @@ def environments(config: pytest.Config) -> dict[str, TestEnv]:
 
         from .matrix import Choices, matrix
 
-        given = {name[2:].replace("-", "_"): config.getoption(name) for name in AXES}
+        given = {name.replace("-", "_"): option_of(config, name) for name in AXES}
         config.stash[_MATRIX] = matrix(evolve(Choices(), **given), os.environ)
     return config.stash[_MATRIX]
 
@@ -72,7 +80,7 @@ def environment_of(item: pytest.Item) -> TestEnv:
     callspec = getattr(item, "callspec", None)
     params: Mapping[str, object] = {} if callspec is None else callspec.params
     default = next(iter(environments(item.config).values()))
-    return cast("TestEnv", params.get("test_env", default))
+    return cast("TestEnv", params.get(ENVIRONMENT, default))
 
 
 def golden_of(item: pytest.Item) -> Golden:
@@ -81,7 +89,7 @@ def golden_of(item: pytest.Item) -> Golden:
 
     names = [one.name for one in item.listchain() if isinstance(one, pytest.Class | pytest.Item)]
     fmt = None
-    if "test_env" in getattr(item, "fixturenames", ()):
+    if ENVIRONMENT in getattr(item, "fixturenames", ()):
         env = environment_of(item)
         fmt = env.imgfmt
         word = next(name for name, each in environments(item.config).items() if each is env)
@@ -111,14 +119,14 @@ def _told_briefly() -> Generator[None]:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
-    """The golden files of the test that asks."""
+def blocksdk_golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files of the test."""
     return golden_of(request.node)
 
 
 # One for all tests, because a process looks after it: for the case that this one is killed.
 @pytest.fixture(scope="session")
-def _sockets() -> Iterator[Path]:
+def _blocksdk_sockets() -> Iterator[Path]:
     from .scratch import directory
 
     with directory(short=True) as path:
@@ -126,12 +134,12 @@ def _sockets() -> Iterator[Path]:
 
 
 @pytest.fixture
-def test_env(
+def blocksdk_test_env(
     request: pytest.FixtureRequest,
     tmp_path: Path,
-    _sockets: Path,  # noqa: PT019 - its value counts
+    _blocksdk_sockets: Path,
 ) -> Iterator[TestEnv]:
-    """What the test runs with; its directories are gone afterwards."""
+    """The environment of the test; its directories are removed afterwards."""
     from qemu_blocksdk.codec import evolve
 
     from .scratch import gone_afterwards, keep
@@ -141,119 +149,127 @@ def test_env(
     place = tmp_path / "test_dir"
     place.mkdir()  # one that is there already is not removed
     with gone_afterwards(place) as test_dir:
-        sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_sockets))
+        sock_dir = Path(tempfile.mkdtemp(prefix="", dir=_blocksdk_sockets))
         here = {"test_dir": test_dir, "sock_dir": sock_dir, "output_dir": test_dir}
         env = item.stash[ENV] = evolve(environment_of(item), **here)
         item.stash[FAILED] = False  # it may run again
         yield env
         shutil.rmtree(sock_dir, ignore_errors=True)
-        if item.config.getoption(KEEP) and item.stash[FAILED]:
+        if option_of(item.config, KEEP) and item.stash[FAILED]:
             keep(test_dir)
 
 
 @pytest.fixture
-def toolchain(test_env: TestEnv) -> Toolchain:
-    """The QEMU programs that the test runs with."""
+def _blocksdk_env(blocksdk_test_env: TestEnv) -> TestEnv:
+    """The environment that the other fixtures use; ``short_fixtures`` replaces this one."""
+    return blocksdk_test_env
+
+
+@pytest.fixture
+def blocksdk_toolchain(_blocksdk_env: TestEnv) -> Toolchain:
+    """The QEMU programs of the test."""
     from qemu_blocksdk import Toolchain
 
-    return Toolchain(test_env.programs)
+    return Toolchain(_blocksdk_env.programs)
 
 
 @pytest.fixture
-def image(test_env: TestEnv) -> ImageFactory:
-    """Makes images in the test's directory, of its format: ``image("disk", "64M")``."""
+def blocksdk_image(_blocksdk_env: TestEnv) -> ImageFactory:
+    """Create an image in the test's directory, of its format: ``blocksdk_image("disk", "64M")``."""
     from .images import Images
 
-    return Images(test_env).create
+    return Images(_blocksdk_env).create
 
 
 @pytest.fixture
-def add_image(test_env: TestEnv) -> NodeFactory:
-    """Opens images in a QEMU: ``add_image(vm, disk, node_name="disk")``."""
+def blocksdk_add_image(_blocksdk_env: TestEnv) -> NodeFactory:
+    """Open an image in a QEMU: ``blocksdk_add_image(vm, disk, node_name="disk")``."""
     from .images import Images
 
-    return Images(test_env).add
+    return Images(_blocksdk_env).add
 
 
 @pytest.fixture
-def async_image(test_env: TestEnv) -> AsyncImageFactory:
-    """Makes images for coroutines: ``await async_image("disk", "64M")``."""
+def blocksdk_async_image(_blocksdk_env: TestEnv) -> AsyncImageFactory:
+    """Create an image, for coroutines: ``await blocksdk_async_image("disk", "64M")``."""
     from .images import AsyncImages
 
-    return AsyncImages(test_env).create
+    return AsyncImages(_blocksdk_env).create
 
 
 @pytest.fixture
-def async_add_image(test_env: TestEnv) -> AsyncNodeFactory:
-    """Opens images in a coroutine's QEMU: ``await async_add_image(vm, disk, node_name="disk")``."""
+def blocksdk_async_add_image(_blocksdk_env: TestEnv) -> AsyncNodeFactory:
+    """Open an image, for coroutines: ``await blocksdk_async_add_image(vm, disk)``."""
     from .images import AsyncImages
 
-    return AsyncImages(test_env).add
+    return AsyncImages(_blocksdk_env).add
 
 
 @pytest.fixture
-def _machines(request: pytest.FixtureRequest, test_env: TestEnv) -> Iterator[Machines]:
+def _blocksdk_machines(
+    request: pytest.FixtureRequest, _blocksdk_env: TestEnv
+) -> Iterator[Machines]:
     from .machines import Machines
 
     item: pytest.Item = request.node
-    with Machines(test_env) as machines:
+    with Machines(_blocksdk_env) as machines:
         item.stash[MACHINES] = machines
         yield machines
 
 
 @pytest.fixture
-def vm_factory(_machines: Machines) -> VmFactory:
-    """Starts VMs, which end with the test: ``vm_factory(drives=[...])``."""
-    return _machines.vm
+def blocksdk_vm_factory(_blocksdk_machines: Machines) -> VmFactory:
+    """Start VMs that end with the test: ``blocksdk_vm_factory(drives=[...])``."""
+    return _blocksdk_machines.vm
 
 
 @pytest.fixture
-def vm(_machines: Machines) -> VM:
-    """A VM that runs."""
+def blocksdk_vm(_blocksdk_machines: Machines) -> VM:
+    """A running VM."""
     with _told_briefly():
-        return _machines.vm()
+        return _blocksdk_machines.vm()
 
 
 @pytest.fixture
-def storage_daemon_factory(_machines: Machines) -> StorageDaemonFactory:
-    """Starts storage daemons, which end with the test."""
-    return _machines.storage_daemon
+def blocksdk_storage_daemon_factory(_blocksdk_machines: Machines) -> StorageDaemonFactory:
+    """Start storage daemons that end with the test."""
+    return _blocksdk_machines.storage_daemon
 
 
 @pytest.fixture
-def storage_daemon(_machines: Machines) -> StorageDaemon:
-    """A storage daemon that runs."""
+def blocksdk_storage_daemon(_blocksdk_machines: Machines) -> StorageDaemon:
+    """A running storage daemon."""
     with _told_briefly():
-        return _machines.storage_daemon()
+        return _blocksdk_machines.storage_daemon()
 
 
 @pytest.fixture
-def nbd_server(_machines: Machines) -> NbdServerFactory:
-    """Starts ``qemu-nbd`` servers, which end with the test: ``nbd_server(disk)``."""
-    return _machines.nbd_server
+def blocksdk_nbd_server(_blocksdk_machines: Machines) -> NbdServerFactory:
+    """Start ``qemu-nbd`` servers that end with the test: ``blocksdk_nbd_server(disk)``."""
+    return _blocksdk_machines.nbd_server
 
 
 # pytest-asyncio and anyio run fixtures that are coroutines each in a way of its own, and a
 # QEMU belongs to the event loop that started it: so the test itself opens the block.
 @pytest.fixture
-def async_vm(_machines: Machines) -> AsyncVmFactory:
-    """Makes VMs for coroutines: ``async with async_vm() as vm:``."""
-    return _machines.async_vm
+def blocksdk_async_vm(_blocksdk_machines: Machines) -> AsyncVmFactory:
+    """Make VMs for coroutines: ``async with blocksdk_async_vm() as vm:``."""
+    return _blocksdk_machines.async_vm
 
 
 @pytest.fixture
-def async_storage_daemon(_machines: Machines) -> AsyncStorageDaemonFactory:
-    """Makes storage daemons for coroutines: ``async with async_storage_daemon() as daemon:``."""
-    return _machines.async_storage_daemon
+def blocksdk_async_storage_daemon(_blocksdk_machines: Machines) -> AsyncStorageDaemonFactory:
+    """Make daemons for coroutines: ``async with blocksdk_async_storage_daemon() as daemon:``."""
+    return _blocksdk_machines.async_storage_daemon
 
 
 @pytest.fixture
-def async_nbd_server(_machines: Machines) -> AsyncNbdServerFactory:
-    """Makes ``qemu-nbd`` servers for coroutines: ``async with async_nbd_server(disk) as it:``."""
-    return _machines.async_nbd_server
+def blocksdk_async_nbd_server(_blocksdk_machines: Machines) -> AsyncNbdServerFactory:
+    """Make ``qemu-nbd`` servers for coroutines: ``async with blocksdk_async_nbd_server(disk):``."""
+    return _blocksdk_machines.async_nbd_server
 
 
 @pytest.fixture
-def qmp_log(_machines: Machines) -> QmpLog:
-    """What the test and its QEMUs say to each other by QMP, filtered."""
-    return _machines.log
+def blocksdk_qmp_log(_blocksdk_machines: Machines) -> QmpLog:
+    """The QMP messages between the test and its QEMUs, filtered."""
+    return _blocksdk_machines.log

@@ -1,8 +1,8 @@
-"""Golden files: what a test said when it was last looked at, beside the test.
+"""Golden files: the expected output of a test, in a file beside it.
 
-:class:`Golden` compares, and writes where ``UPDATE_GOLDEN`` is set and ``CI`` is not. Who
-the test is, a test framework knows: :class:`WithGolden` for unittest, the fixture ``golden`` of
-``pytest_plugin``.
+:class:`Golden` compares a text with the file, and writes the file if ``UPDATE_GOLDEN`` is set and
+``CI`` is not. The test framework names the test: :class:`WithGolden` for unittest, the fixture
+``blocksdk_golden`` for pytest.
 """
 
 from __future__ import annotations
@@ -18,36 +18,44 @@ from typing import cast
 from qemu_blocksdk.errors import UsageError
 
 from .difference import difference
+from .generated_names import numbered_names
 from .switches import UPDATE_GOLDEN, is_set
 
-_HOW = f"{UPDATE_GOLDEN}=1, or pytest --update-golden,"
+_HOW = f"{UPDATE_GOLDEN}=1, or pytest --blocksdk-update-golden,"
 _LONGEST = 120
 _SUFFIX = re.compile(r"[\w-]{1,50}", re.ASCII)
 
 
 class Golden:
-    """The golden files of one test: those in the folder of ``module``, its file.
+    """The golden files of one test, in the folder of ``module``, the test's file.
 
-    ``test`` is the test's name with those of its classes, ``fmt`` its image format.
+    ``test`` is the test's name, after the names of its classes; ``fmt`` is its image format.
+    ``generated_names=True`` keeps the names that this package generates; by default they are
+    filtered (:func:`numbered_names`), because they differ in each run.
     """
 
-    def __init__(self, module: Path, *, test: str, fmt: str | None = None) -> None:
+    def __init__(
+        self, module: Path, *, test: str, fmt: str | None = None, generated_names: bool = False
+    ) -> None:
         self._module, self._test, self._fmt = module, test, fmt
+        self._keeps_names = generated_names
         self._is_updating = is_set(UPDATE_GOLDEN)
         self._checked = set[Path]()
 
     def check(self, text: str, *, name: str | None = None, fmt: str | None = None) -> None:
-        """Compare a text with its golden file, or, where that is asked for, write the file.
+        """Compare a text with its golden file, or write the file if an update is requested.
 
-        The file is ``MODULE.TEST.out``. Of the several texts of one test, each further one has
-        a ``name`` (``MODULE.TEST+NAME.out``). Where ``MODULE.TEST.FMT.out`` exists, it is
-        used for that image format, by default the test's; to have one, make an empty file,
-        and update.
+        The file is ``MODULE.TEST.out``. A test that checks several texts gives each further one a
+        ``name`` (``MODULE.TEST+NAME.out``). If ``MODULE.TEST.FMT.out`` exists, it is used for
+        that image format, by default the test's; to get one, create an empty file and update.
 
-        Raises AssertionError, with a unified diff, where they differ or there is no file;
-        UsageError for a text that is not UTF-8, a second check of one file, one that cannot be
-        read or written or is a link to write, and an update where ``CI`` is set.
+        Raises AssertionError, with a unified diff, if they differ or there is no file; UsageError
+        for text that is not UTF-8, a second check of one file, a file that cannot be read or
+        written, a link to write, and an update while ``CI`` is set.
         """
+        text = _checked_text(text)
+        if not self._keeps_names:
+            text = numbered_names(text)
         data = _utf8(text)
         path = self._path(name, fmt)
         if path in self._checked:
@@ -90,7 +98,7 @@ class Golden:
 
 
 class WithGolden:
-    """Gives a ``unittest.TestCase`` its golden files; ``UPDATE_GOLDEN=1`` writes them::
+    """Mixin that gives a ``unittest.TestCase`` its golden files; ``UPDATE_GOLDEN=1`` writes them::
 
     class TestCommit(WithGolden, unittest.TestCase):
         def test_commit(self) -> None:
@@ -99,7 +107,7 @@ class WithGolden:
 
     @functools.cached_property
     def golden(self) -> Golden:
-        """The golden files of the test that runs. Raises UsageError for no TestCase."""
+        """The golden files of the running test. Raises UsageError if this is no TestCase."""
         test = cast("object", self)
         if not isinstance(test, unittest.TestCase):
             raise UsageError(f"{type(self).__name__} is no unittest.TestCase")
@@ -112,7 +120,7 @@ class WithGolden:
 
 
 def safe_name(module: str, test: str) -> str:
-    """Return what files of a test are called: like the test, and no other test's.
+    """Return a file name for a test that resembles its name and is unique to it.
 
     Parameters go behind a hyphen (``test_commit[qcow2]``: ``test_commit-qcow2``).
     """
@@ -129,9 +137,13 @@ def safe_name(module: str, test: str) -> str:
     return f"{readable[:_LONGEST]}~{digest}"
 
 
-def _utf8(text: str) -> bytes:
+def _checked_text(text: str) -> str:
     if not isinstance(cast("object", text), str):
         raise UsageError(f"a golden file holds text, not {type(text).__name__}")
+    return text
+
+
+def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:

@@ -92,7 +92,7 @@ def _programs(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, Pro
         return {"": Programs.from_environ(environ)}
     if named := [name for name in _PROGRAMS if environ.get(name)]:
         raise UsageError(
-            f"--qemu contradicts {named[0]}, which is in the environment: leave out one"
+            f"--blocksdk-qemu contradicts {named[0]}, which is in the environment: leave out one"
         )
     places = list(dict.fromkeys(Path(each).absolute() for each in given))
     return {label: _at(place) for label, place in zip(_labels(places), places, strict=True)}
@@ -107,9 +107,9 @@ def _at(place: Path) -> Programs:
             programs, what = directory.evolve(qemu=(str(place),)), "program"
         there = programs.find()
     except OSError as error:  # a name that is too long
-        raise UsageError(f"--qemu: {error}") from error
+        raise UsageError(f"--blocksdk-qemu: {error}") from error
     if not there or (what == "program" and "qemu" not in there):
-        raise UsageError(f"--qemu: there is no {what} {place}")
+        raise UsageError(f"--blocksdk-qemu: there is no {what} {place}")
     return programs
 
 

@@ -1,27 +1,31 @@
-"""The plugin of pytest: options, markers, what is refused at collection, and reports.
+"""The pytest plugin: options, markers, checks at collection, and reports.
 
-It is loaded by its entry point with every session, so it imports nothing of QEMU before a test
-needs it. Only this module and ``fixtures`` import pytest.
+pytest loads it with every session, by its entry point, also where no test needs it. So all its
+names begin with ``blocksdk``, unless the ini option ``blocksdk_short_names`` adds the short
+ones, and it imports nothing about QEMU before a test needs that. Only this module,
+``fixtures`` and ``short_fixtures`` import pytest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, cast, get_args
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast, get_args
 
 import pytest
 
 from qemu_blocksdk.errors import BlockSdkError, UsageError
 
-from . import fixtures
+from . import fixtures, short_fixtures
 from .fixtures import (
     AXES,
     ENV,
+    ENVIRONMENT,
     FAILED,
     KEEP,
     MACHINES,
@@ -29,6 +33,7 @@ from .fixtures import (
     environment_of,
     environments,
     golden_of,
+    option_of,
 )
 from .switches import KEEP_FAILED, UPDATE_GOLDEN
 
@@ -37,72 +42,118 @@ if TYPE_CHECKING:
 
     from .requirements import Requires
 
+_PREFIX: Final = "blocksdk_"
+_SHORT_NAMES: Final = "blocksdk_short_names"
 _MARKERS: Final = {
     "formats": "the image formats that the test is for",
-    "not_formats": "the image formats that it is not for",
-    "protocols": "the protocols that it is for",
-    "platforms": "the platforms that it is for, as sys.platform begins",
+    "not_formats": "the image formats that the test is not for",
+    "protocols": "the protocols that the test is for",
+    "platforms": "the platforms that the test is for, as sys.platform begins",
 }
-_REQUIRES: Final = ("driver", "command", "member", "accelerator", "quorum", "luks", "root")
+_REQUIRES: Final = (
+    *("driver", "command", "event", "member", "accelerator", "quorum", "luks", "root"),
+)
 _PROGRAMS: Final[Mapping[str, ProgramName]] = {
-    "image": "qemu_img",
-    "async_image": "qemu_img",
-    "vm": "qemu",
-    "vm_factory": "qemu",
-    "async_vm": "qemu",
-    "storage_daemon": "storage_daemon",
-    "storage_daemon_factory": "storage_daemon",
-    "async_storage_daemon": "storage_daemon",
-    "nbd_server": "qemu_nbd",
-    "async_nbd_server": "qemu_nbd",
+    "blocksdk_image": "qemu_img",
+    "blocksdk_async_image": "qemu_img",
+    "blocksdk_vm": "qemu",
+    "blocksdk_vm_factory": "qemu",
+    "blocksdk_async_vm": "qemu",
+    "blocksdk_storage_daemon": "storage_daemon",
+    "blocksdk_storage_daemon_factory": "storage_daemon",
+    "blocksdk_async_storage_daemon": "storage_daemon",
+    "blocksdk_nbd_server": "qemu_nbd",
+    "blocksdk_async_nbd_server": "qemu_nbd",
 }
-"""What a fixture needs."""
+"""The program that a fixture needs."""
 _PACKAGE: Final = Path(__file__).parents[1]
+_CALLERS: Final = tuple(
+    str(Path(contextlib.__file__).with_name(name))
+    for name in ("asyncio", "concurrent", "contextlib.py", "functools.py", "threading.py")
+)
 _CHECKED: Final = pytest.StashKey[set[object]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+    """Add the options, with their prefix."""
+    parser.addini(
+        _SHORT_NAMES,
+        "markers, options and fixtures of qemu_blocksdk also without the prefix 'blocksdk'",
+        type="bool",
+        default=False,
+    )
+    _add_options(parser, "--blocksdk-")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Add the short names of the options. Before this hook, pytest has not read the ini file."""
+    if early_config.getini(_SHORT_NAMES):
+        _add_options(parser, "--")
+
+
+def _add_options(parser: pytest.Parser, prefix: str) -> None:
     group = parser.getgroup("qemu_blocksdk", "QEMU's block layer")
-    for option, what in AXES.items():
-        group.addoption(
-            option, action="append", default=[], metavar="X", help=f"{what}; several: a matrix"
-        )
-    group.addoption(KEEP, action="store_true", help="leave the directories of tests that failed")
-    group.addoption(UPDATE, action="store_true", help="write golden files anew (never in CI)")
+
+    def add(name: str, **settings: Unpack[_Settings]) -> None:
+        dest = f"{_PREFIX}{name.replace('-', '_')}"
+        group.addoption(f"{prefix}{name}", dest=dest, **settings)
+
+    for name, what in AXES.items():
+        add(name, action="append", default=[], metavar="X", help=f"{what}; several: a matrix")
+    add(KEEP, action="store_true", default=False, help="keep the directories of tests that failed")
+    add(UPDATE, action="store_true", default=False, help="write the golden files (never in CI)")
+
+
+class _Settings(TypedDict, total=False):
+    action: str
+    default: object
+    metavar: str
+    help: str
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register fixtures and markers; refuse options that cannot be right."""
+    """Register fixtures and markers; refuse invalid options."""
     config.pluginmanager.register(fixtures, fixtures.__name__)
-    for name, what in _MARKERS.items():
-        config.addinivalue_line("markers", f"{name}(name, ...): {what}")
-    config.addinivalue_line(
-        "markers", f"requires({', '.join(_REQUIRES)}): what the test needs of QEMU and its user"
-    )
-    # Tests of unittest have no fixture: they look there.
+    if config.getini(_SHORT_NAMES):
+        config.pluginmanager.register(short_fixtures, short_fixtures.__name__)
+    for prefix in _prefixes(config):
+        for name, what in _MARKERS.items():
+            config.addinivalue_line("markers", f"{prefix}{name}(name, ...): {what}")
+        config.addinivalue_line(
+            "markers",
+            f"{prefix}requires({', '.join(_REQUIRES)}): what the test needs of QEMU and its user",
+        )
+    # Tests of unittest have no fixtures; they read environment variables.
     environment = pytest.MonkeyPatch()
     config.add_cleanup(environment.undo)
     for option, switch in ((UPDATE, UPDATE_GOLDEN), (KEEP, KEEP_FAILED)):
-        if config.getoption(option):
+        if option_of(config, option):
             environment.setenv(switch, "1")
-    if any(config.getoption(option) for option in AXES):
+    if any(option_of(config, option) for option in AXES):
         with _refused_as(pytest.UsageError):
             environments(config)
 
 
+def _prefixes(config: pytest.Config) -> tuple[str, ...]:
+    """Return what our names begin with, in this session."""
+    return (_PREFIX, "") if config.getini(_SHORT_NAMES) else (_PREFIX,)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have what uses ``test_env`` run in each environment of the matrix."""
-    if "test_env" in metafunc.fixturenames:
+    """Run tests that use ``blocksdk_test_env`` in each environment of the matrix."""
+    if ENVIRONMENT in metafunc.fixturenames:
         with _refused_as(pytest.Collector.CollectError):
             matrix = environments(metafunc.config)
         if len(matrix) > 1:
-            metafunc.parametrize("test_env", list(matrix.values()), ids=list(matrix), indirect=True)
+            metafunc.parametrize(
+                ENVIRONMENT, list(matrix.values()), ids=list(matrix), indirect=True
+            )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem() -> Generator[None, object, object]:
-    """Refuse what could never run."""
+    """Check the markers, fixtures and directories of each test."""
     made = yield
     for item in _items(made):
         if isinstance(item, pytest.Function):
@@ -118,9 +169,9 @@ def _items(made: object) -> list[object]:
 def _check(item: pytest.Function) -> None:
     _needs(item)
     names = set(item.fixturenames)
-    if "golden" in names:
+    if "blocksdk_golden" in names:
         golden_of(item).assert_file()
-    if "test_env" not in names:
+    if ENVIRONMENT not in names:
         return
     env = environment_of(item)
     programs: frozenset[ProgramName] = frozenset(
@@ -138,38 +189,46 @@ def _check(item: pytest.Function) -> None:
 
 def _needs(item: pytest.Item) -> list[Requires]:
     """Return what a test needs, by its markers and fixtures. Raises UsageError."""
-    needs = [_needed(mark) for mark in item.iter_markers() if mark.name in (*_MARKERS, "requires")]
-    if {"image", "async_image"}.intersection(getattr(item, "fixturenames", ())):
+    ours = {
+        f"{prefix}{name}": name
+        for prefix in _prefixes(item.config)
+        for name in (*_MARKERS, "requires")
+    }
+    needs = [
+        _needed(mark, ours[mark.name], item) for mark in item.iter_markers() if mark.name in ours
+    ]
+    if {"blocksdk_image", "blocksdk_async_image"}.intersection(getattr(item, "fixturenames", ())):
         from qemu_blocksdk.tools import ImageFormat
 
         from .requirements import Requires
 
-        # It makes files.
+        # These fixtures create files.
         needs.append(Requires(protocols=("file",), formats=get_args(ImageFormat)))
     return needs
 
 
-def _needed(mark: pytest.Mark) -> Requires:
-    """Return what a marker says. Raises UsageError where that makes no sense."""
+def _needed(mark: pytest.Mark, name: str, item: pytest.Item) -> Requires:
+    """Return what one of our markers says. Raises UsageError for wrong arguments."""
     from qemu_blocksdk.codec import evolve
 
-    from .requirements import Requires, check
+    from .requirements import Requires, check, check_names
 
-    if mark.name != "requires":
+    if name != "requires":
         if mark.kwargs or not mark.args:
             raise UsageError(f"the marker {mark.name} takes names: {mark.name}('...')")
-        needed = evolve(Requires(), **{mark.name: mark.args})
+        needed = evolve(Requires(), **{name: mark.args})
     elif mark.args or not mark.kwargs or not mark.kwargs.keys() <= set(_REQUIRES):
-        raise UsageError(f"the marker requires takes by keyword: {', '.join(_REQUIRES)}")
+        raise UsageError(f"the marker {mark.name} takes by keyword: {', '.join(_REQUIRES)}")
     else:
         needed = Requires(**mark.kwargs)
     check(needed)
+    check_names(needed, lambda: environment_of(item))
     return needed
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what cannot run here, with the reason."""
+    """Skip a test that cannot run here, with the reason."""
     try:
         for needed in _needs(item):
             from .requirements import why_not
@@ -184,9 +243,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell in the report of a failure what is known of the test's QEMUs."""
+    """Add the state of the test's QEMUs to the report of a failure."""
     env = item.stash.get(ENV, None)
-    if env is not None and call.excinfo is not None and not item.config.option.fulltrace:
+    if call.excinfo is not None and not item.config.option.fulltrace:
         _leave_out_ours(call.excinfo.value)
     report = yield
     if env is None or not report.failed or item.stash[FAILED]:
@@ -194,23 +253,31 @@ def pytest_runtest_makereport(
     item.stash[FAILED] = True
     if (machines := item.stash.get(MACHINES, None)) is not None:
         report.sections += [(each.title, each.text) for each in machines.describe()]
-    if item.config.getoption(KEEP):
+    if option_of(item.config, KEEP):
         report.sections.append((f"kept: {env.test_dir}", ""))
     return report
 
 
 def _leave_out_ours(error: BaseException | None) -> None:
-    """Take the frames of this package out of what it raised on purpose: the sentence says it."""
+    """Remove our frames from errors that we raise on purpose, so that they end in the test's line.
+
+    Frames of the standard library beside ours, such as ``contextlib``'s in a ``with`` of ours, go
+    with them.
+    """
     seen = set[int]()
     while isinstance(error, BlockSdkError | AssertionError) and id(error) not in seen:
         seen.add(id(error))
-        frames = [frame for frame in _frames(error) if not _is_ours(frame)]
+        kept: list[TracebackType] = []
+        for is_outside, frames in itertools.groupby(_frames(error), _is_outside):
+            run = list(frames)
+            if is_outside or not any(map(_is_ours, run)):
+                kept += run
         following = None
-        for frame in reversed(frames):
+        for frame in reversed(kept):
             frame.tb_next = following
             following = frame
         error.__traceback__ = following
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _frames(error: BaseException) -> Iterator[TracebackType]:
@@ -220,13 +287,18 @@ def _frames(error: BaseException) -> Iterator[TracebackType]:
         frame = frame.tb_next
 
 
+def _is_outside(frame: TracebackType) -> bool:
+    """Whether a frame is neither ours nor of the modules by which our functions are called."""
+    return not _is_ours(frame) and not frame.tb_frame.f_code.co_filename.startswith(_CALLERS)
+
+
 def _is_ours(frame: TracebackType) -> bool:
     return frame.tb_frame.f_code.co_filename.startswith(f"{_PACKAGE}{os.sep}")
 
 
 @contextlib.contextmanager
 def _refused_as(kind: type[Exception]) -> Generator[None]:
-    """Turn what is wrong into an error that pytest shows as a sentence."""
+    """Turn an error of ours into one that pytest shows without a traceback."""
     try:
         yield
     except (BlockSdkError, OSError) as error:

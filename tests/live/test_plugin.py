@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from qemu_blocksdk import Toolchain
+from qemu_blocksdk.schema import snapshots
 from tests.live.helpers import ROOT, wait_until, with_mark
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.timeout(60)
 
 PLUGINS = ("-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin", "-rs")
+NAMES = ("-o", "blocksdk_short_names=true")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +48,7 @@ def outside(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Itera
 
 
 def session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess(*PLUGINS, *words)
+    return pytester.runpytest_subprocess(*PLUGINS, *NAMES, *words)
 
 
 def test_each_fixture_gives_what_its_type_says(pytester: pytest.Pytester) -> None:
@@ -148,28 +151,77 @@ def test_the_log_has_what_the_test_said_without_what_differs(pytester: pytest.Py
 
 
 def test_a_test_that_cannot_run_is_skipped_as_the_binary_says(pytester: pytest.Pytester) -> None:
+    here = Toolchain().query_schema()
+    known = [snapshots.load(name) for name in snapshots.available()]
+    absent = next(
+        name
+        for schema in known
+        for name in schema
+        if schema.has_command(name) and not here.has_command(name)
+    )
+    pytester.makepyfile(
+        test_a=f"""
+        import pytest
+
+        @pytest.mark.requires(driver="qcow2", command="blockdev-mirror", accelerator="tcg")
+        @pytest.mark.requires(event="JOB_STATUS_CHANGE", member="blockdev-mirror.copy-mode")
+        def test_a(): pass
+
+        @pytest.mark.requires(command="{absent}")
+        def test_b(vm): pass
+    """
+    )
+    done = session(pytester)
+    done.assert_outcomes(passed=1, skipped=1)
+    done.stdout.fnmatch_lines_random(
+        [f"SKIPPED * test_a.py:7: qemu-system-x86_64 has no command '{absent}' (known to *"]
+    )
+
+
+def test_a_name_that_only_this_qemu_has_is_no_mistake(pytester: pytest.Pytester) -> None:
+    """The conftest stands for a QEMU that is newer than all snapshots."""
+    pytester.makeconftest(
+        """
+        from qemu_blocksdk.schema import snapshots
+
+        snapshots.available = tuple
+        """
+    )
     pytester.makepyfile(
         test_a="""
         import pytest
 
-        @pytest.mark.requires(driver="qcow2", command="blockdev-mirror", accelerator="tcg")
+        @pytest.mark.requires(command="blockdev-mirror")
         def test_a(): pass
-
-        @pytest.mark.requires(driver="nonsense")
-        def test_b(vm): pass
-
-        @pytest.mark.requires(command="block-burn")
-        def test_c(): pass
     """
     )
-    done = session(pytester)
-    done.assert_outcomes(passed=1, skipped=2)
-    done.stdout.fnmatch_lines_random(
-        [
-            "SKIPPED * test_a.py:6: qemu-system-x86_64 has no driver 'nonsense' (known to no *",
-            "SKIPPED * test_a.py:9: qemu-system-x86_64 has no command 'block-burn' *",
-        ]
-    )
+    session(pytester).assert_outcomes(passed=1)
+
+
+JOBS = """
+    def test_jobs(storage_daemon, image, add_image, qmp_log, golden):
+        source = add_image(storage_daemon, image("disk", "1M"), node_name="source")
+        target = add_image(storage_daemon, image("copy", "1M"), node_name="target")
+        qmp_log.clear()
+        for name, start in {"backup": source.backup, "mirror": source.mirror}.items():
+            job = start(target)
+            job.run(timeout=20)
+            golden.check(qmp_log.text(events=False) + f"{job.id}\\n", name=name)
+"""
+
+
+def test_a_golden_file_of_typed_jobs_passes_again(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    pytester.makepyfile(test_a=JOBS)
+    session(pytester, "--update-golden").assert_outcomes(passed=1)
+    for name, count in (("backup", 1), ("mirror", 2)):
+        text = (pytester.path / f"test_a.test_jobs+{name}.out").read_text()
+        assert f"blocksdk-ID{count}" in text
+        assert f"blocksdk-ID{count + 1}" not in text
+    for _ in range(2):
+        session(pytester).assert_outcomes(passed=1)
 
 
 def test_qemus_of_several_places_make_a_matrix(
@@ -414,7 +466,9 @@ def test_nothing_is_left_by_a_session_that_is_interrupted(
     """
     )
     popen = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *PLUGINS, path], stdout=subprocess.DEVNULL, cwd=path.parent
+        [sys.executable, "-m", "pytest", *PLUGINS, *NAMES, path],
+        stdout=subprocess.DEVNULL,
+        cwd=path.parent,
     )
     ready = path.parent / "ready"
     try:

@@ -317,6 +317,7 @@ def test_no_report_of_pytest_shows_a_secret(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_doors=PYTEST)
     done = pytester.runpytest_subprocess(
         *("-p", "no:cacheprovider", "-p", "qemu_blocksdk.testing.pytest_plugin"),
+        *("-o", "blocksdk_short_names=true"),
         *("-rA", "--showlocals", "--log-level=DEBUG", f"--rootdir={pytester.path}"),
     )
     outcomes = done.parseoutcomes()

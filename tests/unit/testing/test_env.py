@@ -86,7 +86,11 @@ def test_the_environment_of_the_process_is_the_default(
     ("name", "value", "complaint"),
     [
         ("CACHEMODE", "back", "^CACHEMODE: 'back' is none of none, writeback, "),
-        ("AIOMODE", "uring", "^AIOMODE: 'uring' is none of threads, native, io_uring$"),
+        (
+            "AIOMODE",
+            "uring",
+            "^AIOMODE: 'uring' is none of threads, native, io_uring; did you mean 'io_uring'",
+        ),
         ("IMGFMT", "qcow3", "^IMGFMT: 'qcow3' is none of bochs, "),
         ("IMGPROTO", "gopher", "^IMGPROTO: 'gopher' is none of file, "),
         ("TEST_DIR", "/dev/null", "^TEST_DIR: /dev/null is no directory$"),

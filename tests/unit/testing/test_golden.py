@@ -14,7 +14,7 @@ from qemu_blocksdk.testing.golden import safe_name
 from qemu_blocksdk.testing.switches import UPDATE_GOLDEN as UPDATE
 from tests.live.helpers import ROOT
 
-HOW = "UPDATE_GOLDEN=1, or pytest --update-golden,"
+HOW = "UPDATE_GOLDEN=1, or pytest --blocksdk-update-golden,"
 
 
 @pytest.fixture(autouse=True)

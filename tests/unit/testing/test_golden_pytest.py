@@ -36,7 +36,8 @@ def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 def session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
     """Run pytest in a process of its own, as a user does."""
     plugin = "qemu_blocksdk.testing.pytest_plugin"
-    return pytester.runpytest_subprocess("-p", plugin, "-p", "no:cacheprovider", *words)
+    names = ("-o", "blocksdk_short_names=true")
+    return pytester.runpytest_subprocess("-p", plugin, "-p", "no:cacheprovider", *names, *words)
 
 
 def golden_files(pytester: pytest.Pytester) -> dict[str, str]:
@@ -50,7 +51,7 @@ def test_a_session_fails_without_files_updates_them_and_then_passes(
     missing = session(pytester)
     missing.assert_outcomes(failed=3)
     missing.stdout.fnmatch_lines(
-        ["*no golden file *test_both.out: *pytest --update-golden, makes*"]
+        ["*no golden file *test_both.out: *pytest --blocksdk-update-golden, makes*"]
     )
     assert golden_files(pytester) == {}
 
@@ -115,7 +116,9 @@ def test_a_test_of_unittest_is_updated_like_others(
 def test_the_option_ends_with_its_session(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_disk="def test_a(golden): golden.check('1')")
     plugin = ("-p", "qemu_blocksdk.testing.pytest_plugin", "-p", "no:cacheprovider")
-    pytester.runpytest_inprocess(*plugin, "--update-golden").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess(
+        *plugin, "-o", "blocksdk_short_names=true", "--update-golden"
+    ).assert_outcomes(passed=1)
     assert "UPDATE_GOLDEN" not in os.environ
 
 
@@ -129,7 +132,9 @@ def test_ci_refuses_to_update(pytester: pytest.Pytester, monkeypatch: pytest.Mon
 
 
 def test_the_option_is_explained(pytester: pytest.Pytester) -> None:
-    session(pytester, "--help").stdout.fnmatch_lines(["*--update-golden*golden files anew*"])
+    session(pytester, "--help").stdout.fnmatch_lines(
+        ["*--blocksdk-update-golden*", "*golden files*"]
+    )
 
 
 def test_nothing_but_the_plugin_loads_pytest() -> None:

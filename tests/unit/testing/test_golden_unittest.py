@@ -68,7 +68,7 @@ def test_a_run_fails_without_files_updates_them_and_then_passes(
     missing = session(tmp_path, *words)
     assert "FAILED (failures=" in missing.stderr
     assert "no golden file" in missing.stderr
-    assert "UPDATE_GOLDEN=1, or pytest --update-golden, makes it" in missing.stderr
+    assert "UPDATE_GOLDEN=1, or pytest --blocksdk-update-golden, makes it" in missing.stderr
     assert golden_files(tmp_path) == {}
 
     assert session(tmp_path, *words, update="1").returncode == 0

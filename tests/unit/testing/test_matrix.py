@@ -92,11 +92,11 @@ def test_native_aio_is_left_out_where_requests_go_through_the_cache() -> None:
         (Choices(cache_mode=["off"]), {}, "cache mode: 'off' is none of none, "),
         (Choices(), {"AIOMODE": "aio"}, "aio mode: 'aio' is none of threads, "),
         (Choices(aio_mode=["native"]), {}, "aio mode native needs cache mode none or directsync"),
-        (Choices(qemu=["/nowhere"]), {}, "--qemu: there is no program /nowhere"),
-        (Choices(qemu=["/proc/self"]), {}, "--qemu: there is no QEMU in /proc/self"),
-        (Choices(qemu=["x" * 300]), {}, "--qemu: .*File name too long"),
+        (Choices(qemu=["/nowhere"]), {}, "--blocksdk-qemu: there is no program /nowhere"),
+        (Choices(qemu=["/proc/self"]), {}, "--blocksdk-qemu: there is no QEMU in /proc/self"),
+        (Choices(qemu=["x" * 300]), {}, "--blocksdk-qemu: .*File name too long"),
         (Choices(), {"IMGKEYSECRET": "\ud800"}, "IMGKEYSECRET is not text"),
-        (Choices(qemu=["/usr"]), {"QSD_PROG": "qsd"}, "--qemu contradicts QSD_PROG"),
+        (Choices(qemu=["/usr"]), {"QSD_PROG": "qsd"}, "--blocksdk-qemu contradicts QSD_PROG"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -28,6 +28,11 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
+    """Run pytest with the short names, as most of these tests use them."""
+    return plain_session(pytester, "-o", "blocksdk_short_names=true", *words)
+
+
+def plain_session(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
     return pytester.runpytest_inprocess(
         "-p", "no:cacheprovider", "-rs", *words, plugins=[pytest_plugin]
     )
@@ -175,8 +180,24 @@ REFUSED = {
     "@pytest.mark.requires('qcow2')": "the marker requires takes by keyword: driver, *",
     "@pytest.mark.requires()": "the marker requires takes by keyword: driver, *",
     "@pytest.mark.requires(drivers='x')": "the marker requires takes by keyword: driver, *",
-    "@pytest.mark.requires(driver=5)": "driver: 5 is no name",
-    "@pytest.mark.requires(member='speed')": "member: 'speed' does not say of which command",
+    "@pytest.mark.requires(driver=5)": "driver: a name is wanted, not 5",
+    "@pytest.mark.requires(member='speed')": "member: 'speed' has no command: write *",
+    "@pytest.mark.requires(command='blockdev-mirorr')": (
+        "command: no known QEMU has 'blockdev-mirorr'; did you mean 'blockdev-mirror'[?]"
+    ),
+    "@pytest.mark.requires(driver='qcow3')": "driver: no known QEMU has 'qcow3'; did you *",
+    "@pytest.mark.requires(driver='discard')": "driver: no known QEMU has 'discard'*",
+    "@pytest.mark.requires(event='BLOCK_JOB_REDY')": (
+        "event: no known QEMU has 'BLOCK_JOB_REDY'; did you mean 'BLOCK_JOB_READY'[?]"
+    ),
+    "@pytest.mark.requires(member='blockdev-backup.discard-sorce')": (
+        "member: no known QEMU has 'blockdev-backup.discard-sorce';"
+        " did you mean 'blockdev-backup.discard-source'[?]"
+    ),
+    "@pytest.mark.requires(member='blockdev-bakup.speed')": (
+        "member: no known QEMU has 'blockdev-bakup.speed'; did you mean 'blockdev-backup'[?]"
+    ),
+    "@pytest.mark.requires(command='zzz')": "command: no known QEMU has 'zzz'",
     "@pytest.mark.requires(accelerator='xen')": "accelerator: 'xen' is none of *",
     "@pytest.mark.requires(luks='yes')": "luks is True or False, not 'yes'",
 }
@@ -198,7 +219,7 @@ def test_a_marker_that_makes_no_sense_is_refused_at_collection(
     ("words", "sentence"),
     [
         (("--imgfmt=qcow3",), "ERROR: image format: 'qcow3' is none of *"),
-        (("--qemu=nowhere",), "ERROR: --qemu: there is no program *nowhere"),
+        (("--qemu=nowhere",), "ERROR: --blocksdk-qemu: there is no program *nowhere"),
         (
             ("--aio-mode=native", "--cache-mode=writeback"),
             "ERROR: aio mode native needs cache mode none or directsync, not writeback",
@@ -251,6 +272,39 @@ def test_a_golden_file_that_is_a_directory_is_refused(pytester: pytest.Pytester)
     done.stdout.fnmatch_lines(["the golden file *test_a.TestA.test_a.out is a directory"])
 
 
+def test_a_long_report_ends_in_the_line_of_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_a="""
+        import contextlib
+        from qemu_blocksdk.errors import UsageError
+        from qemu_blocksdk.testing import TestEnv
+
+        def test_enter():
+            with TestEnv.temporary(imgfmt="qcow3"):
+                pass
+
+        @contextlib.contextmanager
+        def mine():
+            with TestEnv.temporary(imgfmt="qcow4") as env:
+                yield env
+
+        def test_nested():
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(mine())
+        """
+    )
+    done = session(pytester, "--tb=long")
+    done.assert_outcomes(failed=2)
+    text = done.stdout.str()
+    ends = [line for line in done.outlines if line.endswith(": UsageError")]
+    assert ends == ["test_a.py:6: UsageError", "test_a.py:11: UsageError"]
+    first, second = text.split("_ test_nested _")
+    assert "contextlib.py" not in first
+    assert "stack.enter_context(mine())" in second
+    assert "qemu_blocksdk/testing" not in text
+    assert "qemu_blocksdk/testing" in session(pytester, "--full-trace").stdout.str()
+
+
 def test_options_markers_and_fixtures_are_explained(pytester: pytest.Pytester) -> None:
     options = session(pytester, "--help").stdout.str()
     for option in ("--qemu", "--imgfmt", "--imgproto", "--cache-mode", "--aio-mode"):
@@ -283,6 +337,7 @@ def test_a_session_that_does_not_use_it_loads_nothing_of_qemu() -> None:
         "qemu_blocksdk.redaction",
         "qemu_blocksdk.testing",
         "qemu_blocksdk.testing.fixtures",
+        "qemu_blocksdk.testing.short_fixtures",
         "qemu_blocksdk.testing.switches",
         "qemu_blocksdk.terminal",
         plugin,

@@ -52,15 +52,21 @@ def test_root_is_needed_or_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("requires", "complaint"),
     [
-        (Requires(formats=["qcow3"]), "^formats: 'qcow3' is none of bochs, .*, vpc$"),
+        (
+            Requires(formats=["qcow3"]),
+            "^formats: 'qcow3' is none of bochs, .*, vpc; did you mean 'qcow'",
+        ),
         (Requires(not_formats=["file"]), "^not_formats: 'file' is none of "),
         (Requires(protocols=["qcow2"]), "^protocols: 'qcow2' is none of "),
         (Requires(platforms=["linux2"]), "^platforms: 'linux2' is none of "),
         (Requires(formats="raw"), "^formats is a list of names, not 'raw'$"),
         (Requires(accelerator="warp"), "^accelerator: 'warp' is none of qtest, tcg, kvm$"),  # type: ignore[arg-type]
-        (Requires(driver=""), "^driver: '' is no name$"),
-        (Requires(command=""), "^command: '' is no name$"),
-        (Requires(member="discard-source"), "^member: 'discard-source' does not say of which"),
+        (Requires(driver=""), "^driver: a name is wanted, not ''$"),
+        (Requires(command=""), "^command: a name is wanted, not ''$"),
+        (
+            Requires(member="discard-source"),
+            "^member: 'discard-source' has no command: write 'COMMAND.discard-source'",
+        ),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(requires: Requires, complaint: str) -> None:
