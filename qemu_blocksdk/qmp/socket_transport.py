@@ -31,7 +31,7 @@ from qemu_blocksdk.errors import (
 from . import background_loop
 from .address import Address, address_text, assert_address, connect, is_qemu
 from .deadline import Deadline, within
-from .line_socket import LineSocket
+from .line_socket import MAX_MESSAGE, LineSocket
 from .messages import MessageLog, OnMessage, parse, request_bytes, result
 from .transport import Peer, QemuVersion, fresh
 
@@ -60,6 +60,7 @@ class SocketTransport:
         self._pending: dict[int, Callable[[JsonObject | BlockSdkError], None]] = {}
         self._error: BlockSdkError | None = None
         self._unclaimed_error = ""
+        self._pretty = bytearray()
         self._fd_lock = asyncio.Lock()
         self._exit_status: asyncio.Task[int | None] | None = None
         self._socket: LineSocket | None = None
@@ -96,7 +97,10 @@ class SocketTransport:
                 pid = None if self._process is None else self._process.pid
                 self._ends_lines = not is_qemu(sock, pid)
         except TimeoutError as error:
-            what = f"a QMP greeting from {where}{self._hint}"
+            hint = self._hint
+            if self._greeting.cancelled() and not hint:
+                hint = " (another client may hold this monitor)"
+            what = f"a QMP greeting from {where}{hint}"
             raise DeadlineExceeded(what, seconds=timeout) from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in a path, a host of 64 letters
             raise ConnectionLost(f"cannot connect to {where}: {error}") from error
@@ -296,6 +300,13 @@ class SocketTransport:
     # -- what arrives -----------------------------------------------------------------------
 
     def _on_line(self, line: bytes) -> None:
+        if self._pretty or line.rstrip() == b"{":
+            # A monitor with pretty=on: the first and the last line are a brace alone.
+            self._pretty += line + b"\n"
+            if line.rstrip() != b"}" and len(self._pretty) <= MAX_MESSAGE:
+                return
+            line = bytes(self._pretty)
+            self._pretty.clear()
         try:
             message = self._parse(line)
         except ValueError:

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from qemu_blocksdk import VM, Secret, StorageDaemon
+from qemu_blocksdk import VM, Qmp, Secret, StorageDaemon
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import NullCo
-from qemu_blocksdk.errors import ConnectionLost, DeadlineExceeded, Unsupported, UsageError
+from qemu_blocksdk.codec import JsonObject
+from qemu_blocksdk.errors import (
+    CommandError,
+    ConnectionLost,
+    DeadlineExceeded,
+    Unsupported,
+    UsageError,
+)
 from qemu_blocksdk.qmp.address import is_qemu
 from qemu_blocksdk.testing import suspended
-from qemu_blocksdk.wire import ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
+from qemu_blocksdk.wire import BlockdevDel, ObjectOptionsThrottleGroup, QueryBlockExports, QueryJobs
 from tests.live.helpers import run, scratch
 
 pytestmark = pytest.mark.timeout(30)
@@ -133,9 +140,30 @@ def test_a_monitor_that_another_client_has_is_given_up_in_time(tmp_path: Path) -
     with (
         StorageDaemon(monitors=[path]),
         StorageDaemon.attach(path),
-        pytest.raises(DeadlineExceeded, match="monitor"),
+        pytest.raises(DeadlineExceeded, match="another client may hold this monitor"),
     ):
         StorageDaemon.attach(path, timeout=0.3)
+
+
+@pytest.mark.parametrize("qemu", [StorageDaemon, VM])
+def test_a_monitor_that_formats_its_messages_for_people_works(qemu: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "pretty"
+    chardev = f"socket,id=pretty,path={path},server=on,wait=off"
+    option, mode = ("--monitor", "") if qemu is StorageDaemon else ("-mon", ",mode=control")
+    args = ["--chardev", chardev, option, f"chardev=pretty{mode},pretty=on"]
+    shown: list[JsonObject] = []
+    with qemu(args=args), qemu.attach(path, on_message=shown.append) as attached:
+        node = attached.add_node(NullCo(node_name="n", size=1 << 20))
+        target = attached.add_node(NullCo(node_name="t", size=1 << 20))
+        assert node.backup(target).run(timeout=20).outcome == "completed"
+        assert attached.qmp.execute(QueryJobs()) == []
+        with pytest.raises(CommandError, match="zz"):
+            attached.qmp.execute(BlockdevDel(node_name="zz"))
+        assert {each.name for each in attached.graph().nodes} == {"n", "t"}
+    assert shown[0].keys() == {"QMP"}
+    with qemu(args=args), Qmp.connect(path) as qmp:  # whose thread reads its replies itself
+        for _ in range(50):
+            assert qmp.execute(QueryJobs()) == []
 
 
 def test_where_nobody_is_there_is_nothing_to_attach_to(tmp_path: Path) -> None:
