@@ -45,7 +45,8 @@ _MADE_FROM = "# Generated from {} by `make generate`. Do not edit.\n"
 _WIDTH = 100
 _BY_HAND = {"__main__.py", "proxy.py"}
 _OWN_IMPORTS = {"background_loop", "TYPE_CHECKING", "TypeVar", "cast"}
-_AT_RUN_TIME = {"Generic", "overload", "Event"}  # base, decorator, bound of type variables
+# Base, decorator, bound of type variables, one that is imported.
+_AT_RUN_TIME = {"Generic", "overload", "Event", "Format_co", "ImageFormat", "ReadOnlyFormat"}
 FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
 _DUNDERS = {
     "__aenter__": "__enter__",

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from qemu_blocksdk.objects.image import AsyncImage
 from qemu_blocksdk.qmp import background_loop
+from qemu_blocksdk.tools.creation import Format_co, ImageFormat, ReadOnlyFormat
 
 from .proxy import SyncProxy
 
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from qemu_blocksdk.codec import Secret
-    from qemu_blocksdk.objects.image import ReadOnlyFormat
     from qemu_blocksdk.tools import Programs
-    from qemu_blocksdk.tools.amendment import AmendOptions
-    from qemu_blocksdk.tools.creation import CreationOptions, ImageFormat
+    from qemu_blocksdk.tools.amendment import Amendment
+    from qemu_blocksdk.tools.creation import Creation, CreationOptions
     from qemu_blocksdk.tools.nbd import NbdUri
     from qemu_blocksdk.tools.probe import ImageProbe
     from qemu_blocksdk.tools.results import (
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
     from .operation import Operation
 
+FormatT = TypeVar("FormatT", bound=ImageFormat | ReadOnlyFormat)
 
-class Image(SyncProxy):
+
+class Image(SyncProxy, Generic[Format_co]):
     """An image file, or what else opens as one: options, an NBD export.
 
     The format is always given, never guessed, and names are literal: no protocol and no option is
@@ -63,14 +65,14 @@ class Image(SyncProxy):
     """
 
     @property
-    def _async(self) -> AsyncImage:
-        return cast("AsyncImage", self._reach())
+    def _async(self) -> AsyncImage[Format_co]:
+        return cast("AsyncImage[Format_co]", self._reach())
 
     def __init__(
-        self,
+        self: Image[FormatT],
         path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
         *,
-        format: ImageFormat | ReadOnlyFormat,
+        format: FormatT,
         secret: Secret | None = None,
         programs: Programs | None = None,
     ) -> None:
@@ -348,7 +350,7 @@ class Image(SyncProxy):
     def create(
         self,
         size: int | str | None = None,
-        options: CreationOptions | None = None,
+        options: Creation[Format_co] | None = None,
         *,
         backing: Image | None = None,
         unsafe: bool = False,
@@ -500,7 +502,7 @@ class Image(SyncProxy):
 
     def amend(
         self,
-        options: AmendOptions,
+        options: Amendment[Format_co],
         *,
         force: bool = False,
         cache: CacheMode | None = None,

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Generic, Literal, Self, TypeVar, cast
 
 from qemu_blocksdk.codec import JsonValue, Secret, decode, doubled, masked
 from qemu_blocksdk.errors import SandboxUnavailable, ToolError, UsageError
@@ -20,7 +20,7 @@ from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.threads import run_in_thread
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import Programs
-from qemu_blocksdk.tools.amendment import AmendOptions, amendment_words
+from qemu_blocksdk.tools.amendment import Amendment, AmendOptions, amendment_words
 from qemu_blocksdk.tools.atomic_write import (
     Published,
     assert_device_can_be_written,
@@ -35,11 +35,15 @@ from qemu_blocksdk.tools.chain import (
 )
 from qemu_blocksdk.tools.creation import (
     CreateQcow2,
+    Creation,
     CreationOptions,
     EncryptLuks,
+    Format_co,
     ImageFormat,
+    ReadOnlyFormat,
     creation_words,
     is_encrypted,
+    options_for,
     options_of,
 )
 from qemu_blocksdk.tools.image_options import (
@@ -83,14 +87,12 @@ from ._base import subject
 from .operation import AsyncOperation
 from .thread import in_thread
 
-ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
-"""Formats that QEMU reads and does not write."""
-
+FormatT = TypeVar("FormatT", bound=ImageFormat | ReadOnlyFormat)
 _MEASURED = Secret("the size does not depend on it")
 
 
 @sealed_class
-class AsyncImage:
+class AsyncImage(Generic[Format_co]):
     """An image file, or what else opens as one: options, an NBD export.
 
     The format is always given, never guessed, and names are literal: no protocol and no option is
@@ -115,10 +117,10 @@ class AsyncImage:
     """
 
     def __init__(
-        self,
+        self: AsyncImage[FormatT],
         path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
         *,
-        format: ImageFormat | ReadOnlyFormat,
+        format: FormatT,
         secret: Secret | None = None,
         programs: Programs | None = None,
     ) -> None:
@@ -176,6 +178,15 @@ class AsyncImage:
         self._make_target, self._target = make_target, make_target()
         self._path, self._format = "", format
         self._secret, self._programs = None, programs or Programs()
+        return self
+
+    @classmethod
+    def _of_file(
+        cls, path: StrPath, format: str, secret: Secret | None, programs: Programs | None
+    ) -> Self:
+        make_target = functools.partial(Target.of_file, path, format, secret)
+        self = cls._of_target(make_target, format, programs)
+        self._path, self._secret = as_file(path), secret
         return self
 
     @property
@@ -425,7 +436,7 @@ class AsyncImage:
     async def create(
         self,
         size: int | str | None = None,
-        options: CreationOptions | None = None,
+        options: Creation[Format_co] | None = None,
         *,
         backing: AsyncImage | None = None,
         unsafe: bool = False,
@@ -440,7 +451,8 @@ class AsyncImage:
         written, when there is a file of that name, or for options of another format.
         """
         async with within(timeout, f"the creation of {subject(self)}"):
-            await self._create(size, options, backing=backing, unsafe=unsafe, replace=replace)
+            own = options_for(self._format, options, of=self)
+            await self._create(size, own, backing=backing, unsafe=unsafe, replace=replace)
 
     async def convert(
         self,
@@ -485,7 +497,7 @@ class AsyncImage:
         """
         if in_place and options is not None:
             raise UsageError(f"{target!r} is there, so it keeps the options that it has")
-        sources = [self, *append]
+        sources: list[AsyncImage] = [self, *append]
         if untrusted and backing is not None:
             raise UsageError(f"an untrusted image is not compared with {backing!r}")
         target._assert_not_among_sources(
@@ -629,14 +641,14 @@ class AsyncImage:
         return await self._check(repair=what, cache=cache, timeout=timeout)
 
     async def amend(
-        self, options: AmendOptions, *, force: bool = False, cache: CacheMode | None = None
+        self, options: Amendment[Format_co], *, force: bool = False, cache: CacheMode | None = None
     ) -> AsyncOperation[None]:
         """Start to change options of the format, in place (``qemu-img amend``).
 
         ``force`` allows what may lose data for good (the last key slot). Raises UsageError
         for options of another format.
         """
-        if options.format != self._format:
+        if not isinstance(options, AmendOptions) or options.format != self._format:
             raise UsageError(f"{type(options).__name__} is not for {self!r}")
         secrets = dict(self._target.secrets)
 
@@ -815,7 +827,7 @@ class AsyncImage:
         await in_thread(
             lambda check: write_sector_markers(path, length, replace=replace, each_piece=check)
         )
-        return cls(path, format="raw", programs=programs)
+        return cls._of_file(path, "raw", None, programs)
 
     @classmethod
     async def unpack_sample(
@@ -835,7 +847,7 @@ class AsyncImage:
         await in_thread(
             lambda check: unpack_sample(archive, path, replace=replace, each_piece=check)
         )
-        return cls(path, format=format, programs=programs)
+        return cls._of_file(path, format, None, programs)
 
     # -- checks before a tool starts -----------------------------------------------------------
 
@@ -882,8 +894,9 @@ class AsyncImage:
         loops or does not name its formats.
         """
         if untrusted:
-            for image in (*sources, self):
+            for image in sources:
                 image._assert_is_a_file()
+            self._assert_is_a_file()
             files = {file: image._path for image in sources if (file := identity(image._path))}
             self._assert_not_among(files)
         else:
@@ -1088,20 +1101,14 @@ class AsyncImage:
 
     def _at(self, path: Path) -> Self:
         """The same image under another name, as that of a draft: all else that it says stays."""
-        return type(self)(
-            path,
-            format=cast("ImageFormat", self._format),
-            secret=self._secret,
-            programs=self._programs,
-        )
+        return self._of_file(path, self._format, self._secret, self._programs)
 
     def _creation_words(self, options: CreationOptions | None) -> list[str]:
+        options = options_for(self._format, options, of=self)
         if options is None and self._format == "qcow2" and self._secret is not None:
             options = CreateQcow2(encrypt=EncryptLuks())
         elif options is None:
             options = options_of(cast("ImageFormat", self._format))
-        if options.format != self._format:
-            raise UsageError(f"{type(options).__name__} is not for {self!r}")
         return creation_words(options, key_secret=None if self._secret is None else NEW_KEY)
 
     def _new_secrets(self) -> Mapping[str, Secret]:

@@ -6,17 +6,23 @@ The size is changed by ``resize``, the backing file by ``rebase``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal
 
 from qemu_blocksdk.codec import Secret, Value
 from qemu_blocksdk.wire import QCryptoBlockLUKSKeyslotState
 
-from .creation import Qcow2Compat, RefcountBits
+from .creation import Format_co, Qcow2Compat, RefcountBits
 from .option_words import named, words
 from .run import Path
 
 
-class AmendLuks(Value):
+class Amendment(Value, Generic[Format_co]):
+    """Base of the changes of images, each class for one format."""
+
+    _is_base: ClassVar[bool] = True
+
+
+class AmendLuks(Amendment[Literal["luks"]]):
     """A change of the eight key slots of LUKS, for an image that its own secret opens.
 
     ``active`` puts ``new_secret`` into ``keyslot`` (0 to 7), which must be free, by default
@@ -32,7 +38,7 @@ class AmendLuks(Value):
     iter_time: float | None = None
 
 
-class AmendQcow2(Value):
+class AmendQcow2(Amendment[Literal["qcow2"]]):
     """A change of a qcow2 image.
 
     ``data_file`` names another file for an image that has one; QEMU does not copy to it.

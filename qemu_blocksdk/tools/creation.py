@@ -11,7 +11,9 @@ Left out are ``preallocation`` where QEMU ignores it (all but qcow2, raw and luk
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, Generic, Literal, cast, get_args
+
+from typing_extensions import TypeVar
 
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import UsageError
@@ -36,6 +38,12 @@ ImageFormat = Literal[
     "qcow2", "raw", "luks", "vdi", "vmdk", "vhdx", "vpc", "parallels", "qed", "qcow"
 ]
 """The formats that qemu-img can create."""
+
+ReadOnlyFormat = Literal["bochs", "cloop", "dmg"]
+"""Formats that QEMU reads and does not write."""
+
+Format_co = TypeVar("Format_co", bound=str, covariant=True, default=str)
+"""The format of an image or of options, where type checkers know it."""
 
 Qcow2Compat = Literal["0.10", "1.1", "v2", "v3"]
 """The versions of qcow2: ``0.10`` is ``v2``, ``1.1`` is ``v3``."""
@@ -67,7 +75,13 @@ class EncryptAes(Value):
     format: ClassVar[Literal["aes"]] = "aes"
 
 
-class CreateQcow2(Value):
+class Creation(Value, Generic[Format_co]):
+    """Base of the options of new images, each class for one format."""
+
+    _is_base: ClassVar[bool] = True
+
+
+class CreateQcow2(Creation[Literal["qcow2"]]):
     """A new qcow2 image.
 
     ``data_file`` is created, and referred to by its absolute path.
@@ -88,7 +102,7 @@ class CreateQcow2(Value):
     nocow: bool | None = None
 
 
-class CreateRaw(Value):
+class CreateRaw(Creation[Literal["raw"]]):
     """A new raw image."""
 
     format: ClassVar[Literal["raw"]] = "raw"
@@ -97,7 +111,7 @@ class CreateRaw(Value):
     nocow: bool | None = None
 
 
-class CreateLuks(Value):
+class CreateLuks(Creation[Literal["luks"]]):
     """A new LUKS container; ``iter_time`` as in `EncryptLuks`."""
 
     format: ClassVar[Literal["luks"]] = "luks"
@@ -112,7 +126,7 @@ class CreateLuks(Value):
     nocow: bool | None = None
 
 
-class CreateVdi(Value):
+class CreateVdi(Creation[Literal["vdi"]]):
     """A new vdi image; a ``static`` one has all its blocks allocated."""
 
     format: ClassVar[Literal["vdi"]] = "vdi"
@@ -121,7 +135,7 @@ class CreateVdi(Value):
     nocow: bool | None = None
 
 
-class CreateVmdk(Value):
+class CreateVmdk(Creation[Literal["vmdk"]]):
     """A new vmdk image; some subformats have more files, named after the image."""
 
     format: ClassVar[Literal["vmdk"]] = "vmdk"
@@ -135,7 +149,7 @@ class CreateVmdk(Value):
     nocow: bool | None = None
 
 
-class CreateVhdx(Value):
+class CreateVhdx(Creation[Literal["vhdx"]]):
     """A new vhdx image; ``block_size=0`` goes by the image's size."""
 
     format: ClassVar[Literal["vhdx"]] = "vhdx"
@@ -147,7 +161,7 @@ class CreateVhdx(Value):
     nocow: bool | None = None
 
 
-class CreateVpc(Value):
+class CreateVpc(Creation[Literal["vpc"]]):
     """A new vpc (VHD) image, rounded up to a disk geometry unless ``force_size``."""
 
     format: ClassVar[Literal["vpc"]] = "vpc"
@@ -157,7 +171,7 @@ class CreateVpc(Value):
     nocow: bool | None = None
 
 
-class CreateParallels(Value):
+class CreateParallels(Creation[Literal["parallels"]]):
     """A new parallels image."""
 
     format: ClassVar[Literal["parallels"]] = "parallels"
@@ -166,7 +180,7 @@ class CreateParallels(Value):
     nocow: bool | None = None
 
 
-class CreateQed(Value):
+class CreateQed(Creation[Literal["qed"]]):
     """A new qed image; ``table_size`` is in clusters."""
 
     format: ClassVar[Literal["qed"]] = "qed"
@@ -176,7 +190,7 @@ class CreateQed(Value):
     nocow: bool | None = None
 
 
-class CreateQcow(Value):
+class CreateQcow(Creation[Literal["qcow"]]):
     """A new image of qcow, version 1."""
 
     format: ClassVar[Literal["qcow"]] = "qcow"
@@ -213,6 +227,18 @@ def options_of(format: ImageFormat | CreationOptions) -> CreationOptions:
         if cls.format == format:
             return cls()
     raise UsageError(f"qemu-img creates no {format!r}, but {', '.join(get_args(ImageFormat))}")
+
+
+def options_for(format: str, options: Creation | None, *, of: object) -> CreationOptions | None:
+    """Return the options of a new image of a format.
+
+    Raises UsageError, which names the image by ``of``, for what is no options of that format.
+    """
+    if options is None or (isinstance(options, CreationOptions) and options.format == format):
+        return options
+    right = [cls.__name__ for cls in _CLASSES if cls.format == format]
+    hint = f"; it takes {right[0]}" if right else ""
+    raise UsageError(f"{type(options).__name__} is not for {of!r}{hint}")
 
 
 def is_encrypted(options: CreationOptions) -> bool:

@@ -81,8 +81,10 @@ def test_an_image_in_use_is_never_replaced(make_image: MakeImage, daemon: Storag
 
 
 def test_options_of_another_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="CreateQcow2 is not for <raw image"):
-        Image(tmp_path / "disk", format="raw").create(MIB, CreateQcow2())
+    with pytest.raises(
+        UsageError, match=r"CreateQcow2 is not for <raw image .*; it takes CreateRaw$"
+    ):
+        Image(tmp_path / "disk", format="raw").create(MIB, CreateQcow2())  # type: ignore[arg-type]  # pyright: ignore
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,7 +63,7 @@ def test_amending_changes_the_options(make_image: MakeImage) -> None:
     assert info is not None
     assert info.compat == "0.10"
     with pytest.raises(UsageError, match="AmendQcow2 is not for"):
-        Image(image.path, format="raw").amend(AmendQcow2(compat="1.1"))
+        Image(image.path, format="raw").amend(AmendQcow2(compat="1.1"))  # type: ignore[arg-type]  # pyright: ignore
 
 
 def test_a_commit_goes_into_the_backing_file(make_image: MakeImage) -> None:

@@ -236,7 +236,7 @@ def test_what_is_no_image_is_told_in_the_tools_words(make_image: MakeImage, tmp_
 
 def test_an_unknown_format_is_told(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="Unknown driver 'nothing'"):
-        Image(tmp_path / "disk", format="nothing").info()  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        Image(tmp_path / "disk", format="nothing").info()  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
 
 
 def test_a_backing_chain_that_loops_is_refused_at_once(tmp_path: Path) -> None:

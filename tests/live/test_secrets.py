@@ -16,13 +16,13 @@ from qemu_blocksdk import Image, StorageDaemon
 from qemu_blocksdk.blockdev import Https, Raw
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import CommandError, ToolError, UsageError
-from qemu_blocksdk.tools.creation import CreateLuks, CreateQcow2, CreationOptions, EncryptLuks
+from qemu_blocksdk.tools.creation import CreateLuks, CreateQcow2, EncryptLuks
 
 MIB = 1 << 20
 # Of this file alone: another test's secret may be on a command line that is looked at.
 WORD = "kingfisher-öß,=:\"'"
 SECRET = Secret(WORD)
-KINDS: dict[str, tuple[Literal["luks", "qcow2"], CreationOptions]] = {
+KINDS: dict[str, tuple[Literal["luks", "qcow2"], CreateLuks | CreateQcow2]] = {
     "luks": ("luks", CreateLuks(hash_alg="sha512", iter_time=0.01)),
     "qcow2": ("qcow2", CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01))),
 }

@@ -106,7 +106,7 @@ def made(w: World, name: str) -> Image:
     path = w.folder / "image"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     format = name.partition(":")[0]
-    return Image(path, format=format)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    return Image(path, format=format)  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
 
 
 def assert_alone(w: World, image: Image, verbs: dict[str, Verb]) -> None:

@@ -8,7 +8,7 @@ def at_run_time(vm: VM, daemon: StorageDaemon, node: Node) -> None:
     vm.plug("disk")  # error: Argument 1 to "plug" of "VM" has incompatible type "str"; expected "Node"
     vm.plug(node, device="ide")  # error: Argument "device" to "plug" of "VM" has incompatible type "Literal['ide']"
     vm.plug(node, iothread="io")  # error: Argument "iothread" to "plug" of "VM" has incompatible type "str"
-    vm.add_throttle_group("tg", limits={"bps-total": 1})  # error: Argument "limits" to "add_throttle_group" of "Qemu" has incompatible type
+    vm.add_throttle_group("tg", limits={"bps-total": 1})  # error: Argument "limits" to "add_throttle_group" of "BlockLayer" has incompatible type
     vm.wait_run_state("stopped")  # error: Argument 1 to "wait_run_state" of "VM" has incompatible type "Literal['stopped']"
     vm.set_migration_capabilities({"dirty_bitmaps": True})  # error: Dict entry 0 has incompatible type
     vm.migrate("unix:path").wait(until="ready")  # error: Argument "until" to "wait" of "Migration" has incompatible type "Literal['ready']"

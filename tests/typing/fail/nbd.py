@@ -4,7 +4,7 @@ from qemu_blocksdk import Image, NbdServer
 from qemu_blocksdk.tools import NbdUri
 
 image = Image("disk.qcow2", format="qcow2")
-NbdServer("disk.qcow2")  # error: Argument 1 to "NbdServer" has incompatible type "str"; expected "Image"
+NbdServer("disk.qcow2")  # error: Argument 1 to "NbdServer" has incompatible type "str"; expected "Image[str]"
 NbdServer(image, shraed=2)  # error: Unexpected keyword argument "shraed" for "NbdServer"
 NbdServer(image, bitmaps=3)  # error: Argument "bitmaps" to "NbdServer" has incompatible type "int"; expected "Sequence[str]"
 NbdServer(image, cache="off")  # error: Argument "cache" to "NbdServer" has incompatible type "Literal['off']"

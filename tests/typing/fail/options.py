@@ -15,7 +15,7 @@ Nbd(server="localhost")  # error: Argument "server" to "Nbd" has incompatible ty
 BlockdevBackup(device="a", target="b")  # error: Missing named argument "sync" for "BlockdevBackup"
 
 with StorageDaemon() as daemon:
-    daemon.add_node(BlockdevBackup(device="a", target="b", sync="full"))  # error: Argument 1 to "add_node" of "Qemu" has incompatible type "BlockdevBackup"
+    daemon.add_node(BlockdevBackup(device="a", target="b", sync="full"))  # error: Argument 1 to "add_node" of "BlockLayer" has incompatible type "BlockdevBackup"
     daemon.node("a").backup("b")  # error: Argument 1 to "backup" of "Node" has incompatible type "str"; expected "Node"
     number: int = daemon.qmp.execute(QueryJobs())  # error: Incompatible types in assignment (expression has type "list[JobInfo]", variable has type "int")
     daemon.node("a").backup(daemon.node("b"), sync="ful")  # error: Argument "sync" to "backup" of "Node" has incompatible type "Literal['ful']"
