@@ -129,9 +129,9 @@ def _owners(
     for backend, node in node_of.items():
         there = exports_of[vertices[node].name] if backend in lenient[node] else []
         is_sure = len(there) == len(lenient[node])
-        words = [f"export {export.id!r}" for export in there]
+        owning = [f"export {export.id!r}" for export in there]
         if is_sure and len(there) == 1:
             owners[backend] = there[0], ()
         else:
-            owners[backend] = None, tuple(words if is_sure and words else words + jobs_of[node])
+            owners[backend] = None, tuple(owning if is_sure and owning else owning + jobs_of[node])
     return owners

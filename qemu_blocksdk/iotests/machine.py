@@ -26,7 +26,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.sealed import sealed_class
-from qemu_blocksdk.testing.queued import QueuedQmp, event_match
+from qemu_blocksdk.testing.event_queue import QueuedQmp, event_match
 
 Message = dict[str, Any]
 

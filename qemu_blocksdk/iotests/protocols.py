@@ -18,7 +18,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.sealed import sealed_class
-from qemu_blocksdk.testing.queued import QueuedQmp
+from qemu_blocksdk.testing.event_queue import QueuedQmp
 
 from .machine import Message, QMPResponseError
 

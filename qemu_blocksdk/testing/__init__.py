@@ -1,7 +1,7 @@
-"""What tests of disk code are made with: environments, cases, golden files, replays, faults.
+"""Tools for testing disk code: environments, test cases, golden files, replays, faults.
 
-What makes texts comparable is in ``filters``; nothing outside tests needs this package. Each
-name is loaded when it is first used: the plugin is part of every session of pytest.
+Filters, which make texts comparable, are in ``filters``. Code other than tests does not need this
+package. Each name is loaded on first use, because every session of pytest loads the plugin.
 """
 
 from __future__ import annotations

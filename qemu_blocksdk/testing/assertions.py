@@ -1,8 +1,8 @@
-"""The assertions and waits of iotests' ``QMPTestCase``, written once over what they ask.
+"""The assertions and waits of iotests' ``QMPTestCase``, over a small protocol.
 
-What they ask is a :class:`Machine`: iotests' own VM for old scripts, :class:`QueuedQmp` for typed
-objects. Names and places of arguments are iotests'; so is which events are taken from the queue,
-what is asserted, and in which order.
+The protocol is :class:`Machine`. Its implementations are iotests' own VM, for old scripts, and
+:class:`QueuedQmp`, for typed objects. As in iotests are the names and the order of arguments, which
+events are taken from the queue, what is asserted, and in which order.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ from qemu_blocksdk.sealed import sealed_class
 
 from .dictpath import dictpath, shown
 from .env import TestEnv
+from .event_queue import Wait, Wanted, listed
 from .notrun import case_notrun
-from .queued import Wait, Wanted, listed
 
 _PAUSE_LIMIT = 3.0
 
 
 class Machine(Protocol):
-    """What the assertions ask, as :class:`QueuedQmp` has it."""
+    """The methods that the assertions call; :class:`QueuedQmp` implements them."""
 
     def qmp(self, cmd: str, conv_keys: bool = ..., **args: object) -> JsonObject:
         """Send a command; return its whole reply."""
         ...
 
     def get_qmp_events(self, wait: Wait = ...) -> list[JsonObject]:
-        """Return all events; where none is there, wait for the first."""
+        """Return all events; if there are none, wait for the first."""
         ...
 
     def events_wait(self, events: Sequence[Wanted]) -> JsonObject | None:
-        """Return the first event that one of these matches, waiting 60 s at most."""
+        """Return the first event that matches one of these, waiting 60 s at most."""
         ...
 
     def resume_drive(self, drive: str) -> None:
-        """Let the requests go on that a breakpoint holds."""
+        """Resume the requests that a breakpoint holds."""
         ...
 
 
 @sealed_class
 class MessageAssertions(unittest.TestCase):
-    """What can be asserted of QMP messages."""
+    """Assertions about QMP messages."""
 
     def _environment(self) -> TestEnv:
         """What the test runs with."""
         raise NotImplementedError
 
     def case_skip(self, reason: str) -> NoReturn:
-        """Skip the test, and tell a runner why: ``notrun.case_notrun``. Raises as that."""
+        """Skip the test and report the reason to the runner (``notrun.case_notrun``)."""
         case_notrun(reason, env=self._environment())
         self.skipTest(reason)
 
     def dictpath(self, d: JsonValue, path: str) -> JsonValue:
-        """Return what is at a path of a message, as ``testing.dictpath``; fail where it is not."""
+        """Return the value at a path of a message (``testing.dictpath``); fail if there is none."""
         return dictpath(d, path)
 
     def assert_qmp_absent(self, d: JsonValue, path: str) -> None:
-        """Assert that there is nothing at a path, not even a null."""
+        """Assert that a message has nothing at a path, not even a null."""
         try:
             found = self.dictpath(d, path)
         except AssertionError:
@@ -71,9 +71,9 @@ class MessageAssertions(unittest.TestCase):
         self.fail(masked(f"{path!r} is there: {shown(found)}\nin {shown(d)}", known=secrets_in(d)))
 
     def assert_qmp(self, d: JsonValue, path: str, value: JsonValue) -> None:
-        """Assert what is at a path: ``value``, or one of them where that is a list.
+        """Assert the value at a path: ``value``, or one of its items if it is a list.
 
-        An empty list is a value.
+        An empty list is compared as a value.
         """
         found = self.dictpath(d, path)
         several = value if isinstance(value, list) and value else None
@@ -83,7 +83,7 @@ class MessageAssertions(unittest.TestCase):
             self.fail(masked(what, known=secrets_in(d)))
 
     def assert_json_filename_equal(self, json_filename: str, reference: JsonValue) -> None:
-        """Assert that a file name is a ``json:`` one of the same members, nested or dotted."""
+        """Assert that a ``json:`` file name has the members of ``reference``, nested or dotted."""
         if json_filename[:5] != "json:":
             self.fail(f"{redact(json_filename)!r} does not begin with 'json:'")
         found, wanted = flatten(from_text(json_filename[5:])), flatten(reference)
@@ -93,10 +93,10 @@ class MessageAssertions(unittest.TestCase):
 
 @sealed_class
 class QmpAssertions(MessageAssertions):
-    """What can be asserted of the :class:`Machine` that a test is about.
+    """Assertions about the :class:`Machine` of a test.
 
-    A ``drive`` is the id of a block job. Waits raise DeadlineExceeded; a ``wait`` is in seconds,
-    for each round of events.
+    A ``drive`` is the id of a block job. Waits raise DeadlineExceeded; ``wait`` is the limit for
+    each round of events, in seconds.
     """
 
     def _machine(self) -> Machine:
@@ -106,15 +106,15 @@ class QmpAssertions(MessageAssertions):
     # -- what there is ------------------------------------------------------------------
 
     def assert_no_active_block_jobs(self) -> None:
-        """Assert that ``query-block-jobs`` lists none."""
+        """Assert that ``query-block-jobs`` lists no jobs."""
         self.assert_qmp(self._machine().qmp("query-block-jobs"), "return", [])
 
     def assert_has_block_node(
         self, node_name: str | None = None, file_name: str | None = None
     ) -> None:
-        """Assert that there is a block node of that name, that file, or both.
+        """Assert that there is a block node with this name, this file, or both.
 
-        Raises UsageError where neither is told.
+        Raises UsageError if neither is given.
         """
         if not node_name and not file_name:
             raise UsageError("assert_has_block_node takes a node name, a file name, or both")
@@ -134,9 +134,9 @@ class QmpAssertions(MessageAssertions):
     def cancel_and_wait(
         self, drive: str = "drive0", force: bool = False, resume: bool = False, wait: Wait = 60.0
     ) -> JsonObject:
-        """Cancel a block job, wait for its end, and return the event that told of it.
+        """Cancel a block job, wait for its end, and return the event that reported it.
 
-        With ``resume``, requests that a breakpoint holds go on.
+        ``resume=True`` resumes requests that a breakpoint holds.
         """
         machine = self._machine()
         reply = machine.qmp("block-job-cancel", device=drive, force=force)
@@ -162,10 +162,10 @@ class QmpAssertions(MessageAssertions):
         wait: Wait = 60.0,
         error: str | None = None,
     ) -> JsonObject:
-        """Wait for the end of a block job, and return the event that told of it.
+        """Wait for the end of a block job; return the event that reported it.
 
-        Asserts that it ended with that ``error``, by default with none and, by ``check_offset``,
-        with all of its work done, and that no block job is left.
+        Asserts that it ended with this ``error``, by default with none; with ``check_offset``, that
+        all of its work was done; and that no block job is left.
         """
         seen: list[JsonObject] = []
         while True:
@@ -184,7 +184,7 @@ class QmpAssertions(MessageAssertions):
                     self.assert_qmp(event, "data/id", drive)
 
     def wait_ready(self, drive: str = "drive0") -> JsonObject:
-        """Wait until a mirror or commit is ready, and return that event; others are kept."""
+        """Wait until a mirror or commit is ready; return that event and keep the others."""
         event = self._machine().events_wait(
             [
                 ("BLOCK_JOB_READY", {"data": {"type": kind, "device": drive}})
@@ -210,7 +210,7 @@ class QmpAssertions(MessageAssertions):
     ) -> None:
         """Complete a mirror or commit and wait for its end, as :meth:`wait_until_completed`.
 
-        Before, wait until it is ready, unless ``wait_ready`` is False.
+        It waits until the job is ready first, unless ``wait_ready`` is False.
         """
         if wait_ready:
             self.wait_ready(drive=drive)
@@ -220,7 +220,7 @@ class QmpAssertions(MessageAssertions):
         self.assert_qmp(event, "data/type", ["mirror", "commit"])
 
     def pause_wait(self, job_id: str = "job0") -> JsonObject:
-        """Wait until a block job stands still, 3 s at most; return what is known of it."""
+        """Wait 3 s at most until a block job has paused; return its ``query-block-jobs`` entry."""
         end = time.monotonic() + _PAUSE_LIMIT
         while True:
             jobs = self._listed("query-block-jobs")
@@ -233,7 +233,7 @@ class QmpAssertions(MessageAssertions):
                 raise DeadlineExceeded(f"the pause of block job {job_id!r}", seconds=_PAUSE_LIMIT)
 
     def pause_job(self, job_id: str = "job0", wait: bool = True) -> JsonObject:
-        """Pause a block job; return what :meth:`pause_wait` does, or the reply without ``wait``."""
+        """Pause a block job; return what :meth:`pause_wait` does, or without ``wait`` the reply."""
         reply = self._machine().qmp("block-job-pause", device=job_id)
         self.assert_qmp(reply, "return", {})
         return self.pause_wait(job_id) if wait else reply

@@ -1,6 +1,7 @@
-"""The base class of unittest for coroutines: a test's QEMUs are awaitable.
+"""The unittest base class for coroutines, whose QEMUs are awaitable.
 
-What is not in here and not in ``explained_case``, as waiting for a block job, the objects have.
+The parts that are common with the blocking class are in ``explained_case``. There are no methods to
+wait for a block job, because the awaitable objects have them.
 """
 
 from __future__ import annotations
@@ -21,37 +22,38 @@ __unittest: Final = True
 
 
 class AsyncQMPTestCase(ExplainedCase, IsolatedAsyncioTestCase):
-    """A test of coroutines, with QEMUs of its own, which are gone after it::
+    """A test case of coroutines with QEMUs of its own, which end with the test::
 
-    class TestCommit(AsyncQMPTestCase):
-        async def asyncSetUp(self) -> None:
-            self.vm = await self.launch_vm()
+        class TestCommit(AsyncQMPTestCase):
+            async def asyncSetUp(self) -> None:
+                self.vm = await self.launch_vm()
 
-        async def test_without_a_job(self) -> None:
-            assert await self.vm.query_jobs() == []
+            async def test_without_a_job(self) -> None:
+                assert await self.vm.query_jobs() == []
 
-    A ``subTest`` that fails says nothing of the QEMUs: they cannot be asked from within the loop.
+    The report of a ``subTest`` that fails has no state of the QEMUs: they cannot be queried from
+    inside the running event loop.
     """
 
     @cached_property
     def images(self) -> AsyncImages:
-        """Makes the images of the test, and opens them in its QEMUs."""
+        """Creates the images of the test and opens them in its QEMUs."""
         return AsyncImages(self.env)
 
     async def launch_vm(self, **options: Unpack[VmOptions]) -> AsyncVM:
-        """Launch a VM for the rest of the test. Raises as :class:`AsyncVM` and its ``launch``."""
+        """Launch a VM that ends with the test. Raises as :class:`AsyncVM` and its ``launch``."""
         return await self.enterAsyncContext(self.machines.async_vm(**options))
 
     async def launch_storage_daemon(
         self, **options: Unpack[StorageDaemonOptions]
     ) -> AsyncStorageDaemon:
-        """Launch a storage daemon for the rest of the test. Raises as :meth:`launch_vm`."""
+        """Launch a storage daemon that ends with the test. Raises as :meth:`launch_vm`."""
         return await self.enterAsyncContext(self.machines.async_storage_daemon(**options))
 
     async def launch_nbd_server(
         self, image: AsyncImage, **options: Unpack[ServerOptions]
     ) -> AsyncNbdServer:
-        """Launch a ``qemu-nbd`` for the rest of the test. Raises as :meth:`launch_vm`."""
+        """Launch a ``qemu-nbd`` that ends with the test. Raises as :meth:`launch_vm`."""
         return await self.enterAsyncContext(self.machines.async_nbd_server(image, **options))
 
     def _described(self) -> Sequence[Section]:

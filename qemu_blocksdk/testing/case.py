@@ -1,6 +1,6 @@
-"""The base class of unittest: the QEMUs of a test and what can be asserted of them.
+"""The unittest base class: the QEMUs of a test, and assertions about them.
 
-What is asserted of messages and block jobs is in ``assertions``, what a failure tells in
+Assertions about messages and block jobs are in ``assertions``, the report of a failure is in
 ``explained_case``.
 """
 
@@ -16,10 +16,10 @@ from qemu_blocksdk.blocking import Qemu
 from qemu_blocksdk.errors import JobCancelled, JobFailed, Unsupported, UsageError
 
 from .assertions import Machine, QmpAssertions
+from .event_queue import QueuedQmp
 from .explained_case import ExplainedCase
 from .images import Images
 from .machines import ServerOptions, StorageDaemonOptions, VmOptions
-from .queued import QueuedQmp
 
 Q = TypeVar("Q", bound=Qemu)
 __unittest: Final = True
@@ -27,37 +27,37 @@ __unittest: Final = True
 
 
 class QMPTestCase(ExplainedCase, QmpAssertions):
-    """A test with QEMUs of its own, which are gone after it::
+    """A test case with QEMUs of its own, which end with the test::
 
-    class TestCommit(QMPTestCase):
-        def setUp(self) -> None:
-            self.vm = self.launch_vm()
+        class TestCommit(QMPTestCase):
+            def setUp(self) -> None:
+                self.vm = self.launch_vm()
 
-        def test_without_a_job(self) -> None:
-            self.assert_no_active_block_jobs()
+            def test_without_a_job(self) -> None:
+                self.assert_no_active_block_jobs()
 
-    Assertions and waits are about the QEMU that was launched last, or that :meth:`ask` was told.
+    Assertions and waits are about the QEMU that was launched last, or the one given to :meth:`ask`.
     """
 
     @cached_property
     def images(self) -> Images:
-        """Makes the images of the test, and opens them in its QEMUs."""
+        """Creates the images of the test and opens them in its QEMUs."""
         return Images(self.env)
 
     def launch_vm(self, **options: Unpack[VmOptions]) -> VM:
-        """Launch a VM for the rest of the test. Raises as :class:`VM` and its ``launch``."""
+        """Launch a VM that ends with the test. Raises as :class:`VM` and its ``launch``."""
         return self._launched(self.machines.vm(**options))
 
     def launch_storage_daemon(self, **options: Unpack[StorageDaemonOptions]) -> StorageDaemon:
-        """Launch a storage daemon for the rest of the test. Raises as :meth:`launch_vm`."""
+        """Launch a storage daemon that ends with the test. Raises as :meth:`launch_vm`."""
         return self._launched(self.machines.storage_daemon(**options))
 
     def launch_nbd_server(self, image: Image, **options: Unpack[ServerOptions]) -> NbdServer:
-        """Launch a ``qemu-nbd`` for the rest of the test. Raises as :meth:`launch_vm`."""
+        """Launch a ``qemu-nbd`` that ends with the test. Raises as :meth:`launch_vm`."""
         return self.machines.nbd_server(image, **options)
 
     def ask(self, machine: VM | StorageDaemon) -> None:
-        """Have assertions and waits be about this one of the QEMUs launched here from now on."""
+        """Make later assertions and waits be about this QEMU, which this test launched."""
         if machine not in self._asked:
             raise UsageError(f"{machine!r} was not launched by this test")
         # The last one is asked.
@@ -82,16 +82,16 @@ class QMPTestCase(ExplainedCase, QmpAssertions):
     # -- assertions about typed objects -------------------------------------------------
 
     def assert_no_active_block_jobs(self) -> None:
-        """Assert that there are no block jobs but such as have ended.
+        """Assert that there are no block jobs, except jobs that have ended.
 
-        A :class:`Job` dismisses its job a moment after that has ended.
+        A :class:`Job` dismisses its job a moment after the job has ended.
         """
         jobs = self._listed("query-block-jobs")
         if active := {job["device"]: job["status"] for job in jobs if job["status"] != "concluded"}:
             self.fail(f"block jobs are active: {active}")
 
     def assert_job_failed(self, job: Job, error: str, *, timeout: float = 60.0) -> None:
-        """Wait for the end of a job; assert that it failed, with these words among QEMU's."""
+        """Wait for the end of a job; assert that it failed with an error with this text in it."""
         with contextlib.suppress(JobFailed, JobCancelled):
             job.wait(timeout=timeout)
         result = job.result
@@ -100,7 +100,7 @@ class QMPTestCase(ExplainedCase, QmpAssertions):
             self.fail(f"{job!r}: {result.error or result.outcome}, expected {error!r}")
 
     def assert_images_equal(self, one: Image, other: Image) -> None:
-        """Assert that two images, which nobody writes to, are equal (``qemu-img compare``)."""
+        """Assert that two images are equal (``qemu-img compare``). Nothing may write to them."""
         found = one.compare(other).run()
         if not found.is_equal:
             where = "" if found.differs_at is None else f" at byte {found.differs_at}"
@@ -108,7 +108,7 @@ class QMPTestCase(ExplainedCase, QmpAssertions):
 
     @contextlib.contextmanager
     def subTest(self, *msg: object, **params: object) -> Generator[None]:
-        """Do as unittest's, with the same report as of a test."""
+        """Like unittest's ``subTest``, with the same report as for a test."""
         with super().subTest(*msg, **params), self._explained():
             yield
 

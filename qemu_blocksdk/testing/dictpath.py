@@ -1,8 +1,7 @@
-"""Paths into QMP messages, as iotests writes them: ``return[0]/inserted/image/format``.
+"""Paths into QMP messages in the form of iotests: ``return[0]/inserted/image/format``.
 
-Names of members are separated by slashes; behind one may be an index, which counts from the end
-when it is negative. Here is what a path says, and what is wrong with a message that has no such
-place. The one mechanism: a walk that stops at the first part that is not there.
+Slashes separate the names of members. An index may follow a name; a negative one counts from the
+end. The walk stops at the first part that the message does not have, and the error says which.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _MOST_COMPARED = 500
 
 @sealed
 def dictpath(message: JsonValue, path: str) -> JsonValue:
-    """Return what is at a path; None is a null, not a place that is not there.
+    """Return the value at a path; None is a null of the message.
 
-    Raises AssertionError that says how far the path leads and what is there instead, UsageError
-    for what is no path.
+    Raises AssertionError if there is no such value, which says where the path ends and what is
+    there; UsageError for an invalid path.
     """
     parts = [_parsed(part, path) for part in path.split("/")]
     here, way = message, ""
@@ -46,7 +45,7 @@ def dictpath(message: JsonValue, path: str) -> JsonValue:
 
 
 def shown(value: JsonValue) -> str:
-    """Return a value as JSON, less its secrets, cut after 300 characters."""
+    """Return a value as JSON, with secrets replaced, cut after 300 characters."""
     redacted = redact(value)
     try:
         text = json.dumps(redacted)

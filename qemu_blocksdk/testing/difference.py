@@ -1,7 +1,7 @@
-"""The difference of two texts, for people: a unified diff that is bounded, whatever the texts.
+"""The difference between two texts as a unified diff of bounded size.
 
-Only a window from the first difference on is compared, because ``difflib`` takes time in
-the square of what it gets.
+Only a window after the first difference is compared, because the time of ``difflib`` grows with
+the square of its input.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _LONGEST = 240
 
 
 def difference(golden: str, found: str) -> str:
-    """Return a unified diff: some 120 lines of some 240 characters at the most.
+    """Return a unified diff of about 120 lines of about 240 characters at most.
 
-    What cannot be printed is shown as its escape sequence.
+    Characters that cannot be printed are shown as escape sequences.
     """
     old, new = _lines(golden), _lines(found)
     same = common_length(old, new)

@@ -1,7 +1,7 @@
-"""What a test runs with: programs, image format, protocol, modes, directories. A value.
+"""The environment of a test as a value: programs, image format, protocol, modes, directories.
 
-It is passed to whoever needs it. Here no program is asked what it can (``requirements``), and only
-the directories are made.
+It is passed as an argument. This module creates the directories, but queries no program
+(``requirements`` does).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Mode = TypeVar("_Mode", bound=str)
 
 
 class EnvMembers(TypedDict, total=False):
-    """The members of :class:`TestEnv` but its directories."""
+    """The members of :class:`TestEnv` except its directories."""
 
     sample_img_dir: Path | None
     programs: Programs
@@ -49,13 +49,13 @@ class EnvMembers(TypedDict, total=False):
 
 
 class TestEnv(Value):
-    """What a test runs with.
+    """The environment of a test.
 
-    ``imgfmt`` and ``imgproto`` are the image format and protocol that it is about, ``cache_mode``
-    and ``aio_mode`` those of its drives; ``imgfmt_generic`` is whether a test for any format runs
-    with this one. Images go into ``test_dir``, sockets into ``sock_dir``, whose name is
-    short, a runner's files into ``output_dir``. ``default_machine`` None is the emulator's own.
-    ``key_secret`` opens LUKS images. ``qemu_io_options`` are those of a qemu-io that is told no
+    ``imgfmt`` and ``imgproto`` are the image format and the protocol under test, ``cache_mode`` and
+    ``aio_mode`` the modes of its drives; ``imgfmt_generic`` tells whether tests for any format run
+    with this one. Images go into ``test_dir``, sockets into ``sock_dir``, which has a short name,
+    the files of a runner into ``output_dir``. ``default_machine`` None is the emulator's default.
+    ``key_secret`` opens LUKS images. ``qemu_io_options`` are the options of a qemu-io that gets no
     format, by default ``-f imgfmt``.
     """
 
@@ -77,10 +77,10 @@ class TestEnv(Value):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read what QEMU's ``check`` sets: ``TEST_DIR``, ``IMGFMT``, ``QEMU_PROG``, ...
+        """Read the variables of QEMU's ``check``: ``TEST_DIR``, ``IMGFMT``, ``QEMU_PROG``, ...
 
-        Raises UsageError, which names all that is missing; for an unknown format, protocol or
-        mode; and where the directories cannot be written.
+        Raises UsageError, which lists all missing variables; also for an unknown format, protocol
+        or mode, and for directories that cannot be written.
         """
         variables = os.environ if environ is None else environ
         missing = [name for name in _NEEDED if not variables.get(name)]
@@ -110,10 +110,10 @@ class TestEnv(Value):
     @classmethod
     @contextmanager
     def temporary(cls, **members: Unpack[EnvMembers]) -> Generator[Self]:
-        """Make an environment with directories of its own, which are gone at the end.
+        """Create an environment whose directories exist while the block runs.
 
-        Raises UsageError for an unknown format, protocol or mode; OSError where there is no
-        room for a directory.
+        Raises UsageError for an unknown format, protocol or mode; OSError if a directory cannot be
+        created.
         """
         with scratch.directory() as test_dir, scratch.directory(short=True) as sock_dir:
             env = cls(test_dir=test_dir, sock_dir=sock_dir, output_dir=test_dir)
@@ -127,9 +127,9 @@ class TestEnv(Value):
         return self
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that :meth:`from_environ` reads this from.
+        """Return the environment variables from which :meth:`from_environ` makes this value.
 
-        Raises UsageError for what no variable can hold: an option with a space, a NUL.
+        Raises UsageError for a value that no variable can hold: an option with a space, a NUL.
         """
         io = ["-f", self.imgfmt] if self.qemu_io_options is None else self.qemu_io_options
         found = {
@@ -152,7 +152,7 @@ class TestEnv(Value):
         return found
 
     def for_filters(self, *, pid: int | None = None) -> Environment:
-        """Return what :func:`filters.default_filters` takes, by default of this process."""
+        """Return the argument of :func:`filters.default_filters`, by default for this process."""
         return Environment(
             test_dir=self.test_dir,
             sock_dir=self.sock_dir,
@@ -184,7 +184,7 @@ def _writable(path: str, *, what: str) -> Path:
 
 
 def secret_of(text: str) -> Secret:
-    """Return the secret that ``IMGKEYSECRET`` holds. Raises UsageError."""
+    """Return the secret in the variable ``IMGKEYSECRET``. Raises UsageError if it is invalid."""
     try:
         return Secret(os.fsencode(text))
     except UnicodeError:

@@ -1,7 +1,7 @@
-"""What the cases of unittest have in common: an environment, QEMUs, and what a failure tells.
+"""Common base of the unittest classes: environment, QEMUs, and the report of a failure.
 
-What QEMUs a test has is in ``machines``. The one mechanism: an exception that leaves a test takes
-what is known of its QEMUs along as a note, while they still run.
+``machines`` starts the QEMUs. While they still run, their state is added as a note to an exception
+that leaves a test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .env import TestEnv
 from .golden import WithGolden
 from .machines import Machines
 from .matrix import Choices, matrix
-from .report import Section, joined
+from .report import Section, sections_text
 from .scratch import keep
 from .switches import KEEP_FAILED, is_set
 
@@ -31,14 +31,14 @@ __unittest: Final = True
 
 
 class ExplainedCase(WithGolden, MessageAssertions):
-    """A test with an environment of its own, whose failure says what is known of its QEMUs."""
+    """A test case with an environment of its own; its failures report the state of its QEMUs."""
 
     @contextlib.contextmanager
     def make_env(self) -> Generator[TestEnv]:
-        """Make what the test runs with; override it for another format, for other programs.
+        """Return the environment of the test; override it to choose a format or other programs.
 
-        It is what the environment variables of QEMU's ``check`` say (``IMGFMT=qcow2 python -m
-        unittest``), but for the directories of images and sockets, which are the test's own.
+        By default it is what the environment variables of QEMU's ``check`` say (``IMGFMT=qcow2
+        python -m unittest``), with directories of the test's own.
         """
         with TestEnv.temporary() as made:
             (chosen,) = matrix(Choices(), os.environ).values()
@@ -48,12 +48,12 @@ class ExplainedCase(WithGolden, MessageAssertions):
 
     @cached_property
     def env(self) -> TestEnv:
-        """What the test runs with; its directories are gone after the test."""
+        """The environment of the test; its directories are removed after the test."""
         return self.enterContext(self.make_env())
 
     @cached_property
     def machines(self) -> Machines:
-        """The QEMUs of the test, and what goes over their QMP (``machines.log``)."""
+        """The QEMUs of the test and their QMP messages (``machines.log``)."""
         return self.enterContext(Machines(self.env))
 
     def _environment(self) -> TestEnv:
@@ -70,7 +70,7 @@ class ExplainedCase(WithGolden, MessageAssertions):
         except SkipTest:
             raise
         except Exception as error:
-            if known := joined(self._known()).rstrip():
+            if known := sections_text(self._known()).rstrip():
                 error.add_note(known)
             if isinstance(error, AssertionError | BlockSdkError):
                 _cut_to_callers(error)

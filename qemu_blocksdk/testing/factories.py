@@ -1,4 +1,4 @@
-"""The types of the fixtures that make things, for the annotations of a test's arguments."""
+"""Types of the fixtures that are factories, to annotate the arguments of tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Faults of real programs, each for as long as a block runs; what it broke is mended at its end.
+"""Faults of real programs that last for a block and are repaired at its end.
 
-What no QEMU can be made to do is played by ``replay``. Errors that follow QEMU's own events, or
-hit flushes, are rules of a blkdebug that a node has from the start (``options.blkdebug(rule)``).
+``replay`` plays faults that no real QEMU shows. Errors that depend on QEMU's own events, or that
+hit flushes, are rules of a blkdebug node, which the node has from the start
+(``options.blkdebug(rule)``).
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _STATES = os.WSTOPPED | os.WEXITED | os.WNOWAIT
 
 
 class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
-    """A fault that is there while its block runs.
+    """A fault that exists while its block runs.
 
-    The block is ``with`` for blocking objects, ``async with`` for awaitable ones. Leaving it when
-    QEMU has ended raises nothing.
+    Use ``with`` for blocking objects and ``async with`` for awaitable ones. The end of the block
+    raises nothing if QEMU has ended.
     """
 
     def __init__(self, work: AbstractAsyncContextManager[None]) -> None:
@@ -71,9 +72,9 @@ class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
 
 
 def breakpoint_on(vm: VM | AsyncVM, drive: str, *, event: BlkdebugEvent | None = None) -> Injected:
-    """Hold requests of a drive at a breakpoint of the blkdebug that it has.
+    """Hold requests of a drive at a breakpoint of its blkdebug node.
 
-    Names and errors are as for :meth:`VM.pause_drive`. At the end all that is held goes on.
+    Names and errors are as for :meth:`VM.pause_drive`. The end of the block resumes the requests.
     """
     return Injected(_breakpoint(vm if isinstance(vm, AsyncVM) else vm._async, drive, event))
 
@@ -96,12 +97,12 @@ def failing_requests(
     *kinds: BlkdebugIOType,
     errno: int = EIO,
 ) -> Injected:
-    """Have requests of these kinds fail between a node that runs and its ``file``.
+    """Make requests of these kinds fail between a running node and its ``file``.
 
-    ``options`` are those that the node has; for the block there is a blkdebug below it
-    (``blockdev-reopen``). ``errno.ENOSPC`` for ``write`` and ``write-zeroes`` is a full disk.
-    Raises UsageError for flushes and for no kind, GraphError for a node that is not there or has
-    no ``file``, CommandError where QEMU refuses.
+    ``options`` are the options of the node; while the block runs, a blkdebug node is below it
+    (``blockdev-reopen``). ``errno.ENOSPC`` for ``write`` and ``write-zeroes`` acts like a full
+    disk. Raises UsageError for flushes and for no kind, GraphError for a node that does not exist
+    or has no ``file``, CommandError if QEMU refuses.
     """
     aio = qemu if isinstance(qemu, AsyncVM | AsyncStorageDaemon) else qemu._async
     return Injected(_failing(aio, options, kinds, errno))
@@ -172,9 +173,9 @@ async def _unless_gone(
 def suspended(
     program: VM | StorageDaemon | NbdServer | AsyncVM | AsyncStorageDaemon | AsyncNbdServer,
 ) -> Generator[None]:
-    """Suspend a program (SIGSTOP): in the block it stands still, after it, it goes on (SIGCONT).
+    """Suspend a program (SIGSTOP) while the block runs, and resume it (SIGCONT).
 
-    Raises UsageError for one that was not launched, has ended, is attached to or is suspended
+    Raises UsageError for a program that was not launched by this object, has ended, or is suspended
     already.
     """
     process = program.process
@@ -197,10 +198,10 @@ def suspended(
 
 
 def lost_server(server: NbdServer | AsyncNbdServer) -> Injected:
-    """Lose a server: it is killed, and in the block its address refuses. Then it is there again.
+    """Kill a server; while the block runs its address refuses connections. Then start it again.
 
-    Clients that have a ``reconnect_delay`` come back. Raises UsageError for a server that does
-    not run, or whose address would be another one afterwards.
+    Clients with a ``reconnect_delay`` reconnect. Raises UsageError for a server that does not run,
+    and for one that would come back at another address.
     """
     return Injected(_lost(server if isinstance(server, AsyncNbdServer) else server._async))
 
@@ -224,10 +225,10 @@ async def _lost(server: AsyncNbdServer) -> AsyncGenerator[None]:
 
 @contextlib.contextmanager
 def full_disk(path: str | os.PathLike[str], *, size: int | str = "1M") -> Generator[Path]:
-    """Make a directory that is full after ``size`` bytes, for the block; text is as in ``"64M"``.
+    """Create a directory that is full after ``size`` bytes, given as int or as in ``"64M"``.
 
-    It is a small tmpfs. Raises ToolError where we have not the right to mount one, UsageError
-    where there is something at the path.
+    It is a small tmpfs, which exists while the block runs. Raises ToolError without the right to
+    mount one, UsageError if there is something at the path.
     """
     folder = Path(path).absolute()
     options = f"size={to_bytes(size)}"

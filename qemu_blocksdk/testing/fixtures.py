@@ -107,15 +107,15 @@ def _without(word: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _told_briefly() -> Generator[None]:
-    """Fail without the frames, none of which is the test's."""
+def _without_traceback() -> Generator[None]:
+    """Turn a LaunchError into a failure without a traceback, as no frame is the test's."""
     from qemu_blocksdk.errors import LaunchError
 
     try:
         yield
     except LaunchError as error:
-        words = f"{error}\ncommand line: {shlex.join(error.argv)}"
-        raise pytest.fail.Exception(words, pytrace=False) from None
+        message = f"{error}\ncommand line: {shlex.join(error.argv)}"
+        raise pytest.fail.Exception(message, pytrace=False) from None
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def blocksdk_vm_factory(_blocksdk_machines: Machines) -> VmFactory:
 @pytest.fixture
 def blocksdk_vm(_blocksdk_machines: Machines) -> VM:
     """A running VM."""
-    with _told_briefly():
+    with _without_traceback():
         return _blocksdk_machines.vm()
 
 
@@ -239,7 +239,7 @@ def blocksdk_storage_daemon_factory(_blocksdk_machines: Machines) -> StorageDaem
 @pytest.fixture
 def blocksdk_storage_daemon(_blocksdk_machines: Machines) -> StorageDaemon:
     """A running storage daemon."""
-    with _told_briefly():
+    with _without_traceback():
         return _blocksdk_machines.storage_daemon()
 
 

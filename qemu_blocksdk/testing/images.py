@@ -1,4 +1,4 @@
-"""The images of one test: of its environment's format, in its directory, with its secret."""
+"""The images of one test: in its directory, with the format and secret of its environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _headers = dict[object, bytes]()
 
 @sealed_class
 class AsyncImages:
-    """Makes images for one test, and opens them in its QEMUs."""
+    """Creates images for one test and opens them in its QEMUs."""
 
     def __init__(self, env: TestEnv) -> None:
         self._env = env
@@ -48,9 +48,10 @@ class AsyncImages:
     ) -> AsyncImage:
         """Create an image in the test's directory (``qemu-img create``).
 
-        Of ``size`` bytes (or ``"64M"``), or as large as ``backing``. ``format`` is another than the
-        environment's. A luks image has the environment's secret, and the header of others.
-        Raises UsageError for a name with a directory; else as :meth:`AsyncImage.create`.
+        ``size`` is in bytes or as in ``"64M"``, by default that of ``backing``; ``format`` is by
+        default the environment's. A luks image gets the environment's secret and shares its header
+        with the other ones. Raises UsageError for a name with a directory; otherwise as
+        :meth:`AsyncImage.create`.
         """
         if name in ("", "..") or name != Path(name).name:
             raise UsageError(f"{name!r} is no name of a file in the test's directory")
@@ -85,7 +86,7 @@ class AsyncImages:
     async def add(self, qemu: AsyncQemu, image: AsyncImage, *, node_name: str) -> AsyncNode:
         """Open an image in a QEMU as a node, with the environment's cache and aio mode.
 
-        A luks image is opened with the environment's secret. Raises as :meth:`AsyncQemu.add_node`.
+        A luks image is opened with the environment's secret. Raises as ``add_node`` of the QEMU.
         """
         key = None
         if image.format == "luks":
@@ -98,7 +99,7 @@ class AsyncImages:
 
 @sealed_class
 class Images:
-    """Does as :class:`AsyncImages`, for blocking objects."""
+    """Like :class:`AsyncImages`, for blocking objects."""
 
     def __init__(self, env: TestEnv) -> None:
         self._async = AsyncImages(env)

@@ -1,7 +1,6 @@
-"""The QEMUs of one test: made from its environment, told of when it fails, ended after it.
+"""The QEMUs of one test: started with its environment, reported if it fails, ended after it.
 
-:class:`Machines` is what the fixtures of pytest stand on, and a unittest case can; of neither is
-anything known here.
+The pytest fixtures and the unittest classes both use :class:`Machines`, which knows neither.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ A = TypeVar("A", bound=AsyncQemu | AsyncNbdServer)
 
 
 class VmOptions(QemuOptions, total=False):
-    """What a VM of a test can be told; program and machine are the environment's."""
+    """Options of a test's VM; the environment gives the program and the machine."""
 
     machine: str | None
     accelerator: Accelerator | None
@@ -50,23 +49,23 @@ class VmOptions(QemuOptions, total=False):
 
 
 class StorageDaemonOptions(QemuOptions, total=False):
-    """What a storage daemon of a test can be told; the program is the environment's."""
+    """Options of a test's storage daemon; the environment gives the program."""
 
     nbd_server: NbdServerStart | None
     exports: Sequence[BlockExportOptions]
 
 
 class ServerOptions(NbdServerOptions, total=False):
-    """What a ``qemu-nbd`` of a test can be told; by default its address is in ``sock_dir``."""
+    """Options of a test's ``qemu-nbd``; by default its address is in ``sock_dir``."""
 
     address: NbdAddress
 
 
 @sealed_class
 class Machines:
-    """Starts QEMUs for one test; what still runs at the end of the block is ended, the last first.
+    """Starts QEMUs for one test; the end of the block ends those that still run, the last first.
 
-    Raises as their constructors and ``launch``.
+    The methods raise as the constructors of the objects and ``launch``.
     """
 
     def __init__(self, env: TestEnv) -> None:
@@ -76,15 +75,15 @@ class Machines:
         self._numbers = itertools.count()
         self._started = list[tuple[Qemu | NbdServer, Recorder]]()
         self._awaitable = list[tuple[AsyncQemu | AsyncNbdServer, Recorder]]()
-        self._told = list[Section]()
+        self._sections_of_ended = list[Section]()
 
     @property
     def log(self) -> QmpLog:
-        """What goes over QMP from the first use of this on; of each QEMU, when it is ready."""
+        """The QMP messages of the QEMUs, from the first use of this on, after each is ready."""
         if self._log is None:
             self._log = QmpLog(self._env)
             for _, recorder in self._started:
-                recorder.tell(self._log.add)
+                recorder.add_listener(self._log.add)
         return self._log
 
     def vm(self, **options: Unpack[VmOptions]) -> VM:
@@ -99,41 +98,41 @@ class Machines:
         return self._launched(StorageDaemon(program=program, **options), recorder)
 
     def async_vm(self, **options: Unpack[VmOptions]) -> AbstractAsyncContextManager[AsyncVM]:
-        """Return a VM that runs for the time of an ``async with`` block."""
+        """Return a VM that runs during an ``async with`` block."""
         recorder = self._prepare_vm(options)
         return self._during(AsyncVM(program=self._env.programs.words("qemu"), **options), recorder)
 
     def async_storage_daemon(
         self, **options: Unpack[StorageDaemonOptions]
     ) -> AbstractAsyncContextManager[AsyncStorageDaemon]:
-        """Return a storage daemon that runs for the time of an ``async with`` block."""
+        """Return a storage daemon that runs during an ``async with`` block."""
         recorder = self._prepare(options)
         program = self._env.programs.words("storage_daemon")
         return self._during(AsyncStorageDaemon(program=program, **options), recorder)
 
     def nbd_server(self, image: Image, **options: Unpack[ServerOptions]) -> NbdServer:
-        """Start a ``qemu-nbd`` that serves an image; return it when it serves."""
+        """Start a ``qemu-nbd`` that serves an image; return it when it is ready."""
         options.setdefault("address", self._socket())
         return self._launched(NbdServer(image, **options), Recorder())
 
     def async_nbd_server(
         self, image: Image | AsyncImage, **options: Unpack[ServerOptions]
     ) -> AbstractAsyncContextManager[AsyncNbdServer]:
-        """Return a ``qemu-nbd`` that serves an image for the time of an ``async with`` block."""
+        """Return a ``qemu-nbd`` that serves an image during an ``async with`` block."""
         options.setdefault("address", self._socket())
         aio = image if isinstance(image, AsyncImage) else image._async
         return self._during(AsyncNbdServer(aio, **options), Recorder())
 
     def describe(self) -> Sequence[Section]:
-        """Return what is known of each, asking the QEMUs that run; 2 s each at the most.
+        """Return the state of each QEMU; those that run are queried for 2 s each at most.
 
-        The test's directories are ``TEST_DIR`` and ``SOCK_DIR`` there.
+        The test's directories are shown as ``TEST_DIR`` and ``SOCK_DIR``.
         """
-        told = [*self._told, *(describe(*each) for each in self._started)]
-        return [self._shortened(each) for each in told]
+        sections = [*self._sections_of_ended, *(describe(*each) for each in self._started)]
+        return [self._shortened(each) for each in sections]
 
     async def describe_async(self) -> Sequence[Section]:
-        """Do as :meth:`describe`, also of those that belong to the event loop that runs."""
+        """Like :meth:`describe`, including QEMUs that belong to the running event loop."""
         here = [await describe_async(*each) for each in self._awaitable]
         return [*self.describe(), *map(self._shortened, here)]
 
@@ -148,7 +147,7 @@ class Machines:
     def _prepare(self, options: QemuOptions) -> Recorder:
         recorder = Recorder()
         if (also := options.get("on_message")) is not None:
-            recorder.tell(also)
+            recorder.add_listener(also)
         options["on_message"] = recorder
         return recorder
 
@@ -174,12 +173,12 @@ class Machines:
                 yield program
             except BaseException:
                 # Whoever reports the failure comes when it is gone.
-                self._told.append(await shielded(describe_async(program, recorder)))
+                self._sections_of_ended.append(await shielded(describe_async(program, recorder)))
                 raise
 
     def _log_from_now(self, recorder: Recorder) -> None:
         if self._log is not None:
-            recorder.tell(self._log.add)
+            recorder.add_listener(self._log.add)
 
     def __enter__(self) -> Self:
         return self

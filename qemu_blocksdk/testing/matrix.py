@@ -1,7 +1,7 @@
-"""Which environments a test runs in: what options and environment variables choose, combined.
+"""The environments that a test runs in: all combinations of options and environment variables.
 
-The variables are those that QEMU's ``check`` sets; an option counts more. Here lives what is known
-before a test begins: each combination is a :class:`TestEnv` that has no directories yet.
+The variables are those of QEMU's ``check``; an option overrides its variable. Each combination is a
+:class:`TestEnv` without directories yet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROOM: Final = 16 << 20
 
 
 class Choices(Value):
-    """What the options chose, each any number of times; nothing is the variable's choice."""
+    """The values of the options, each any number of times; without one, the variable counts."""
 
     qemu: Sequence[str] = ()
     imgfmt: Sequence[str] = ()
@@ -34,9 +34,9 @@ class Choices(Value):
 
 
 def matrix(choices: Choices, environ: Mapping[str, str]) -> dict[str, TestEnv]:
-    """Return the environments by their ids, in which only what differs is named.
+    """Return the environments by their ids, which name only what differs.
 
-    Raises UsageError for what is unknown or missing, or goes together in no combination.
+    Raises UsageError for unknown and missing things, and if no combination is possible.
     """
     programs = _programs(choices.qemu, environ)
     formats = _chosen(choices.imgfmt, environ.get("IMGFMT") or "raw")
@@ -70,9 +70,9 @@ def matrix(choices: Choices, environ: Mapping[str, str]) -> dict[str, TestEnv]:
 
 
 def assert_directories(images: Path) -> None:
-    """Raise UsageError where a test could not have its images or its sockets.
+    """Raise UsageError if there is not enough room for images or sockets.
 
-    ``images`` is the directory, perhaps yet to be made, that all tests have theirs in.
+    ``images`` is the directory, which need not exist yet, that has the directories of all tests.
     """
     for path in (images, Path(tempfile.gettempdir())):
         there = next(one for one in (path, *path.parents) if one.exists())

@@ -1,8 +1,8 @@
-"""What a script does when it, or a case of it, cannot run here: it says so to its runner.
+"""Skips for scripts: a script or a case that cannot run here reports that to its runner.
 
-``SEQ.notrun`` and ``SEQ.casenotrun`` in the output directory are what a runner reads; SEQ is the
-script's file name. The programs are asked what a runner of iotests would ask them; what else may
-stand in the way of a test is ``requirements``' business.
+The runner reads ``SEQ.notrun`` and ``SEQ.casenotrun`` in the output directory; SEQ is the file name
+of the script. The programs are queried as a runner of iotests does it; other requirements of tests
+are in ``requirements``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _logger.addHandler(logging.NullHandler())
 
 
 def notrun(reason: str, *, env: TestEnv) -> NoReturn:
-    """End the script, with exit status 0, and leave the reason in ``SEQ.notrun``.
+    """End the script with exit status 0 and write the reason to ``SEQ.notrun``.
 
-    Raises UsageError where that cannot be written.
+    Raises UsageError if the file cannot be written.
     """
     seq = _write("notrun", "w", f"{reason}\n", env)
     _logger.warning("%s not run: %s", seq, reason)
@@ -39,9 +39,9 @@ def notrun(reason: str, *, env: TestEnv) -> NoReturn:
 
 
 def case_notrun(reason: str, *, env: TestEnv) -> None:
-    """Add the reason why a case does not run to ``SEQ.casenotrun``; the caller skips it.
+    """Add the reason why a case does not run to ``SEQ.casenotrun``; the caller skips the case.
 
-    Raises UsageError where that cannot be written.
+    Raises UsageError if the file cannot be written.
     """
     _write("casenotrun", "a", f"    [case not run] {reason}\n", env)
 
@@ -60,9 +60,9 @@ def _write(suffix: str, mode: str, text: str, env: TestEnv) -> str:
 def verify_image_format(
     supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
 ) -> None:
-    """End the script as not run unless it is for the image format. LUKS has to work as well.
+    """End the script as not run unless it supports the image format. LUKS also has to work.
 
-    ``generic`` is any format, but where ``imgfmt_generic`` is not set.
+    ``generic`` is every format, unless ``imgfmt_generic`` is False.
     """
     if "generic" in supported and env.imgfmt_generic:
         supported = ()
@@ -75,9 +75,9 @@ def verify_image_format(
 def verify_protocol(
     supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
 ) -> None:
-    """End the script as not run unless it is for the protocol; ``generic`` is any.
+    """End the script as not run unless it supports the protocol; ``generic`` is every protocol.
 
-    Raises UsageError where both lists are given.
+    Raises UsageError if both lists are given.
     """
     if supported and unsupported:
         raise UsageError("of protocols, either the supported or the unsupported are listed")
@@ -90,20 +90,20 @@ def verify_protocol(
 def verify_platform(
     supported: Sequence[str] = (), unsupported: Sequence[str] = (), *, env: TestEnv
 ) -> None:
-    """End the script as not run unless it is for a platform of which this one's name begins so."""
+    """End the script as not run unless ``sys.platform`` begins with one of these."""
     here = sys.platform
     if here.startswith(tuple(unsupported)) or not here.startswith(tuple(supported) or ""):
         notrun(f"not suitable for this OS: {here}", env=env)
 
 
 def verify_cache_mode(supported: Sequence[str] = (), *, env: TestEnv) -> None:
-    """End the script as not run unless it is for the cache mode."""
+    """End the script as not run unless it supports the cache mode."""
     if supported and env.cache_mode not in supported:
         notrun(f"not suitable for this cache mode: {env.cache_mode}", env=env)
 
 
 def verify_aio_mode(supported: Sequence[str] = (), *, env: TestEnv) -> None:
-    """End the script as not run unless it is for the aio mode."""
+    """End the script as not run unless it supports the aio mode."""
     if supported and env.aio_mode not in supported:
         notrun(f"not suitable for this aio mode: {env.aio_mode}", env=env)
 
@@ -133,46 +133,46 @@ def verify_quorum(*, env: TestEnv) -> None:
 
 
 def verify_working_luks(*, env: TestEnv) -> None:
-    """End the script as not run, with qemu-img's words, unless LUKS works."""
+    """End the script as not run, with the error of qemu-img, unless LUKS works."""
     if (problem := luks_problem(env=env)) is not None:
         notrun(problem, env=env)
 
 
 def luks_problem(*, env: TestEnv) -> str | None:
-    """Return why LUKS does not work, in qemu-img's words; None where it does."""
-    # Long to load, and of most tests nobody asks.
+    """Return why LUKS does not work, as qemu-img reports it; None if it works."""
+    # Loading it takes long, and most tests do not need it.
     from qemu_blocksdk.tools.luks import query_luks
 
     return background_loop.run(query_luks(env.programs.words("qemu_img"), timeout=_ANSWER)).problem
 
 
 def supports_quorum(*, env: TestEnv) -> bool:
-    """Tell whether qemu-img has the driver ``quorum``."""
-    return "quorum" in listed(_told(*env.programs.words("qemu_img"), "--help"))
+    """Return whether qemu-img has the driver ``quorum``."""
+    return "quorum" in listed(_output(*env.programs.words("qemu_img"), "--help"))
 
 
 def supported_formats(*, env: TestEnv, read_only: bool = False) -> list[str]:
-    """Return the drivers that the emulator's whitelist leaves, for writing or for reading.
+    """Return the drivers that the emulator's whitelist has for writing, or for reading.
 
     Raises LaunchError, DeadlineExceeded.
     """
-    told = _told(*env.programs.words("qemu"), "-drive", "format=help")
-    return list(listed(told, read_only=read_only))
+    output = _output(*env.programs.words("qemu"), "-drive", "format=help")
+    return list(listed(output, read_only=read_only))
 
 
 def missing_formats(required: Sequence[str], *, env: TestEnv, read_only: bool = False) -> list[str]:
-    """Return those that :func:`supported_formats` lacks."""
+    """Return the formats that :func:`supported_formats` does not have."""
     supported = supported_formats(env=env, read_only=read_only) if required else ()
     return [name for name in dict.fromkeys(required) if name not in supported]
 
 
 def _has_device(names: Iterable[str], env: TestEnv) -> bool:
-    devices = _told(*env.programs.words("qemu"), "-M", "none", "-device", "help")
+    devices = _output(*env.programs.words("qemu"), "-M", "none", "-device", "help")
     return any(name in devices for name in names)
 
 
 @functools.cache
-def _told(*words: str) -> str:
+def _output(*words: str) -> str:
     """Return what a program prints and exits, whatever the exit status."""
     done = background_loop.run(ask(words, timeout=_ANSWER, accept=range(256)))
     return done.stdout + done.stderr

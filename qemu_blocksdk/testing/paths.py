@@ -1,6 +1,6 @@
-"""Names for the files and sockets of a test: ``PID-NAME``, so that no two processes have one.
+"""Names for the files and sockets of a test: ``PID-NAME``, so that each process has its own.
 
-How they come to be gone is in ``scratch``.
+``scratch`` removes the files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def file_pattern(name: str) -> str:
-    """Return ``PID-NAME``. Raises UsageError for what cannot be a file's name."""
+    """Return ``PID-NAME``. Raises UsageError for an invalid file name."""
     pattern = f"{os.getpid()}-{name}"
     try:
         data = os.fsencode(pattern)
@@ -47,14 +47,13 @@ def file_pattern(name: str) -> str:
 
 
 class FilePath(Generic[P]):
-    """Paths for the files of a block, removed at its end, in reverse order::
+    """Paths for files that the end of the block removes, in reverse order::
 
         with FilePath("a.img", "b.img", env=env) as (a, b):
         with FilePath("nbd.sock", env=env, base_dir=env.sock_dir) as sock:
 
-    They are in ``test_dir``, or ``base_dir``. Where one in ``sock_dir`` would be longer than a
-    socket's path may be, it is in a short directory of its own. A process that is killed
-    leaves none of them either.
+    They are in ``test_dir``, or in ``base_dir``. If a path in ``sock_dir`` would be too long for a
+    socket, it is in a short directory of its own. They are removed also if the process is killed.
     """
 
     @overload
@@ -72,7 +71,7 @@ class FilePath(Generic[P]):
         base_dir: _BaseDir | None = None,
     ) -> None: ...
     def __init__(self, *names: str, env: TestEnv, base_dir: _BaseDir | None = None) -> None:
-        """Name the files. Raises UsageError for a name that cannot be one, here or at entry."""
+        """Name the files. Raises UsageError for an invalid name, here or when the block begins."""
         self._names = _checked(names)
         self._env, self._base_dir = env, base_dir
         self._held = contextlib.ExitStack()
@@ -96,16 +95,16 @@ def file_path(
 def file_path(
     *names: str, env: TestEnv, base_dir: _BaseDir | None = None
 ) -> Path | tuple[Path, ...]:
-    """Return paths as :class:`FilePath`, whose files are removed when the process ends.
+    """Return paths like :class:`FilePath`; the end of the process removes the files.
 
-    In reverse order. Raises UsageError for a name that cannot be one.
+    They are removed in reverse order. Raises UsageError for an invalid name.
     """
     return _enter(_at_exit, _checked(names), env, base_dir)
 
 
 @atexit.register
 def remove_file_paths() -> None:
-    """Remove what :func:`file_path` has named so far, the last first."""
+    """Remove the files that :func:`file_path` has named so far, the last first."""
     # Looked up now, because a child of os.fork() has another.
     _at_exit.close()
 

@@ -1,8 +1,8 @@
-"""What a failed test is told of its programs: how each runs or ended; a QEMU's jobs, graph, QMP.
+"""The report of a failed test: state, output, jobs, block graph and QMP messages of its programs.
 
-A :class:`Recorder` hears what goes over QMP, so that much is known of a QEMU that is gone; one
-that lives is asked for the rest, with a short time limit. Nothing here raises or grows: texts are
-cut. The secrets have been taken out by those who tell.
+A :class:`Recorder` receives the QMP messages, so that they are known also of a QEMU that has ended.
+A QEMU that runs is queried for the rest, with a short time limit. Nothing here raises, and texts
+are cut. The messages have no secrets: the connections replace them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.objects import AsyncNbdServer
     from qemu_blocksdk.qmp import AsyncProcess
 
-_PATIENCE: Final = 2.0
+_QUERY_TIMEOUT: Final = 2.0
 _MESSAGES: Final = 40
 _JOBS: Final = 20
 _LINES: Final = 80
@@ -37,16 +37,16 @@ _WIDTH: Final = 400
 
 
 class Section(Value):
-    """A part of a report: how a QEMU is, in a few words, and all that is known of it."""
+    """A part of a report: a title with the state of a QEMU, and a text with its details."""
 
     title: str
     text: str
 
 
 class Recorder:
-    """Keeps the last messages of a QEMU, and through which states its jobs went.
+    """Keeps the last messages of a QEMU and the states of its jobs.
 
-    It is what ``on_message`` takes.
+    It is an ``on_message`` callback.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Recorder:
         self._jobs = dict[str, list[str]]()
 
     def __call__(self, message: JsonObject) -> None:
-        """Keep a message, as a connection does."""
+        """Keep a message; the connection calls this."""
         self._count += 1
         self._messages.append(message)
         if "event" in message:
@@ -64,8 +64,8 @@ class Recorder:
         for listener in self._listeners:
             listener(message)
 
-    def tell(self, listener: OnMessage) -> None:
-        """Have somebody else told of each message from now on as well."""
+    def add_listener(self, listener: OnMessage) -> None:
+        """Call a listener with each later message, too."""
         self._listeners.append(listener)
 
     def _note_job(self, event: str, data: JsonObject) -> None:
@@ -86,11 +86,11 @@ class Recorder:
             self._jobs.pop(next(iter(self._jobs)))
 
     def jobs(self) -> Mapping[str, str]:
-        """Return the last jobs by their ids, each with its states and errors in their order."""
+        """Return the states and errors of the last jobs, in their order, by job id."""
         return {job: ", ".join(steps) for job, steps in list(self._jobs.items())}
 
     def transcript(self) -> str:
-        """Return the last messages, what was sent and what came, each on a line that is cut."""
+        """Return the last messages in both directions, a line each; long lines are cut."""
         kept = list(self._messages)
         left_out = self._count - len(kept)
         lines = [f"({left_out} before)"] if left_out else []
@@ -98,25 +98,25 @@ class Recorder:
 
 
 def describe(program: Qemu | NbdServer, recorder: Recorder) -> Section:
-    """Return what is known of a program that was launched; a QEMU that runs is asked, for 2 s.
+    """Return the state of a launched program; a QEMU that runs is queried for 2 s at most.
 
-    Never raises. The recorder is the one that a QEMU was started with as ``on_message``.
+    Never raises. ``recorder`` is the one that the QEMU got as ``on_message``.
     """
     return background_loop.run(describe_async(program._async, recorder))
 
 
 async def describe_async(program: AsyncQemu | AsyncNbdServer, recorder: Recorder) -> Section:
-    """Do as :func:`describe`, in the event loop that the program was started in."""
+    """Like :func:`describe`, in the event loop in which the program was started."""
     process = program.process
     # Before our own questions are in it.
     transcript, jobs, graph = recorder.transcript(), recorder.jobs(), ""
     if isinstance(program, AsyncQemu) and program.is_running:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_QUERY_TIMEOUT):
                 jobs = {**jobs, **await _query_jobs(program, jobs)}
                 graph = (await program.graph()).draw()
         except (BlockSdkError, TimeoutError, OSError) as error:
-            graph = f"not known: {str(error) or f'no answer within {_PATIENCE:g} s'}"
+            graph = f"not known: {str(error) or f'no answer within {_QUERY_TIMEOUT:g} s'}"
     parts = {
         "output": process.output_tail(),
         "jobs": "\n".join(f"{job}: {story}" for job, story in jobs.items()),
@@ -133,7 +133,7 @@ async def describe_async(program: AsyncQemu | AsyncNbdServer, recorder: Recorder
 
 
 async def _query_jobs(qemu: AsyncQemu, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the jobs that there are, each with what was known of it before."""
+    """Return the jobs that exist, each with its earlier states."""
     # Raw: to attach to a job would be to take part in it.
     jobs = cast("list[dict[str, JsonValue]]", await qemu.qmp.execute_raw("query-jobs"))
     return {
@@ -158,7 +158,7 @@ def _state(process: AsyncProcess) -> str:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped it, or a debugger, so that it answers nothing."""
+    """Whether a signal or a debugger has stopped the process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] in ("T", "t")
     except OSError:
@@ -188,6 +188,6 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}... ({len(line)} characters)"
 
 
-def joined(sections: Iterable[Section]) -> str:
-    """Return the sections as one text, as a framework without sections shows them."""
+def sections_text(sections: Iterable[Section]) -> str:
+    """Return the sections as one text, for frameworks without sections."""
     return "\n".join(f"---- {one.title}\n{one.text}" for one in sections)

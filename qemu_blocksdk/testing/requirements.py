@@ -122,8 +122,8 @@ def _has(schema: Schema, kind: Kind, name: str) -> bool:
 def _lacks(env: TestEnv, kind: Kind, name: str) -> str:
     """Return that a binary lacks something, and which QEMUs have it."""
     known = [each for each in snapshots.available() if _has(snapshots.load(each), kind, name)]
-    who = Path(env.programs.words(_server(env))[0]).name
-    return f"{who} has no {kind} {name!r} (known to {', '.join(known) or 'no other QEMU'})"
+    program = Path(env.programs.words(_server(env))[0]).name
+    return f"{program} has no {kind} {name!r} (known to {', '.join(known) or 'no other QEMU'})"
 
 
 def check_names(requires: Requires, env: Callable[[], TestEnv]) -> None:

@@ -1,6 +1,6 @@
-"""How a file of tests runs as a program, a script or unittest's; its output is the same each time.
+"""Run a file of tests as a program, as a script or with unittest; its output is reproducible.
 
-Whether it can run here is ``notrun``'s business, what it logs ``text``'s.
+``notrun`` checks whether it can run here; ``text`` logs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .text import LOGGER
 
 
 class Supported(TypedDict, total=False):
-    """What a script is for, as the functions of ``notrun`` take it."""
+    """The formats, protocols, ... of a script, as the functions of ``notrun`` take them."""
 
     supported_fmts: Sequence[str]
     supported_platforms: Sequence[str]
@@ -33,7 +33,7 @@ class Supported(TypedDict, total=False):
 def script_initialize(
     *, env: TestEnv, logger: logging.Logger = LOGGER, **supported: Unpack[Supported]
 ) -> None:
-    """Begin a script that is not one function: log to stdout; end where it cannot run here."""
+    """Begin a script without a main function: log to stdout, end it if it cannot run here."""
     activate_logging(logger)
     execute_setup_common(env=env, **supported)
 
@@ -45,13 +45,13 @@ def script_main(
     logger: logging.Logger = LOGGER,
     **supported: Unpack[Supported],
 ) -> None:
-    """Run a script that is a function, unless it cannot run here; it logs to stdout."""
+    """Run the main function of a script if it can run here; log to stdout."""
     activate_logging(logger)
     execute_test(test_function=test_function, env=env, **supported)
 
 
 def main(*, env: TestEnv, **supported: Unpack[Supported]) -> None:
-    """Run the cases of the main module, unless it cannot run here, and end the program."""
+    """Run the cases of the main module if they can run here, and end the program."""
     execute_test(env=env, **supported)
 
 
@@ -61,7 +61,7 @@ def execute_test(
     test_function: Callable[[], object] | None = None,
     **supported: Unpack[Supported],
 ) -> None:
-    """Run a function, or the cases of the main module, unless they cannot run here."""
+    """Run a function, or the cases of the main module, if they can run here."""
     debug = execute_setup_common(env=env, **supported)
     if test_function is None:
         execute_unittest(sys.argv, debug=debug)
@@ -81,9 +81,9 @@ def execute_setup_common(
     unsupported_protocols: Sequence[str] = (),
     required_fmts: Sequence[str] = (),
 ) -> bool:
-    """Take ``-d`` off the command line, set logging up, end where the script cannot run here.
+    """Remove ``-d`` from the command line, set up logging, end a script that cannot run here.
 
-    Returns whether the ``-d`` was there. Raises UsageError for protocols both supported and not.
+    Returns whether there was a ``-d``. Raises UsageError for protocols both supported and not.
     """
     debug = "-d" in sys.argv
     if debug:
@@ -102,10 +102,9 @@ def execute_setup_common(
 def execute_unittest(
     argv: Sequence[str], *, debug: bool = False, stream: Stream | None = None
 ) -> None:
-    """Run the cases of the main module, by name where ``debug``, and end the program.
+    """Run the cases of the main module, by name with ``debug``, and end the program.
 
-    What is written, to stdout by default, is the same each time: see
-    :class:`ReproducibleTestRunner`.
+    The output, by default to stdout, is the same in each run: see :class:`ReproducibleTestRunner`.
     """
 
     class Runner(ReproducibleTestRunner):
@@ -122,7 +121,7 @@ def execute_unittest(
 
 
 def activate_logging(logger: logging.Logger = LOGGER) -> None:
-    """Write what is logged to stdout, as it is."""
+    """Write log messages to stdout, unchanged."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
@@ -131,7 +130,7 @@ def activate_logging(logger: logging.Logger = LOGGER) -> None:
 
 
 class Stream(Protocol):
-    """What a runner writes to."""
+    """The methods of a stream that a runner writes to."""
 
     def write(self, text: str, /) -> object:
         """Write."""
@@ -143,7 +142,7 @@ class Stream(Protocol):
 
 
 class RunnerOptions(TypedDict, total=False):
-    """What ``unittest.TextTestRunner`` takes."""
+    """The options of ``unittest.TextTestRunner``."""
 
     descriptions: bool
     verbosity: int
@@ -154,10 +153,10 @@ class RunnerOptions(TypedDict, total=False):
 
 
 class ReproducibleTestResult(unittest.TextTestResult):
-    """Shows a case that was skipped as one that passed, unless it names the cases."""
+    """Reports a skipped case like a passed one, unless it prints the names of cases."""
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        """Note a case that was skipped."""
+        """Count a skipped case."""
         unittest.TestResult.addSkip(self, test, reason)
         if self.showAll:
             self.stream.writeln(f"skipped {reason!r}")
@@ -167,19 +166,19 @@ class ReproducibleTestResult(unittest.TextTestResult):
 
 
 class ReproducibleStreamWrapper:
-    """Leaves out how long the cases took, and how many were skipped."""
+    """Removes the time and the number of skipped cases from the output."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream: Stream = stream
 
     def __getattr__(self, name: str) -> object:
-        """Return what the stream has."""
+        """Return an attribute of the stream."""
         if name == "stream":  # a copy is being made, which has nothing yet
             raise AttributeError(name)
         return getattr(self.stream, name)
 
     def write(self, text: str) -> None:
-        """Write what is the same each time."""
+        """Write a text without what differs from run to run."""
         text = re.sub(r"Ran (\d+) tests? in [\d.]+s", r"Ran \1 tests", text)
         self.stream.write(re.sub(r" \(skipped=\d+\)", "", text))
 
@@ -189,7 +188,7 @@ class ReproducibleStreamWrapper:
 
 
 class ReproducibleTestRunner(unittest.TextTestRunner):
-    """A runner that writes, to stdout by default, the same each time."""
+    """A runner whose output, by default to stdout, is the same in each run."""
 
     def __init__(
         self,
@@ -197,7 +196,7 @@ class ReproducibleTestRunner(unittest.TextTestRunner):
         resultclass: type[unittest.TextTestResult] = ReproducibleTestResult,
         **options: Unpack[RunnerOptions],
     ) -> None:
-        """Take what ``unittest.TextTestRunner`` does."""
+        """Take the options of ``unittest.TextTestRunner``."""
         wrapped = ReproducibleStreamWrapper(sys.stdout if stream is None else stream)
         super().__init__(
             wrapped,

@@ -1,8 +1,8 @@
-"""Files and directories that are gone afterwards, also when this process is killed.
+"""Temporary files and directories that are removed also if this process is killed.
 
-Who made one removes it, in reverse order. For the case that nobody can any more (SIGKILL,
-``os._exit``), a shell waits for the end of a pipe that only we hold, and then removes what is on
-a list, a file without a name. It runs while there is something on the list.
+Each block removes its own, in reverse order. For SIGKILL and ``os._exit`` there is a shell: it
+waits for the end of a pipe that only this process holds, and then removes the entries of a list,
+which is a file without a name. It runs while the list has entries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WAIT = 'read -r _; exec xargs -0r rm -rf -- <"/dev/fd/$0"'  # dash has no <&10
 
 
 class _Keeper:
-    """The list, and the shell that has it, too."""
+    """The list, and the shell that reads it."""
 
     def __init__(self) -> None:
         self._list = os.memfd_create("blocksdk-keeper")
@@ -53,7 +53,7 @@ class _Keeper:
         return place
 
     def drop(self, place: range) -> bool:
-        """Take an entry off the list; tell whether it was the last."""
+        """Remove an entry from the list; return whether it was the last."""
         os.pwrite(self._list, bytes(len(place)), place.start)
         self._count -= 1
         return not self._count
@@ -87,7 +87,7 @@ os.register_at_fork(after_in_child=_let_go_after_fork)
 
 @contextlib.contextmanager
 def gone_afterwards(path: Path) -> Generator[Path]:
-    """Remove what is at a path, be it a directory, when the block or the process ends."""
+    """Remove the file or directory at a path when the block or the process ends."""
     global _keeper
     pid = os.getpid()
     with _lock:
@@ -108,13 +108,13 @@ def gone_afterwards(path: Path) -> Generator[Path]:
 
 
 def keep(path: Path) -> None:
-    """Leave what is at a path when its block of :func:`gone_afterwards` ends."""
+    """Keep what is at a path when its block of :func:`gone_afterwards` ends."""
     _kept.add(path)
 
 
 @contextlib.contextmanager
 def directory(*, short: bool = False) -> Generator[Path]:
-    """Make a private directory for the block. A ``short`` name leaves room for a socket's.
+    """Create a private directory for the block. A ``short`` name leaves room for sockets.
 
     Raises OSError.
     """
@@ -124,7 +124,7 @@ def directory(*, short: bool = False) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory, where there is one and it can be."""
+    """Remove a file or a directory if that is possible."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Decorators of unittest's test functions, which skip a case and tell the runner (``notrun``).
+"""Decorators for unittest that skip a case and report that to the runner (``notrun``).
 
-The environment is the case's ``env``, unless it is given.
+The environment is the attribute ``env`` of the case, unless it is given.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def skip_if_unsupported(
 def skip_for_formats(
     formats: Sequence[str] = (), *, env: TestEnv | None = None
 ) -> Callable[[Callable[Concatenate[C, P], R]], Callable[Concatenate[C, P], R]]:
-    """Skip a case for these image formats. It raises UsageError where it has no environment."""
+    """Skip a case for these image formats. It raises UsageError without an environment."""
 
     def reason(_: C, env: TestEnv) -> str | None:
         return f"Skipped for format {env.imgfmt}" if env.imgfmt in formats else None
@@ -66,7 +66,7 @@ def skip_for_formats(
 def skip_if_user_is_root(
     function: Callable[Concatenate[C, P], R],
 ) -> Callable[Concatenate[C, P], R | None]:
-    """Leave a case out for root; it counts as passed. It raises UsageError for no environment."""
+    """Skip a case for root; it counts as passed. It raises UsageError without an environment."""
 
     @functools.wraps(function)
     def left_out_for_root(case: C, /, *args: P.args, **kwargs: P.kwargs) -> R | None:

@@ -1,4 +1,4 @@
-"""What environment variables ask of a run, for tests of unittest, which has no options of ours."""
+"""Environment variables that stand for the plugin's options, for tests of unittest."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ UPDATE_GOLDEN: Final = "UPDATE_GOLDEN"
 
 
 def is_set(variable: str) -> bool:
-    """Tell whether an environment variable says yes."""
+    """Return whether an environment variable is set to anything but 0, false or no."""
     return os.environ.get(variable, "").lower() not in ("", "0", "false", "no")

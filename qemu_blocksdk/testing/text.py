@@ -1,6 +1,6 @@
-"""Messages as text: how a string or a QMP message is shown, and :func:`log`.
+"""Strings and QMP messages as text, and :func:`log`.
 
-What is to be shown differently is a filter's business. The logger decides where it goes.
+Filters change what is shown; the logger decides where it goes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def log(
     indent: int | None = None,
     logger: logging.Logger = LOGGER,
 ) -> None:
-    """Log a string, or a QMP message as JSON, at level INFO, after the filters, in their order.
+    """Log a string, or a QMP message as JSON, at level INFO, after applying filters in order.
 
-    JSON is one line, or, by ``indent``, several. Keys are sorted unless the message is an
-    ``OrderedDict`` then. Raises UsageError for what has no JSON form.
+    JSON is one line, or several with ``indent``. Keys are sorted, unless the message is an
+    ``OrderedDict`` after the filters. Raises UsageError for a message that has no JSON form.
     """
     message = filtered(message, filters)
     # Without arguments, so that a % in it is no format.
@@ -36,14 +36,14 @@ def log(
 
 
 def filtered(message: M, filters: Iterable[Callable[[M], M]]) -> M:
-    """Return the message after the filters, in their order."""
+    """Return the message after applying the filters in order."""
     for one in filters:
         message = one(message)
     return message
 
 
 def to_text(message: object, *, indent: int | None = None) -> str:
-    """Return a string as it is, a message as JSON, in ASCII. Raises UsageError for others."""
+    """Return a string unchanged, a message as JSON in ASCII. Raises UsageError for others."""
     if isinstance(message, str):
         return message
     if not isinstance(message, Mapping | list | tuple):

@@ -1,7 +1,7 @@
-"""The transcript of a QMP session: one line of JSON for each message, as it goes over.
+"""The transcript of a QMP session: one line of JSON for each message, in order.
 
-A :class:`Transcript` is told of messages (``on_message``) by the connections that it was
-given to. They have taken out the secrets; what a message means is no business of this module.
+Connections call a :class:`Transcript` with each message (``on_message``), after they have replaced
+secrets. This module does not interpret messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .text import filtered, to_text
 
 
 class Transcript:
-    """Writes what goes over QMP connections, while its block runs: commands, replies, events.
+    """Writes the messages of QMP connections while its block runs: commands, replies, events.
 
     A session from greeting to end::
 
@@ -35,9 +35,9 @@ class Transcript:
         with VM(on_message=transcript) as vm:
             with transcript:
 
-    ``to`` is a file, or what is called with each line, without its end, from the connection's
-    event loop. A new file is private to this user (0600); ``replace`` lets each block overwrite
-    the one that is there, which keeps its owner and mode. The keys are sorted as by :func:`log`.
+    ``to`` is a file, or a function that the connection's event loop calls with each line, without
+    its end. A new file is private to this user (0600); ``replace`` lets each block overwrite an
+    existing file, which keeps its owner and mode. Keys are sorted as by :func:`log`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Transcript:
         self._failure: Exception | None = None
 
     def __call__(self, message: JsonObject) -> None:
-        """Write a message, as a connection does."""
+        """Write a message; the connection calls this."""
         with self._lock:
             if self._write is None or self._failure is not None:
                 return
@@ -67,9 +67,9 @@ class Transcript:
                 self._failure = error
 
     def __enter__(self) -> Self:
-        """Begin.
+        """Begin to write.
 
-        Raises UsageError for a file that is there already or cannot be written, and while it runs.
+        Raises UsageError for a file that exists or cannot be written, and while the block runs.
         """
         if self._write is not None:
             raise UsageError("this transcript is being written already")
@@ -97,7 +97,7 @@ class Transcript:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End. Raises UsageError where a line could not be made or written, from its cause."""
+        """Stop. Raises UsageError if a line could not be written, with its cause."""
         with self._lock:
             self._write = None
             self._close()
@@ -106,7 +106,7 @@ class Transcript:
             raise UsageError(what) from self._failure
 
     def _begin(self) -> None:
-        """Write what the file begins with."""
+        """Write the beginning of the file."""
 
     def _close(self) -> None:
         if self._file is not None:

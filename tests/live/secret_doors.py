@@ -23,7 +23,7 @@ from qemu_blocksdk.objects import Chardev
 from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.testing.assertions import MessageAssertions
 from qemu_blocksdk.testing.dictpath import dictpath
-from qemu_blocksdk.testing.queued import QueuedQmp
+from qemu_blocksdk.testing.event_queue import QueuedQmp
 from qemu_blocksdk.tools import CreateLuks, Programs
 from qemu_blocksdk.tools.amendment import AmendLuks
 from qemu_blocksdk.tools.nbd import NbdUri

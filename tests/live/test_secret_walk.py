@@ -81,9 +81,9 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     disk = folder / "disk.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", disk, "1M")
     recorder, messages = Recorder(), list[object]()
-    recorder.tell(messages.append)
+    recorder.add_listener(messages.append)
     with replay.record(folder / "session.jsonl") as recording:
-        recorder.tell(recording)
+        recorder.add_listener(recording)
         with (
             VM(
                 args=["-device", "virtio-scsi", "-device", "scsi-cd,id=cd"], on_message=recorder

@@ -17,9 +17,9 @@ from qemu_blocksdk.blockdev import from_json
 from qemu_blocksdk.codec import Secret
 from qemu_blocksdk.errors import UsageError
 from qemu_blocksdk.sealed import is_door, sealed, sealed_class
+from qemu_blocksdk.testing.event_queue import QueuedQmp
 from qemu_blocksdk.testing.images import AsyncImages, Images
 from qemu_blocksdk.testing.machines import Machines
-from qemu_blocksdk.testing.queued import QueuedQmp
 from qemu_blocksdk.tools.nbd import NbdUri
 
 SECRET = "hunter2HUNT"

@@ -1,8 +1,8 @@
-"""QMP sessions without QEMU: recorded to a file or written down, and played by a server.
+"""QMP sessions without QEMU: recorded to a file or written in Python, and played by a server.
 
-What a session says is data (``exchange.py``), be it read from a file (``recording.py``) or not;
-``script.py`` knows what answers a command, ``server.py`` the socket. Faults of a real QEMU are in
-``testing/faults.py``.
+A session is data (``exchange.py``), also when it comes from a file (``recording.py``).
+``script.py`` chooses the answer to a command, ``server.py`` has the socket. Faults of a real QEMU
+are in ``testing/faults.py``.
 """
 
 from .exchange import Exchange, Expected, expect

@@ -1,4 +1,4 @@
-"""A command and what is said to it, as a value; and the typed way to write one down."""
+"""A command and its answer as a value, and a typed way to write one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 class Exchange(Value):
-    """A command that is expected, and the messages that answer it, in their order.
+    """An expected command and the messages that answer it, in their order.
 
-    The reply is the one with ``return`` or ``error``, and goes out with the command's id.
-    ``fault`` says what is wrong with the answer. :func:`expect` makes one of typed values.
+    The reply is the message with ``return`` or ``error``; it is sent with the id of the command.
+    ``fault`` says what is wrong with the answer. :func:`expect` makes one from typed values.
     """
 
     execute: str
@@ -26,7 +26,7 @@ class Exchange(Value):
 
 
 class Expected(Generic[R]):
-    """A typed command whose answer is still to be told."""
+    """A typed command that has no answer yet."""
 
     def __init__(self, command: Command[R]) -> None:
         self._command = command
@@ -39,14 +39,14 @@ class Expected(Generic[R]):
         then: Sequence[Event] = (),
         fault: Fault | None = None,
     ) -> Exchange:
-        """Have it return a value; ``events`` come before that, as QEMU's do, ``then`` after it."""
+        """Return a value; ``events`` are sent before the reply, ``then`` after it."""
         reply = {"return": _json(value)}
         return self._answered([*map(message_of, events), reply, *map(message_of, then)], fault)
 
     def fails(
         self, desc: str, *, error_class: str = "GenericError", fault: Fault | None = None
     ) -> Exchange:
-        """Have it refused, in QEMU's words."""
+        """Fail with an error of QEMU."""
         return self._answered([{"error": {"class": error_class, "desc": desc}}], fault)
 
     def _answered(self, says: Sequence[JsonObject], fault: Fault | None) -> Exchange:
@@ -60,7 +60,7 @@ def expect(command: Command[R]) -> Expected[R]:
 
 
 def command_of(message: JsonObject) -> str:
-    """Return the name of the command that a message asks for; empty where it asks for none."""
+    """Return the name of the command in a message; empty if it has none."""
     return str(message.get("execute", message.get("exec-oob", "")))
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with an answer, as values. ``server.py`` does it."""
+"""Faults of an answer, as values. ``server.py`` carries them out."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from qemu_blocksdk.codec import Value
 
 
 class Slow(Value):
-    """The answer, and all after it, comes some ``seconds`` later."""
+    """The answer, and all later ones, are sent after ``seconds``."""
 
     seconds: float
 
 
 class Late(Value):
-    """The answer comes when the next command does: whoever sent it has given up by then."""
+    """The answer is sent when the next command comes, after its sender has given up."""
 
 
 class Silent(Value):
-    """There is no answer."""
+    """No answer is sent."""
 
 
 class Twice(Value):
-    """The answer comes twice."""
+    """The answer is sent twice."""
 
 
 class HangUp(Value):
-    """The connection ends: before the answer, in the middle of the reply, or after it."""
+    """The connection ends before the answer, in the middle of the reply, or after it."""
 
     at: Literal["before", "middle", "after"] = "before"
 

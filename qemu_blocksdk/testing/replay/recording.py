@@ -1,7 +1,7 @@
-"""The file of a recorded session: its first line says what it is, the others are a transcript.
+"""The file of a recorded session: a header line, then a transcript.
 
-So each line is a message: what has ``execute`` or ``exec-oob`` was sent by the client, all else by
-QEMU. A reply belongs to its command, an event to the command before it.
+Each line is a message. A message with ``execute`` or ``exec-oob`` came from the client, every other
+from QEMU. A reply belongs to its command, an event to the command before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VERSION: Final = 1
 
 
 class Session(Value):
-    """A session as data; ``pid`` is the process that recorded it, 0 where that was none."""
+    """A session as data; ``pid`` is the process that recorded it, or 0."""
 
     greeting: JsonObject
     exchanges: Sequence[Exchange]
@@ -37,13 +37,13 @@ def record(
     filters: Iterable[Callable[[JsonObject], JsonObject]] = (),
     replace: bool = False,
 ) -> Transcript:
-    """Return what writes a QMP session to a file that a :class:`ReplayServer` can play::
+    """Record a QMP session to a file that a :class:`ReplayServer` can play::
 
         with record("session.jsonl") as recording, VM(on_message=recording) as vm:
 
-    It is a :class:`Transcript`, thus without secrets, and without a reply that is nothing but a
-    text (of ``human-monitor-command``, of ``qom-get``). The block has to be there when the
-    connection is made. ``replace`` as for a transcript.
+    The result is a :class:`Transcript`: it has no secrets, and no reply that is only a text (of
+    ``human-monitor-command``, of ``qom-get``). The block has to begin before the connection.
+    ``replace`` is as for a transcript.
     """
     return _Recorder(path, filters=filters, replace=replace)
 
@@ -54,7 +54,7 @@ class _Recorder(Transcript):
 
 
 def read(path: str | os.PathLike[str]) -> Session:
-    """Read a recorded session. Raises UsageError for a file that holds none."""
+    """Read a recorded session. Raises UsageError if the file has none."""
     name = os.fspath(path)
     try:
         head, *lines = Path(path).read_text(encoding="utf-8").split("\n")

@@ -1,8 +1,8 @@
-"""What answers a command: the exchange that is next, or one like it. No I/O.
+"""Choose the answer to a command: the next exchange, or a matching one. No I/O.
 
-Commands are compared as texts, their keys sorted and their secrets masked on both sides. Names
-that the SDK chooses (``objects/names.py``) end with eight random digits and a number, and differ in
-each run: in a recording, such a name stands for the one that comes in its place, from then on.
+Commands are compared as texts with sorted keys and with secrets replaced on both sides. Names that
+the SDK generates (``objects/names.py``) end with eight random digits and a number and differ in
+each run: such a name in a recording stands for the first new one that comes in its place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .fault import Fault, HangUp
 from .recording import Session
 
 GREETING: Final = "greeting"
-"""What a fault of the greeting is told by."""
+"""The name of the greeting among the faults."""
 _NEGOTIATION, _SCHEMA, _QUIT = "qmp_capabilities", "query-qmp-schema", "quit"
 _SHOWN = 400
 
@@ -34,7 +34,7 @@ class _Step(NamedTuple):
 
 
 class Script:
-    """The exchanges of a session, and which of them have been."""
+    """The exchanges of a session, and which of them are done."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Script:
         filters: Iterable[Callable[[JsonObject], JsonObject]],
         faults: Mapping[str, Fault],
     ) -> None:
-        """Raises UsageError for faults of commands that are not in it."""
+        """Raises UsageError for faults of commands that the session does not have."""
         self.greeting: JsonObject = session.greeting
         self._in_order, self._filters, self._faults = in_order, tuple(filters), dict(faults)
         self._names = _Names(session.pid)
@@ -64,13 +64,13 @@ class Script:
             raise UsageError(f"a fault of {strays[0]!r}, which is not in the session")
 
     def fault_of(self, name: str, default: Fault | None = None) -> Fault | None:
-        """Return the fault that a command, or the greeting, is to have each time."""
+        """Return the fault that a command, or the greeting, has each time."""
         if default is None and name == _QUIT:
             default = HangUp(at="after")
         return self._faults.get(name, default)
 
     def answer(self, message: JsonObject) -> Exchange:
-        """Return the exchange that a command begins; what is not expected is refused by it."""
+        """Return the exchange of a command; it refuses a command that is not expected."""
         name = command_of(message)
         found = self._any_time.get(name) or self._matching(name, message.get("arguments"))
         if name == _SCHEMA and not found.says:
@@ -79,7 +79,7 @@ class Script:
         return found.evolve(says=says, fault=self.fault_of(name, found.fault))
 
     def refused(self, came: str, expected: str) -> Exchange:
-        """Note what came and was not expected; return the refusal."""
+        """Note an unexpected command; return its refusal."""
         differs_at = common_length(came, expected)
         came, expected = (_part(text, differs_at) for text in (came, expected))
         self._strays.append(f"expected: {expected}\n    came: {came}")
@@ -87,7 +87,7 @@ class Script:
         return Exchange(execute="", says=[{"error": {"class": "GenericError", "desc": desc}}])
 
     def report(self, *, is_over: bool) -> str:
-        """Return what was not as expected, in several lines; empty where all was."""
+        """Return all differences from the session as lines; empty if there are none."""
         missing = self._left if is_over and self._in_order else []
         lines = [*self._strays, *(f"never came: {_part(step.text)}" for step in missing)]
         return "\n".join(["the session was not as it should be", *lines]) if lines else ""
@@ -113,7 +113,7 @@ class Script:
 
 
 class _Names:
-    """The endings of generated names of a recording, and what stands for them now."""
+    """The generated names of a recording, and the names that stand for them now."""
 
     def __init__(self, pid: int) -> None:
         # Recordings of the first versions: the process id in place of the digits.
@@ -122,7 +122,7 @@ class _Names:
         self._now: dict[str, str] = {}
 
     def match(self, expected: str, came: str) -> bool:
-        """Tell whether texts are the same but for such names, and note those that are new."""
+        """Return whether texts are equal except for generated names, and note new names."""
         names = self._recorded.findall(expected)
         literals = map(re.escape, self._recorded.split(expected))
         pattern = next(literals)
@@ -139,7 +139,7 @@ class _Names:
         return True
 
     def renewed(self, messages: Sequence[JsonObject]) -> Sequence[JsonObject]:
-        """Return messages with the names of now."""
+        """Return messages with the current names."""
         if not self._now:
             return messages
         text = self._recorded.sub(lambda name: self._now.get(name[0], name[0]), to_text(messages))
@@ -155,7 +155,7 @@ def greeting_of(version: tuple[int, int, int]) -> JsonObject:
 
 
 def _schema(greeting: JsonObject) -> JsonObject:
-    """Return the reply that a QEMU of that release, or else the newest known, gives."""
+    """Return the reply of a QEMU of that release, otherwise of the newest known one."""
     release = re.search(r'"major": (\d+), "micro": \d+, "minor": (\d+)', to_text(greeting))
     # What a storage daemon has, an emulator of its release has.
     names = [name for name in snapshots.available() if name.startswith("system-")]
@@ -165,7 +165,7 @@ def _schema(greeting: JsonObject) -> JsonObject:
 
 
 def _part(text: str, differs_at: int = 0) -> str:
-    """Return the text, or what can be read of it: its beginning, and where it differs."""
+    """Return a text, or a part of it: its beginning, and the place where it differs."""
     if len(text) <= _SHOWN:
         return text
     begin = max(0, differs_at - _SHOWN // 4)

@@ -1,7 +1,7 @@
-"""The server of a session that was recorded or written down: a unix socket, and a thread.
+"""The server of a recorded or written session: a unix socket and a thread.
 
-One client at a time, as at QEMU's monitor; who connects again goes on with the session where it is.
-What answers a command is decided in ``script.py``, what is wrong with the answer by ``fault.py``.
+It takes one client at a time, like QEMU's monitor; a client that reconnects continues the session.
+``script.py`` chooses the answers, ``fault.py`` their faults.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\\n]|\\.?)*+(?:"|\Z)|[{}\n]')
 
 
 class ReplayServer:
-    """A QMP server that plays a session, while its block runs, where no QEMU is::
+    """A QMP server that plays a session while its block runs, without a QEMU::
 
         with ReplayServer("session.jsonl") as server, VM.attach(server.address) as vm:
 
-    At the end, a session that was not as it should be is an AssertionError, which shows what was
-    expected and what came; where the block raised something, it is a note to that. Negotiation,
+    At the end, a session that differed raises AssertionError, which shows the expected and the
+    actual commands; if the block raised an exception, that gets a note instead. Negotiation,
     ``query-qmp-schema`` and ``quit`` may come at any time, or never.
     """
 
@@ -51,15 +51,15 @@ class ReplayServer:
         filters: Iterable[Callable[[JsonObject], JsonObject]] = (),
         faults: Mapping[str, Fault] | None = None,
     ) -> None:
-        """Take a session from a file of :func:`record`, or written down.
+        """Take a session from a file of :func:`record`, or written in Python.
 
-        ``address`` is where to listen, by default in a directory of its own. ``version`` is
-        that of the QEMU, where it is not in a file. Without ``in_order``, commands may come in any
-        order, any number of times, or not at all: what is asked once more is answered as the last
-        time. ``filters`` change commands, both those expected and those that come, before they
-        are compared. ``faults`` are those of commands, by their name, each time they come, and of
-        the ``greeting``. Raises UsageError for a file that holds no session, an address that
-        cannot be right, and a fault of a command that is not in the session.
+        ``address`` is the socket's path, by default in a directory of its own. ``version`` is the
+        version of the QEMU, if the session is not from a file. With ``in_order`` False, commands
+        may come in any order, any number of times, or never; a repeated one gets its last answer
+        again. ``filters`` change the expected and the actual commands before they are compared.
+        ``faults`` are faults of commands, by name, each time they come, and of the ``greeting``.
+        Raises UsageError for a file without a session, an invalid address, and a fault of a command
+        that the session does not have.
         """
         if isinstance(session, str | os.PathLike):
             whole = read(session)
@@ -80,24 +80,24 @@ class ReplayServer:
 
     @property
     def address(self) -> str:
-        """The path of the socket. Raises UsageError outside of the block."""
+        """The path of the socket. Raises UsageError outside the block."""
         if self._listener is None:
             raise UsageError("this server does not run: its block has to be there")
         return str(self._listener.address)
 
     def send(self, *events: Event | JsonObject) -> None:
-        """Send events to the client that is connected, whatever it does just now.
+        """Send events to the connected client at once.
 
-        Raises UsageError where there is none.
+        Raises UsageError if no client is connected.
         """
         messages = [message_of(each) if isinstance(each, Event) else each for each in events]
         try:
             self._send(b"".join(map(_line, messages)))
         except OSError as error:
-            raise UsageError("nobody is connected to this server") from error
+            raise UsageError("no client is connected to this server") from error
 
     def __enter__(self) -> Self:
-        """Begin to listen. Raises UsageError for an address that is taken, and the second time."""
+        """Begin to listen. Raises UsageError for an address in use, and the second time."""
         if self._listener is not None or self._ending.is_set():
             raise UsageError("a session is played once: make another server")
         path = self._wanted
@@ -130,7 +130,7 @@ class ReplayServer:
 
     def _stop(self) -> None:
         assert self._listener is not None
-        # Who comes now sees the end, or is seen here.
+        # A client that connects now gets the end of the connection, or is noticed here.
         self._ending.set()
         for sock in (self._listener.sock, self._client):
             if sock is not None:
@@ -144,7 +144,7 @@ class ReplayServer:
 
     def _serve(self) -> None:
         assert self._listener is not None
-        with contextlib.suppress(OSError):  # nobody listens any more
+        with contextlib.suppress(OSError):  # the server has ended
             while True:
                 client, _ = self._listener.sock.accept()
                 with client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qemu_blocksdk.testing import QMPTestCase
 from qemu_blocksdk.testing.assertions import Machine, QmpAssertions
-from qemu_blocksdk.testing.queued import QueuedQmp
+from qemu_blocksdk.testing.event_queue import QueuedQmp
 
 
 class TestDisk(QMPTestCase):

@@ -10,7 +10,7 @@ from qemu_blocksdk import VM, Image, Job, NbdServer, StorageDaemon
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.testing import Golden, QMPTestCase, TestEnv
 from qemu_blocksdk.testing.assertions import Machine, QmpAssertions
-from qemu_blocksdk.testing.queued import QueuedQmp, event_match
+from qemu_blocksdk.testing.event_queue import QueuedQmp, event_match
 
 
 class TestDisk(QMPTestCase):

@@ -14,7 +14,7 @@ import pytest
 from qemu_blocksdk.codec import JsonObject, JsonValue
 from qemu_blocksdk.errors import DeadlineExceeded, UsageError
 from qemu_blocksdk.testing.assertions import Machine, QmpAssertions
-from qemu_blocksdk.testing.queued import Wait, Wanted
+from qemu_blocksdk.testing.event_queue import Wait, Wanted
 
 Batch = Sequence[JsonObject]
 

@@ -343,10 +343,10 @@ def test_outside_of_the_block_there_is_no_address_and_nobody() -> None:
     for _ in range(2):
         with pytest.raises(UsageError, match="does not run"):
             _ = server.address
-        with pytest.raises(UsageError, match="nobody is connected"):
+        with pytest.raises(UsageError, match="no client is connected"):
             server.send(StopEvent())
         if not server._ending.is_set():
-            with server, pytest.raises(UsageError, match="nobody is connected"):
+            with server, pytest.raises(UsageError, match="no client is connected"):
                 server.send(StopEvent())
 
 

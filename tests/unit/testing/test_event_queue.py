@@ -9,7 +9,7 @@ import pytest
 from qemu_blocksdk import Qmp
 from qemu_blocksdk.codec import JsonValue
 from qemu_blocksdk.errors import CommandError, ConnectionLost, DeadlineExceeded
-from qemu_blocksdk.testing.queued import QueuedQmp, event_match
+from qemu_blocksdk.testing.event_queue import QueuedQmp, event_match
 from tests.unit.qmp.fake_server import Message, Server, event
 
 A, B, C = event("A", {"id": 1}), event("B", {"id": 2}), event("A", {"id": 3})

@@ -1,7 +1,7 @@
-"""QMP by names and dictionaries, its events in a queue: what iotests' waits are over.
+"""QMP by names and dictionaries, with a queue of events, for waits in the manner of iotests.
 
-The one mechanism: a queue of events as QEMU sent them, from which whoever waits takes what he
-waits for; the rest stays, in order of arrival, for a later call. The names are iotests'.
+A wait takes the events that it waits for from the queue; the others stay, in order of arrival, for
+a later call. The names are those of iotests.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Wanted: TypeAlias = tuple[str, JsonValue]
 
 @sealed_class
 class QueuedQmp:
-    """A QMP connection whose events are kept, from now on, until they are asked for.
+    """A QMP connection that keeps its events, from now on, until they are taken.
 
-    What waits raises DeadlineExceeded, and ConnectionLost when there will be no more events.
+    Waits raise DeadlineExceeded, and ConnectionLost when no more events can come.
     """
 
     def __init__(self, qmp: Qmp) -> None:
@@ -42,8 +42,8 @@ class QueuedQmp:
     def qmp(self, cmd: str, conv_keys: bool = True, **args: object) -> JsonObject:
         """Send a command; return its whole reply, ``{"return": ...}`` or ``{"error": ...}``.
 
-        Underscores in the names of arguments become dashes, unless ``conv_keys`` is False.
-        Raises ConnectionLost, DeadlineExceeded.
+        Underscores in argument names become dashes, unless ``conv_keys`` is False. Raises
+        ConnectionLost, DeadlineExceeded.
         """
         try:
             return {"return": self.command(cmd, conv_keys, **args)}
@@ -51,7 +51,7 @@ class QueuedQmp:
             return {"error": {"class": error.error_class, "desc": error.desc}}
 
     def command(self, cmd: str, conv_keys: bool = True, **args: object) -> JsonValue:
-        """Do as :meth:`qmp`, but return what the reply returns, or raise CommandError."""
+        """Like :meth:`qmp`, but return the result, or raise CommandError."""
         if conv_keys:
             args = {name.replace("_", "-"): value for name, value in args.items()}
         return self._qmp.execute_raw(cmd, args)
@@ -59,11 +59,11 @@ class QueuedQmp:
     # -- events -------------------------------------------------------------------------
 
     def get_qmp_event(self, wait: Wait = False) -> JsonObject | None:
-        """Return the first event, or None where none is there and it is not to be waited for."""
+        """Return the first event; if there is none, wait for it or return None."""
         return self._kept.pop(0) if self._has_events(wait) else None
 
     def get_qmp_events(self, wait: Wait = False) -> list[JsonObject]:
-        """Return all events; where none is there, wait for the first."""
+        """Return all events; if there are none, wait for the first."""
         self._has_events(wait)
         events, self._kept = self._kept, []
         return events
@@ -71,14 +71,14 @@ class QueuedQmp:
     def event_wait(
         self, name: str, timeout: float = 60.0, match: JsonValue = None
     ) -> JsonObject | None:
-        """Return the first event of a name that matches, waiting ``timeout`` seconds at most.
+        """Return the first event with this name that matches, waiting ``timeout`` seconds at most.
 
-        With the timeout 0, None where none is there.
+        With timeout 0, return None if there is none.
         """
         return self.events_wait([(name, match)], timeout)
 
     def events_wait(self, events: Sequence[Wanted], timeout: float = 60.0) -> JsonObject | None:
-        """Return the first event that one of these matches, otherwise as :meth:`event_wait`."""
+        """Return the first event that matches one of these; otherwise like :meth:`event_wait`."""
         end, seen = time.monotonic() + timeout, 0
         self._take_in()
         while True:
@@ -112,9 +112,9 @@ class QueuedQmp:
 
 
 def event_match(event: JsonValue, match: JsonValue) -> bool:
-    """Tell whether an event, or part of one, has all that ``match`` has.
+    """Return whether an event, or a part of one, has everything that ``match`` has.
 
-    None matches anything, a dictionary what has its keys with matching values.
+    None matches anything; a dictionary matches one that has its keys with matching values.
     """
     if match is None:
         return True
@@ -126,7 +126,7 @@ def event_match(event: JsonValue, match: JsonValue) -> bool:
 
 
 def listed(events: Iterable[JsonObject]) -> str:
-    """Return which events these are, in a few words."""
+    """Return a short text that names these events."""
     return (
         ", ".join(
             name if times == 1 else f"{name} ({times} times)"
