@@ -110,6 +110,9 @@ class QueuedQmp:
         while (event := self._events.get_nowait()) is not None:
             self._kept.append(event.message)
 
+    def __repr__(self) -> str:
+        return f"<events of {self._qmp!r}>"
+
 
 def event_match(event: JsonValue, match: JsonValue) -> bool:
     """Return whether an event, or a part of one, has everything that ``match`` has.

@@ -42,7 +42,8 @@ class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
     raises nothing if QEMU has ended.
     """
 
-    def __init__(self, work: AbstractAsyncContextManager[None]) -> None:
+    def __init__(self, name: str, work: AbstractAsyncContextManager[None]) -> None:
+        self._name = name
         self._work = work
 
     def __enter__(self) -> None:
@@ -67,6 +68,9 @@ class Injected(AbstractContextManager[None], AbstractAsyncContextManager[None]):
     ) -> None:
         await self._work.__aexit__(kind, error, trace)
 
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
 
 # -- requests -----------------------------------------------------------------------------
 
@@ -76,7 +80,8 @@ def breakpoint_on(vm: VM | AsyncVM, drive: str, *, event: BlkdebugEvent | None =
 
     Names and errors are as for :meth:`VM.pause_drive`. The end of the block resumes the requests.
     """
-    return Injected(_breakpoint(vm if isinstance(vm, AsyncVM) else vm._async, drive, event))
+    hold = _breakpoint(vm if isinstance(vm, AsyncVM) else vm._async, drive, event)
+    return Injected(f"breakpoint on {drive!r}", hold)
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +110,7 @@ def failing_requests(
     or has no ``file``, CommandError if QEMU refuses.
     """
     aio = qemu if isinstance(qemu, AsyncVM | AsyncStorageDaemon) else qemu._async
-    return Injected(_failing(aio, options, kinds, errno))
+    return Injected(f"failing requests of {qemu!r}", _failing(aio, options, kinds, errno))
 
 
 @contextlib.asynccontextmanager
@@ -203,7 +208,8 @@ def lost_server(server: NbdServer | AsyncNbdServer) -> Injected:
     Clients with a ``reconnect_delay`` reconnect. Raises UsageError for a server that does not run,
     and for one that would come back at another address.
     """
-    return Injected(_lost(server if isinstance(server, AsyncNbdServer) else server._async))
+    loss = _lost(server if isinstance(server, AsyncNbdServer) else server._async)
+    return Injected(f"loss of {server!r}", loss)
 
 
 @contextlib.asynccontextmanager

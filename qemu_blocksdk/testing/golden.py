@@ -96,6 +96,9 @@ class Golden:
             path = folder / f"{stem}.out"
         return path
 
+    def __repr__(self) -> str:
+        return f"<golden files of {self._test} in {self._module.name}>"
+
 
 class WithGolden:
     """Mixin that gives a ``unittest.TestCase`` its golden files; ``UPDATE_GOLDEN=1`` writes them::

@@ -190,3 +190,6 @@ class Machines:
         trace: TracebackType | None,
     ) -> None:
         self._held.__exit__(kind, error, trace)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._started) + len(self._awaitable)} QEMUs of a test>"

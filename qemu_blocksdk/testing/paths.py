@@ -85,6 +85,9 @@ class FilePath(Generic[P]):
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
+    def __repr__(self) -> str:
+        return f"<paths of {', '.join(map(repr, self._names))}>"
+
 
 @overload
 def file_path(name: str, /, *, env: TestEnv, base_dir: _BaseDir | None = None) -> Path: ...

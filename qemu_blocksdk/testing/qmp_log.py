@@ -51,6 +51,9 @@ class QmpLog:
         """Forget the messages so far."""
         self._messages.clear()
 
+    def __repr__(self) -> str:
+        return f"<{len(self._messages)} QMP messages>"
+
 
 def _dialogue(messages: Iterable[JsonObject]) -> list[JsonObject]:
     """Return the commands in their order, each followed by its reply, if that means anything."""

@@ -96,6 +96,9 @@ class Recorder:
         lines = [f"({left_out} before)"] if left_out else []
         return "\n".join([*lines, *map(_line, kept)])
 
+    def __repr__(self) -> str:
+        return f"<recorder of {self._count} QMP messages>"
+
 
 def describe(program: Qemu | NbdServer, recorder: Recorder) -> Section:
     """Return the state of a launched program; a QEMU that runs is queried for 2 s at most.

@@ -134,6 +134,9 @@ class Timeout:
         self._is_raised = True
         return _Expired(self)
 
+    def __repr__(self) -> str:
+        return f"<limit of {self.seconds:g} s for {self.what}>"
+
 
 class _Expired(BaseException):
     """What the handler raises; no ``except Exception`` catches it."""

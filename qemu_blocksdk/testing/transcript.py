@@ -121,6 +121,10 @@ class Transcript:
             self._file.truncate(self._file.tell() - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def __repr__(self) -> str:
+        to = "a function" if callable(self._to) else repr(os.fspath(self._to))
+        return f"<transcript to {to}>"
+
 
 def _opened(path: str, *, replace: bool) -> tuple[FileIO, bool]:
     """Open a file to write; return whether it is a new one. Raises OSError, UsageError."""

@@ -82,7 +82,7 @@ class ReplayServer:
     def address(self) -> str:
         """The path of the socket. Raises UsageError outside the block."""
         if self._listener is None:
-            raise UsageError("this server does not run: its block has to be there")
+            raise UsageError("this server does not run: use its address inside its 'with' block")
         return str(self._listener.address)
 
     def send(self, *events: Event | JsonObject) -> None:
@@ -218,6 +218,10 @@ class ReplayServer:
             raise ConnectionAbortedError
         with self._turn:
             client.sendall(data)
+
+    def __repr__(self) -> str:
+        place = "outside its block" if self._listener is None else f"at {self.address!r}"
+        return f"<replay server {place}>"
 
 
 def _end(data: bytes) -> int:
