@@ -245,7 +245,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the state of the test's QEMUs to the report of a failure."""
     env = item.stash.get(ENV, None)
-    if call.excinfo is not None and not item.config.option.fulltrace:
+    if call.excinfo is not None and not item.config.getoption("fulltrace", False):
         _leave_out_ours(call.excinfo.value)
     report = yield
     if env is None or not report.failed or item.stash[FAILED]:

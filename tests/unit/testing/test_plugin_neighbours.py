@@ -128,6 +128,22 @@ def test_a_suite_runs_without_our_plugin(
     assert "--blocksdk-qemu" in pytester.runpytest_subprocess("--help").stdout.str()
 
 
+def test_a_failure_is_reported_without_the_plugin_that_prints(pytester: pytest.Pytester) -> None:
+    """That plugin has the option ``--full-trace``."""
+    pytester.makepyfile(test_a="def test_a(): assert False")
+    pytester.makeconftest(
+        """
+        def pytest_runtest_logreport(report):
+            if report.failed:
+                print("failed:", report.longrepr.reprcrash.message)
+        """
+    )
+    done = pytester.runpytest_subprocess(*STRICT, "-p", "no:terminal", "-s", "-p", OURS)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["failed: assert False"])
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
+
+
 def test_short_names_are_off_unless_the_ini_file_has_them(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_a(test_env): pass")
     loaded = (*STRICT, "-p", OURS)
