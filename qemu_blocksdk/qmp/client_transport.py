@@ -48,6 +48,9 @@ from .transport import NO_DESCRIPTORS, Peer, QemuVersion, fresh
 _fd_locks = weakref.WeakKeyDictionary[QMPClient, asyncio.Lock]()
 """One for each client, because QEMU keeps the descriptor that came last on its connection."""
 
+# Its disconnect() raises the cause of the end, but only its owner may call that.
+_DISCONNECTED = "disconnected; its disconnect() says why"
+
 
 class ClientTransport:
     """A :class:`~qemu_blocksdk.qmp.transport.Transport` over a QMPClient of the caller."""
@@ -90,7 +93,8 @@ class ClientTransport:
         """
         self._listener = _Listener(on_event, self._messages)
         self._client.register_listener(self._listener)
-        self._watcher = asyncio.create_task(self._watch(on_end))
+        self._watcher = asyncio.create_task(self._watch())
+        self._watcher.add_done_callback(lambda task: self._on_watched(task, on_end))
         greeting = self._client.greeting
         try:
             if greeting is not None:
@@ -106,23 +110,23 @@ class ClientTransport:
             what = f"{address_text(self._client)} is not connected to a QMP server: {error}"
             raise ConnectionLost(what) from error
 
-    async def _watch(self, on_end: Callable[[], None]) -> None:
+    async def _watch(self) -> None:
         """Wait until the client is not connected any more."""
         if self._client.runstate is Runstate.RUNNING:
             # Any change is the end: a client that reconnects may have another QEMU.
             await self._client.runstate_changed()
-        self._watcher = None
-        if self._error is None:
-            self._lose()
-        on_end()
 
-    def _lose(self) -> BlockSdkError:
+    def _on_watched(self, task: asyncio.Task[None], on_end: Callable[[], None]) -> None:
+        """End with the watcher, however that has ended; not where :meth:`close` has ended it."""
+        if task is self._watcher:
+            self._watcher = None
+            if self._error is None:
+                self._lose("its watcher was cancelled" if task.cancelled() else _DISCONNECTED)
+            on_end()
+
+    def _lose(self, why: str = _DISCONNECTED) -> BlockSdkError:
         """End because the client has ended; return the error to raise."""
-        # Its disconnect() raises the cause, but to call that is a matter of its owner.
-        what = (
-            f"connection lost: {address_text(self._client)} disconnected; its disconnect() says why"
-        )
-        self._end(ConnectionLost(what))
+        self._end(ConnectionLost(f"connection lost: {address_text(self._client)}: {why}"))
         assert self._error is not None
         return fresh(self._error)
 
@@ -142,9 +146,9 @@ class ClientTransport:
         if not self._guard.is_here:
             return  # in a child of os.fork() the client is the parent's
         self._end(ConnectionLost("the connection was closed"))
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
 
     # -- commands ---------------------------------------------------------------------------
 

@@ -103,10 +103,10 @@ def test_the_end_of_the_client_wakes_all_that_waits(
                 for waiter in waiters:
                     error = waiter.exception()
                     assert isinstance(error, ConnectionLost)
-                    assert "the QMPClient test disconnected" in str(error)
+                    assert "the QMPClient test: disconnected" in str(error)
                 await ending
             assert not attached.is_running
-            with pytest.raises(ConnectionLost, match="QMPClient test disconnected"):
+            with pytest.raises(ConnectionLost, match="QMPClient test: disconnected"):
                 await attached.qmp.execute(QueryJobs())
             with pytest.raises(ConnectionLost):
                 await attached.qmp.events().get()
@@ -126,7 +126,7 @@ def test_what_waits_ends_before_a_disconnect_that_waits_for_qemu(tmp_path: Path)
                 asking = asyncio.create_task(qmp.execute_raw("x", long, timeout=60))
                 await asyncio.sleep(0.05)
                 disconnecting = asyncio.create_task(client.disconnect())
-                with pytest.raises(ConnectionLost, match="QMPClient test disconnected"):
+                with pytest.raises(ConnectionLost, match="QMPClient test: disconnected"):
                     await asyncio.wait_for(asking, 5)
                 assert not disconnecting.done()
             await disconnecting

@@ -215,3 +215,24 @@ def test_an_address_and_a_client_each_have_their_own_call() -> None:
                 await AsyncQmp.connect(client)  # type: ignore[arg-type]  # what it is about
 
     asyncio.run(main())
+
+
+def test_whoever_cancels_the_watcher_ends_the_session_and_not_the_client() -> None:
+    async def main() -> None:
+        async with over_client(lambda _server, _request: None) as (_, client):
+            before = asyncio.all_tasks()
+            qmp = await AsyncQmp.over(client)
+            stream = qmp.events()
+            (watcher,) = asyncio.all_tasks() - before
+            asking = asyncio.create_task(qmp.execute_raw("x", timeout=60))
+            await asyncio.sleep(0)
+            watcher.cancel()
+            for waiter in (stream.get(timeout=5), asking, qmp.execute_raw("x")):
+                with pytest.raises(ConnectionLost, match="its watcher was cancelled"):
+                    await waiter
+            await qmp.wait_lost(timeout=5)
+            assert client._listeners == [client.events]
+            assert client.runstate is Runstate.RUNNING
+            await qmp.close()
+
+    asyncio.run(main())
