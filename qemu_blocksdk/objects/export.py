@@ -29,9 +29,7 @@ from qemu_blocksdk.wire import (
 
 from ._base import Live, subject
 from .cleanup import FileCleanup
-from .image import AsyncImage
 from .node import AsyncNode
-from .qemu_io import AsyncQemuIo
 
 
 class ExportOptions(TypedDict, total=False):
@@ -188,6 +186,10 @@ class AsyncUriExport(AsyncExport):
         Runs ``qemu-io``; as :meth:`AsyncQemuIo.write`. Raises UsageError where that would
         need TLS credentials.
         """
+        # Imported here: a program that only exports does without the tools.
+        from .image import AsyncImage
+        from .qemu_io import AsyncQemuIo
+
         async with AsyncQemuIo(AsyncImage.at_uri(self._uri)) as io:
             await io.write(offset, length, pattern=pattern)
 

@@ -53,7 +53,6 @@ from .graph_query import query_graph
 from .iothread import AsyncIoThread
 from .job import AsyncJob
 from .names import lasting_name, temporary_name
-from .node_io import AsyncNodeIo
 
 if TYPE_CHECKING:
     from qemu_blocksdk.wire import (
@@ -65,6 +64,8 @@ if TYPE_CHECKING:
         MirrorCopyMode,
         MirrorSyncMode,
     )
+
+    from .node_io import AsyncNodeIo
 
 
 NodeEvent = (
@@ -542,6 +543,8 @@ class AsyncNode(Live):
     @property
     def io(self) -> AsyncNodeIo:
         """Requests to the node through QEMU's monitor."""
+        from .node_io import AsyncNodeIo
+
         return AsyncNodeIo(self)
 
     async def qemu_io(self, command: str, *, timeout: float | None = None) -> str:
