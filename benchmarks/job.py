@@ -65,7 +65,7 @@ def _contestants(_quick: bool) -> Generator[Mapping[str, Contestant]]:
         async_target = runner.run(awaitable.add_node(_null("target")))
 
         async def backup() -> None:
-            job = await async_source.backup(async_target)
+            job = await async_source.start_backup(async_target)
             await job.wait()
 
         raw = RawQmp(stack.enter_context(daemon_socket()))
@@ -74,7 +74,7 @@ def _contestants(_quick: bool) -> Generator[Mapping[str, Contestant]]:
             raw.execute("blockdev-add", {**arguments, "read-zeroes": True})
 
         yield {
-            "Node.backup": timed(lambda: source.backup(target).wait(), times=_JOBS),
+            "Node.backup": timed(lambda: source.start_backup(target).wait(), times=_JOBS),
             "AsyncNode.backup": timed_async(runner, backup, times=_JOBS),
             "raw socket": timed(lambda: _backup_by_hand(raw), times=_JOBS),
         }

@@ -37,7 +37,7 @@ async def _one() -> None:
             await daemon.add_node(NullCo(node_name=name, size=_SIZE, read_zeroes=True))
             for name in ("source", "target")
         ]
-        await (await source.backup(target)).wait()
+        await (await source.start_backup(target)).wait()
 
 
 async def _all(count: int) -> None:

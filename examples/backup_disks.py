@@ -22,7 +22,7 @@ def content(daemon: StorageDaemon, disk: Node, path: Path) -> Image:
     """Copy what a disk holds now, to compare with later."""
     copy = Image(path, format="raw")
     with daemon.start_nbd_server() as server, server.export(disk) as export:
-        Image.at_uri(export.uri).convert(copy).run()
+        Image.at_uri(export.uri).convert(copy)
     return copy
 
 
@@ -47,16 +47,16 @@ def main(work: Path) -> None:
                 on = None if base is None else image(base, disk)
                 backup.add_disk(disk, image(label, disk), base=on)
             if base is None:
-                backup.full().run()
+                backup.full()
             elif label == "weekly":
-                backup.differential().run()
+                backup.differential()
             else:
-                backup.incremental().run()
+                backup.incremental()
 
             for disk, wanted in zip(disks, expected, strict=True):
                 restored = Image(work / "restored.raw", format="raw")
-                image(label, disk).convert(restored, replace=True).run()
-                if not restored.compare(wanted).run().is_equal:
+                image(label, disk).convert(restored, replace=True)
+                if not restored.compare(wanted).is_equal:
                     sys.exit(f"{label}: the backup of {disk.name} differs")
                 size = image(label, disk).path.stat().st_size / MIB
                 print(f"{label:8} {disk.name:7} {size:4.1f} MiB, restored and verified")

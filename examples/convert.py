@@ -18,8 +18,8 @@ def main(source: str, target: str) -> None:
     if found.dangers:
         raise UsageError(f"{source} has {' and '.join(found.dangers)}")
     copy = Image(target, format="qcow2")
-    Image(source, format=found.format).convert(copy, CreateQcow2(lazy_refcounts=True)).run(
-        on_progress=draw
+    Image(source, format=found.format).convert(
+        copy, CreateQcow2(lazy_refcounts=True), on_progress=draw
     )
     info = copy.info()
     print(f"\n{target}: {info.virtual_size} bytes, {info.actual_size} on the disk")

@@ -62,7 +62,7 @@ def main(work: Path, arguments: list[str]) -> None:
 
     with step("Building the source image"):
         source = given(Path(arguments[0])) if arguments else filesystem(work / "filesystem.raw")
-        source.convert(disk).run()
+        source.convert(disk)
 
     with StorageDaemon() as daemon:
         with step("Attaching it, with a persistent bitmap that records what changes"):
@@ -73,7 +73,7 @@ def main(work: Path, arguments: list[str]) -> None:
         with step("Full backup, while the image is in use"):
             full.create(size)
             full_node = daemon.add_node(full.options("full"))
-            watch(node.backup(full_node))
+            watch(node.start_backup(full_node))
 
         with (
             step("Writing 3 x 1 MiB through an NBD export"),
@@ -87,14 +87,14 @@ def main(work: Path, arguments: list[str]) -> None:
             full_node.delete()
             increment.create(backing=full)
             increment_node = daemon.add_node(increment.options("increment"))
-            watch(node.backup(increment_node, sync="incremental", bitmap=bitmap))
+            watch(node.start_backup(increment_node, sync="incremental", bitmap=bitmap))
             print(f"The block graph now:\n{daemon.graph().draw()}")
 
     with step("Restoring from the chain of backups"):
-        increment.convert(restored).run()
+        increment.convert(restored)
 
     with step("Comparing with the source"):
-        if not disk.compare(restored).run().is_equal:
+        if not disk.compare(restored).is_equal:
             sys.exit("the restored image differs from the source")
     sizes = " + ".join(f"{image.path.stat().st_size / MIB:.1f}" for image in (full, increment))
     print(f"Verified: the restored image equals the source. Backups take {sizes} MiB.")

@@ -35,19 +35,19 @@ def main(work: Path) -> None:
 
             def verify(what: str) -> None:
                 """The user of the disk finds what he found before."""
-                if not user.compare(expected).run().is_equal:
+                if not user.compare(expected).is_equal:
                     sys.exit(f"{what}: the disk is another")
                 print(f"\r{what}: the user is on {disk.node.name!r}, verified".ljust(60))
 
             export.write(1 * MIB, 8 * MIB, pattern=7)
             expected = Image(work / "expected.raw", format="raw")
-            user.convert(expected).run()
+            user.convert(expected)
 
-            disk.commit().run(on_progress=draw)
+            disk.commit(on_progress=draw)
             verify("commit of the active layer")
-            disk.flatten(server=server).run(on_progress=draw)
+            disk.flatten(server=server, on_progress=draw)
             verify("flattened chain")
-            disk.move(Image(work / "moved.raw", format="raw")).run(on_progress=draw)
+            disk.move(Image(work / "moved.raw", format="raw"), on_progress=draw)
             verify("live mirror and pivot")
         print(daemon.graph().draw())
 

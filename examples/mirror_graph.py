@@ -32,7 +32,9 @@ def mirrored() -> tuple[BlockGraph, BlockGraph, BlockGraph]:
         disk, copy = (vm.add_node(options(name, backing="base")) for name in ("disk", "copy"))
         with vm.plug(disk, device="virtio-scsi", id="guest-disk"):
             before = vm.graph()
-            with disk.mirror(copy, sync="top", job_id="mirror", filter_node_name="top") as job:
+            with disk.start_mirror(
+                copy, sync="top", job_id="mirror", filter_node_name="top"
+            ) as job:
                 job.wait(until="ready", timeout=30)
                 during = vm.graph()
                 job.run(timeout=30)

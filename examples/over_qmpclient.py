@@ -17,7 +17,7 @@ async def back_up(client: QMPClient, disk: AsyncImage, copy: AsyncImage) -> None
         node = await daemon.add_node(disk.options("disk"))
         await copy.create((await node.query_info()).image.virtual_size)
         target = await daemon.add_node(copy.options("copy"))
-        job = await node.backup(target)
+        job = await node.start_backup(target)
         await job.run(timeout=60)
         print((await daemon.graph()).draw())
         await target.delete()
@@ -40,7 +40,7 @@ async def main(work: Path) -> None:
             print("the client is still connected:", await client.execute("query-jobs"))
         await client.disconnect()
 
-    if not (await (await disk.compare(copy)).run()).is_equal:
+    if not (await disk.compare(copy)).is_equal:
         sys.exit("the copy differs from the disk")
     print("Verified: the copy equals the disk.")
 

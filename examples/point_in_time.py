@@ -19,7 +19,7 @@ def main(work: Path) -> None:
         node = daemon.add_node(disk.options("disk"))
         with server.export(node, writable=True) as export:
             export.write(0, 8 * MIB, pattern=1)
-            Image.at_uri(export.uri).convert(then).run()
+            Image.at_uri(export.uri).convert(then)
 
         with (
             PointInTime(daemon, node, server=server) as moment,
@@ -27,13 +27,13 @@ def main(work: Path) -> None:
             server.export(moment.front, name="disk", writable=True) as export,
         ):
             export.write(4 * MIB, 8 * MIB, pattern=2)
-            Image.at_uri(moment.uri).convert(seen).run()
+            Image.at_uri(moment.uri).convert(seen)
             print(f"read at {moment.uri} while the disk was written to")
         node.delete()
 
-    if not seen.compare(then).run().is_equal:
+    if not seen.compare(then).is_equal:
         sys.exit("the reader did not see the moment")
-    if disk.compare(then).run().is_equal:
+    if disk.compare(then).is_equal:
         sys.exit("nothing was written meanwhile")
     print("Verified: the reader saw the moment, the disk has moved on.")
 

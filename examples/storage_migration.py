@@ -22,14 +22,14 @@ def main(work: Path) -> None:
 
         move = StorageMigration(source, target)
         move.add_disk(*nodes)
-        move.start().run(timeout=60)
+        move.migrate(timeout=60)
 
         moved = nodes[1].bitmap("changes").query_info()
         print(f"the guest is {target.query_status().status} at the target,", end=" ")
         print(f"its bitmap marks {moved.count} bytes")
         if moved.count != count:
             sys.exit(f"it marked {count} at the source")
-    if not images[0].compare(images[1]).run().is_equal:
+    if not images[0].compare(images[1]).is_equal:
         sys.exit("the disk is another at the target")
     print("Verified: the images are equal.")
 

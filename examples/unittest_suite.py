@@ -34,7 +34,7 @@ class TestDisk(QMPTestCase):
 
     def test_a_mirror_is_equal_when_it_completes(self) -> None:
         target = self.target()
-        self.disk.mirror(self.vm.node("target")).run(timeout=30)
+        self.disk.mirror(self.vm.node("target"), timeout=30)
         self.vm.stop()
         self.assert_images_equal(self.image, target)
 
@@ -47,7 +47,7 @@ class TestDisk(QMPTestCase):
     def test_a_backup_is_the_moment_of_its_start(self) -> None:
         self.target()
         with self.vm.start_nbd_server() as server, server.export(self.disk, writable=True) as disk:
-            job = self.disk.backup(self.vm.node("target"), speed=1)
+            job = self.disk.start_backup(self.vm.node("target"), speed=1)
             disk.write(1 * MIB, 2 * MIB, pattern=8)
             job.set_speed(0)
             job.run(timeout=30)
@@ -56,7 +56,7 @@ class TestDisk(QMPTestCase):
 
     def test_a_slow_job_is_cancelled(self) -> None:
         self.target()
-        with self.disk.backup(self.vm.node("target"), speed=1) as job:
+        with self.disk.start_backup(self.vm.node("target"), speed=1) as job:
             job.cancel()
         self.assert_no_active_block_jobs()
 

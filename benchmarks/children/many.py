@@ -20,7 +20,7 @@ async def _busy(stack: AsyncExitStack) -> None:
     source, target = [
         await daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("s", "t")
     ]
-    await stack.enter_async_context(await source.backup(target, speed=1))
+    await stack.enter_async_context(await source.start_backup(target, speed=1))
 
 
 async def main(count: int) -> float:

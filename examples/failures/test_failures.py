@@ -13,7 +13,7 @@ MIB = 1 << 20
 def test_a_job_in_another_state(vm: VM, image: ImageFactory, add_image: NodeFactory) -> None:
     source = add_image(vm, _full(image("disk", 16 * MIB), 16 * MIB), node_name="source")
     target = add_image(vm, image("copy", 16 * MIB), node_name="target")
-    job = source.mirror(target, job_id="copy")
+    job = source.start_mirror(target, job_id="copy")
     job.wait(until="ready", timeout=10)
     assert job.status == "concluded"
 
@@ -32,7 +32,7 @@ def test_a_job_that_fails(
     add_image(storage_daemon, image("copy", 16 * MIB), node_name="copy")
     full = BlkdebugInjectErrorOptions(event="none", iotype="write", errno=28)
     target = storage_daemon.add_node(Blkdebug(node_name="full", image="copy", inject_error=[full]))
-    source.mirror(target, job_id="copy").run(timeout=10)
+    source.mirror(target, job_id="copy", timeout=10)
 
 
 def test_an_event_that_does_not_come(
@@ -41,7 +41,7 @@ def test_an_event_that_does_not_come(
     source = add_image(storage_daemon, _full(image("disk", 64 * MIB), 64 * MIB), node_name="source")
     target = add_image(storage_daemon, image("copy", 64 * MIB), node_name="target")
     with storage_daemon.qmp.events(BlockJobReady) as ready:
-        source.mirror(target, job_id="copy", speed=1)
+        source.start_mirror(target, job_id="copy", speed=1)
         ready.get(timeout=0.5)
 
 

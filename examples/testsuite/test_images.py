@@ -36,9 +36,9 @@ def test_a_copy_in_another_format_is_equal(image: ImageFactory) -> None:
     disk, copy = image("disk", 16 * MIB), image("copy", 16 * MIB, format="qcow2")
     with QemuIo(disk) as io:
         io.write(0, 16 * MIB, pattern=7)
-    assert not disk.compare(copy).run().is_equal
-    disk.convert(copy, replace=True).run(timeout=30)
-    assert disk.compare(copy).run().is_equal
+    assert not disk.compare(copy).is_equal
+    disk.convert(copy, replace=True, timeout=30)
+    assert disk.compare(copy).is_equal
 
 
 @pytest.mark.formats("qcow2")
@@ -61,7 +61,7 @@ def test_an_image_is_no_larger_than_it_was_measured(image: ImageFactory, test_en
     with QemuIo(disk) as io:
         io.write(0, 3 * MIB, pattern=7)
     measured = disk.measure("qcow2" if test_env.imgfmt == "qcow2" else "raw")
-    disk.convert(copy, replace=True).run(timeout=30)
+    disk.convert(copy, replace=True, timeout=30)
     assert copy.path.stat().st_size <= measured.required
 
 
@@ -73,7 +73,7 @@ def test_a_commit_brings_the_overlay_into_its_backing_file(image: ImageFactory) 
     overlay = image("overlay", backing=base)
     with QemuIo(overlay) as io:
         io.write(MIB, MIB, pattern=2)
-    overlay.commit().run(timeout=30)
+    overlay.commit(timeout=30)
     with QemuIo(base) as io:
         io.assert_pattern(0, MIB, pattern=1)
         io.assert_pattern(MIB, MIB, pattern=2)

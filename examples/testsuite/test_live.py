@@ -34,7 +34,7 @@ def test_a_mirror_switches_over_to_its_copy(
     disk, copy = filled(image("disk", 16 * MIB), pattern=7), image("copy", 16 * MIB)
     source = add_image(storage_daemon, disk, node_name="source")
     target = add_image(storage_daemon, copy, node_name="target")
-    result = source.mirror(target).run(timeout=30)
+    result = source.mirror(target, timeout=30)
     assert result.outcome == "completed"
     for node in (source, target):
         node.delete()
@@ -52,7 +52,7 @@ def test_an_incremental_backup_copies_what_the_bitmap_marks(
     bitmap = source.add_bitmap("since")
     source.io.write(4 * MIB, MIB, pattern=8)
     assert bitmap.query_info().count == MIB
-    source.backup(target, sync="incremental", bitmap=bitmap).run(timeout=30)
+    source.backup(target, sync="incremental", bitmap=bitmap, timeout=30)
     assert bitmap.query_info().count == 0
     target.io.assert_pattern(4 * MIB, MIB, pattern=8)
     target.io.assert_pattern(MIB, MIB, pattern=0)
@@ -68,7 +68,7 @@ def test_a_snapshot_leaves_the_base_alone_and_a_commit_does_not(
     overlay.io.write(MIB, MIB, pattern=2)
     base.io.assert_pattern(MIB, MIB, pattern=1)
     vm.graph().assert_path("overlay", "/backing", "base")
-    overlay.commit(base=base).run(timeout=30)
+    overlay.commit(base=base, timeout=30)
     base.io.assert_pattern(MIB, MIB, pattern=2)
 
 
@@ -79,7 +79,7 @@ def test_a_stream_makes_an_overlay_independent(
     base = filled(image("base", 16 * MIB), pattern=7)
     overlay = image("overlay", backing=base)
     node = add_image(storage_daemon, overlay, node_name="overlay")
-    node.stream().run(timeout=30)
+    node.stream(timeout=30)
     node.delete()
     base.path.unlink()
     with QemuIo(overlay) as io:
@@ -152,7 +152,7 @@ def test_a_backup_of_a_broken_disk_says_what_is_wrong(
     )
     target = add_image(storage_daemon, copy, node_name="target")
     with pytest.raises(JobFailed, match="Input/output error"):
-        broken.backup(target).run(timeout=30)
+        broken.backup(target, timeout=30)
 
 
 @pytest.mark.formats("qcow2")
@@ -165,7 +165,7 @@ def test_a_point_in_time_gives_back_what_was_copied(
     storage_daemon.add_node(CopyBeforeWrite(node_name="cbw", file="disk", target="old"))
     frozen = storage_daemon.add_node(SnapshotAccess(node_name="frozen", file="cbw"))
     target = add_image(storage_daemon, image("copy", 16 * MIB), node_name="target")
-    result = frozen.backup(target, discard_source=True).run(timeout=30)
+    result = frozen.backup(target, discard_source=True, timeout=30)
     assert (result.outcome, disk.name) == ("completed", "disk")
 
 

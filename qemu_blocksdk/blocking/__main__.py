@@ -5,6 +5,7 @@ public methods, in a file of its own. A method's body is one call into the backg
 
 - ``async def m`` runs on the loop; ``def m`` is called there; a property is read directly.
 - ``m_from_thread``, where there is one, is what the blocking ``m`` calls.
+- An ``on_progress`` is called in the caller's thread.
 - An async generator becomes an iterator, ``__aenter__`` ``__enter__``, and so on.
 - A class method is in the twin of each subclass as well, for it makes an object of that.
 - A base that is not called ``AsyncX``, and ``AsyncResource``, have no twin: what they have is in
@@ -370,7 +371,8 @@ class _Class:
         function = f"{self._node.name if is_for_class else 'self._async'}.{node.name}"
         imported, result = self._result(node)
         imported = self._tested_imports(node) + imported
-        imported += "\n" if imported else ""
+        if imported:  # which fails while the interpreter ends, and the error says nothing
+            imported = f"background_loop.assert_running()\n{imported}\n"
         if "property" in decorators:
             return f"{imported}return {result.format(function)}\n"
         call = self._call(function, node)
@@ -395,6 +397,11 @@ class _Class:
             return self._run("iterate", function, node, "yield from {}")
         if f"{node.name}_from_thread" in self._names:
             return imported + self._run("", f"{function}_from_thread", node, f"return {result}")
+        if any(each.arg == "on_progress" for each in node.args.kwonlyargs):
+            call = self._call(f"lambda report: {function}", node, is_long=True)
+            call = call.replace("on_progress=on_progress", "on_progress=report")
+            run = f"background_loop.run_with_progress(\n{_indented(call)},\n    on_progress,\n)"
+            return f"{imported}return {result.format(run)}\n"
         if isinstance(node, ast.AsyncFunctionDef):
             return imported + self._run("run", function, node, f"return {result}")
         return imported + self._run("call", f"lambda: {function}", node, f"return {result}")

@@ -11,7 +11,10 @@ from qemu_blocksdk.recipes.backup import AsyncBackup
 from .proxy import SyncProxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qemu_blocksdk.tools import CreationOptions
+    from qemu_blocksdk.tools.progress import ToolProgress
 
     from .block_layer import BlockLayer
     from .image import Image
@@ -72,39 +75,87 @@ class Backup(SyncProxy):
             )
         )
 
-    def full(self) -> Operation[None]:
-        """Start to back up all content; from now on the bitmaps mark what changes.
+    def full(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up all content; from now on the bitmaps mark what changes.
 
         Raises UsageError where there is no disk, where a disk or a target was added twice, and
-        for a target that cannot be made as it is described. Raises, when it is waited for:
+        for a target that cannot be made as it is described: all before the start. Raises
         UsageError for an image that is there already, for a disk that cannot store bitmaps
         (``persistent=False`` does without) and while another backup by these bitmaps is under
         way; JobFailed, CommandError, ConnectionLost.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.full(
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_full(self) -> Operation[None]:
+        """Start :meth:`full`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.full()
+            lambda: self._async.start_full()
         )))
 
-    def incremental(self) -> Operation[None]:
-        """Start to back up what changed since the last full or incremental backup.
+    def incremental(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up what changed since the last full or incremental backup.
 
-        The targets have to be qcow2. Raises as :meth:`full`. When it is waited for: GraphError
+        The targets have to be qcow2. Raises as :meth:`full`, and GraphError
         where there is no bitmap of it; UsageError where the bitmap is of no use, and for a base
         that is not of the disk's size, has lost a part of its chain, or is known not to be the
         last backup.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.incremental(
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_incremental(self) -> Operation[None]:
+        """Start :meth:`incremental`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.incremental()
+            lambda: self._async.start_incremental()
         )))
 
-    def differential(self) -> Operation[None]:
-        """Start to back up what changed since the last full backup; see :meth:`incremental`."""
+    def differential(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up what changed since the last full backup; see :meth:`incremental`."""
+        return background_loop.run_with_progress(
+            lambda report: self._async.differential(
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_differential(self) -> Operation[None]:
+        """Start :meth:`differential`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.differential()
+            lambda: self._async.start_differential()
         )))

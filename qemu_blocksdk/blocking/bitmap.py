@@ -33,6 +33,7 @@ class Bitmap(SyncProxy):
     @property
     def node(self) -> Node:
         """The node that the bitmap belongs to."""
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(self._async.node)

@@ -12,7 +12,7 @@ from .proxy import SyncProxy
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from qemu_blocksdk.codec import Secret
     from qemu_blocksdk.graph import BlockGraph
+    from qemu_blocksdk.jobs import JobProgress, JobResult
     from qemu_blocksdk.objects.export import ExportOptions
     from qemu_blocksdk.objects.export_server import ExportServerOptions
     from qemu_blocksdk.objects.iothread import IoThreadParameters
@@ -109,6 +110,7 @@ class BlockLayer(SyncProxy):
     @property
     def qmp(self) -> Qmp:
         """The QMP connection."""
+        background_loop.assert_running()
         from .qmp import Qmp
 
         return Qmp._of(self._async.qmp)
@@ -120,12 +122,14 @@ class BlockLayer(SyncProxy):
         in no case (:func:`qemu_blocksdk.blockdev.check`), CommandError when it refuses (no such
         file, locked, not that format).
         """
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(background_loop.run(self._async.add_node(options)))
 
     def node(self, name: str) -> Node:
         """Return the object of a node that QEMU has; QEMU is not asked."""
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(background_loop.call(lambda: self._async.node(name)))
@@ -139,6 +143,7 @@ class BlockLayer(SyncProxy):
         name that stands for something else, CommandError when QEMU refuses a node: the others
         are removed again then.
         """
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(background_loop.run(self._async.add_chain(options)))
@@ -160,6 +165,7 @@ class BlockLayer(SyncProxy):
 
     def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
         """Return an empty transaction; with ``grouped``, its jobs complete together."""
+        background_loop.assert_running()
         from .transaction import Transaction
 
         return Transaction._of(background_loop.call(
@@ -172,16 +178,38 @@ class BlockLayer(SyncProxy):
         *,
         replace: bool = False,
         job_id: str | None = None,
-    ) -> Job:
-        """Start to create a file, or the format in a node (``blockdev-create``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Create a file, or the format in a node (``blockdev-create``).
 
         A format's ``file`` is the name of a node that is large enough or grows. QEMU would
         truncate a file that is there: that takes ``replace``, else it is a UsageError. What
         else goes wrong is in the job's error.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.create(
+                options,
+                replace=replace,
+                job_id=job_id,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_create(
+        self,
+        options: BlockdevCreateOptions,
+        *,
+        replace: bool = False,
+        job_id: str | None = None,
+    ) -> Job:
+        """Start :meth:`create`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.create(options, replace=replace, job_id=job_id)
+        work = self._async.start_create(options, replace=replace, job_id=job_id)
         return Job._of(background_loop.run(work))
 
     def attach_job(self, job_id: str) -> Job:
@@ -190,12 +218,14 @@ class BlockLayer(SyncProxy):
         It is neither finalized nor dismissed here unless that is asked for; an ``with``
         block or :meth:`Job.run` takes it over. Raises StateError when there is none.
         """
+        background_loop.assert_running()
         from .job import Job
 
         return Job._of(background_loop.run(self._async.attach_job(job_id)))
 
     def query_jobs(self) -> list[Job]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
+        background_loop.assert_running()
         from .job import Job
 
         return [Job._of(item) for item in background_loop.run(self._async.query_jobs())]
@@ -214,6 +244,7 @@ class BlockLayer(SyncProxy):
         CommandError when a server runs already, for a TCP port in use and for credentials that
         QEMU cannot load, Unsupported.
         """
+        background_loop.assert_running()
         from .export_server import ExportServer
 
         work = self._async.start_nbd_server(address, **options)
@@ -237,6 +268,7 @@ class BlockLayer(SyncProxy):
         CommandError when there is no such file, an export is mounted there or the machine does
         not let QEMU mount; Unsupported.
         """
+        background_loop.assert_running()
         from .file_export import FileExport
 
         work = self._async.export_fuse(
@@ -266,6 +298,7 @@ class BlockLayer(SyncProxy):
         power of two. The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises
         UsageError for a path that is too long or taken, CommandError, Unsupported.
         """
+        background_loop.assert_running()
         from .file_export import FileExport
 
         work = self._async.export_vhost_user_blk(
@@ -297,6 +330,7 @@ class BlockLayer(SyncProxy):
         add``). The rest is in :class:`~qemu_blocksdk.objects.ExportOptions`. Raises CommandError
         where the kernel has no VDUSE or a device of that name, Unsupported.
         """
+        background_loop.assert_running()
         from .file_export import FileExport
 
         work = self._async.export_vduse_blk(
@@ -313,6 +347,7 @@ class BlockLayer(SyncProxy):
 
     def query_exports(self) -> list[Export]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
+        background_loop.assert_running()
         from .export import Export
 
         return [Export._of(item) for item in background_loop.run(self._async.query_exports())]
@@ -348,6 +383,7 @@ class BlockLayer(SyncProxy):
         See :meth:`ThrottleGroup.set_limits` for their units. Raises CommandError when
         the id is taken, or the limits contradict each other.
         """
+        background_loop.assert_running()
         from .throttle_group import ThrottleGroup
 
         work = self._async.add_throttle_group(id, limits=limits)
@@ -355,6 +391,7 @@ class BlockLayer(SyncProxy):
 
     def throttle_group(self, id: str) -> ThrottleGroup:
         """Return the object of a throttle group that QEMU has; QEMU is not asked."""
+        background_loop.assert_running()
         from .throttle_group import ThrottleGroup
 
         return ThrottleGroup._of(background_loop.call(lambda: self._async.throttle_group(id)))
@@ -364,6 +401,7 @@ class BlockLayer(SyncProxy):
 
         Raises CommandError when the id is taken, or a parameter out of range.
         """
+        background_loop.assert_running()
         from .io_thread import IoThread
 
         work = self._async.add_iothread(id, parameters=parameters)
@@ -371,6 +409,7 @@ class BlockLayer(SyncProxy):
 
     def iothread(self, id: str) -> IoThread:
         """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
+        background_loop.assert_running()
         from .io_thread import IoThread
 
         return IoThread._of(background_loop.call(lambda: self._async.iothread(id)))

@@ -11,7 +11,10 @@ from qemu_blocksdk.recipes.disk import AsyncDisk
 from .proxy import SyncProxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qemu_blocksdk.tools import CreationOptions
+    from qemu_blocksdk.tools.progress import ToolProgress
 
     from .block_layer import BlockLayer
     from .export_server import ExportServer
@@ -38,6 +41,7 @@ class Disk(SyncProxy):
     @property
     def node(self) -> Node:
         """The node that the users of the disk are on now."""
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(self._async.node)
@@ -48,43 +52,101 @@ class Disk(SyncProxy):
         options: CreationOptions | None = None,
         *,
         replace: bool = False,
-    ) -> Operation[None]:
-        """Start to mirror the disk into a new image, and to switch its users over.
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Mirror the disk into a new image, and switch its users over.
 
         The old node is removed; what backs it, if it was inside it, as well. The new image
         holds all content and has its name from the start, because QEMU keeps names; when
         this fails before the switch it is removed. The secret of an encrypted one stays in
         QEMU, under the new node's name. ``replace`` allows a file of that name to be
-        replaced, which is given back on failure, and a block device to be overwritten. Raises,
-        when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
+        replaced, which is given back on failure, and a block device to be overwritten. Raises
+        JobFailed, CommandError, UsageError for an image that is there or
         in use, ConnectionLost.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.move(
+                target._async,
+                options,
+                replace=replace,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_move(
+        self,
+        target: Image,
+        options: CreationOptions | None = None,
+        *,
+        replace: bool = False,
+    ) -> Operation[None]:
+        """Start :meth:`move`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.move(target._async, options, replace=replace)
+            lambda: self._async.start_move(target._async, options, replace=replace)
         )))
 
-    def commit(self, base: Node | None = None) -> Operation[None]:
-        """Start to write the active layer into its backing file, and to switch over to that.
+    def commit(
+        self,
+        base: Node | None = None,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write the active layer into its backing file, and switch over to that.
 
         With ``base``, into an image further down the chain. The layers above it are removed
         from QEMU; their images stay, and are of no more use.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.commit(
+                None if base is None else base._async,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_commit(self, base: Node | None = None) -> Operation[None]:
+        """Start :meth:`commit`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.commit(None if base is None else base._async)
+            lambda: self._async.start_commit(None if base is None else base._async)
         )))
 
-    def flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
-        """Start to copy what the backing files hold into the active layer, which then has none.
+    def flatten(
+        self,
+        *,
+        server: ExportServer | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy what the backing files hold into the active layer, which then has none.
 
         Before it is cut off from them, what QEMU holds in memory of the layer is written, for
         a client of its NBD server: tell the ``server`` if there is one already.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.flatten(
+                server=None if server is None else server._async,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
+        """Start :meth:`flatten`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.flatten(server=None if server is None else server._async)
+            lambda: self._async.start_flatten(server=None if server is None else server._async)
         )))

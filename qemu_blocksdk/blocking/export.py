@@ -61,6 +61,7 @@ class Export(SyncProxy):
     @property
     def node(self) -> Node:
         """The node that is exported; QEMU refuses to delete it meanwhile."""
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(self._async.node)

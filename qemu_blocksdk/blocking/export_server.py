@@ -76,6 +76,7 @@ class ExportServer(SyncProxy):
         or id that is taken, for a bitmap that is missing or busy, and for one, given as a name,
         that records while the export is not ``writable`` and the node is.
         """
+        background_loop.assert_running()
         from .bitmap import Bitmap
         from .uri_export import UriExport
 

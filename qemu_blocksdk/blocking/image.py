@@ -13,7 +13,7 @@ from .proxy import SyncProxy
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Literal, Self
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qemu_blocksdk.tools.creation import Creation, CreationOptions
     from qemu_blocksdk.tools.nbd import NbdUri
     from qemu_blocksdk.tools.probe import ImageProbe
+    from qemu_blocksdk.tools.progress import ToolProgress
     from qemu_blocksdk.tools.results import (
         BenchResult,
         BlockGraphInfo,
@@ -295,15 +296,41 @@ class Image(SyncProxy, Generic[Format_co]):
         cache: CacheMode | None = None,
         untrusted: bool = False,
         force_share: bool = False,
-    ) -> Operation[Comparison]:
-        """Start to compare the content with another image's (``qemu-img compare``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> Comparison:
+        """Compare the content with another image's (``qemu-img compare``).
 
         ``strict`` counts a different size or allocation as a difference. With ``untrusted``
         neither image is trusted.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.compare(
+                other._async,
+                strict=strict,
+                cache=cache,
+                untrusted=untrusted,
+                force_share=force_share,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_compare(
+        self,
+        other: Image,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+    ) -> Operation[Comparison]:
+        """Start :meth:`compare`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
-        work = self._async.compare(
+        work = self._async.start_compare(
             other._async,
             strict=strict,
             cache=cache,
@@ -398,8 +425,10 @@ class Image(SyncProxy, Generic[Format_co]):
         replace: bool = False,
         in_place: bool = False,
         target_is_zero: bool = False,
-    ) -> Operation[None]:
-        """Start to copy the content into a new image (``qemu-img convert``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy the content into a new image (``qemu-img convert``).
 
         The content is the image's with that of its backing files, or an internal
         ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
@@ -415,9 +444,65 @@ class Image(SyncProxy, Generic[Format_co]):
         saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
         ``options`` of it.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.convert(
+                target._async,
+                options,
+                append=[item._async for item in append],
+                backing=None if backing is None else backing._async,
+                snapshot=snapshot,
+                compress=compress,
+                bitmaps=bitmaps,
+                skip_broken_bitmaps=skip_broken_bitmaps,
+                sparse_size=sparse_size,
+                rate=rate,
+                parallel=parallel,
+                out_of_order=out_of_order,
+                copy_range=copy_range,
+                salvage=salvage,
+                source_cache=source_cache,
+                target_cache=target_cache,
+                untrusted=untrusted,
+                force_share=force_share,
+                replace=replace,
+                in_place=in_place,
+                target_is_zero=target_is_zero,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_convert(
+        self,
+        target: Image,
+        options: CreationOptions | None = None,
+        *,
+        append: Sequence[Image] = (),
+        backing: Image | None = None,
+        snapshot: str | None = None,
+        compress: bool = False,
+        bitmaps: bool = False,
+        skip_broken_bitmaps: bool = False,
+        sparse_size: int | str | None = None,
+        rate: int | str | None = None,
+        parallel: int | None = None,
+        out_of_order: bool = False,
+        copy_range: bool = False,
+        salvage: bool = False,
+        source_cache: CacheMode | None = None,
+        target_cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        replace: bool = False,
+        in_place: bool = False,
+        target_is_zero: bool = False,
+    ) -> Operation[None]:
+        """Start :meth:`convert`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
-        work = self._async.convert(
+        work = self._async.start_convert(
             target._async,
             options,
             append=[item._async for item in append],
@@ -506,15 +591,37 @@ class Image(SyncProxy, Generic[Format_co]):
         *,
         force: bool = False,
         cache: CacheMode | None = None,
-    ) -> Operation[None]:
-        """Start to change options of the format, in place (``qemu-img amend``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Change options of the format, in place (``qemu-img amend``).
 
         ``force`` allows what may lose data for good (the last key slot). Raises UsageError
         for options of another format.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.amend(
+                options,
+                force=force,
+                cache=cache,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_amend(
+        self,
+        options: Amendment[Format_co],
+        *,
+        force: bool = False,
+        cache: CacheMode | None = None,
+    ) -> Operation[None]:
+        """Start :meth:`amend`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
-        work = self._async.amend(options, force=force, cache=cache)
+        work = self._async.start_amend(options, force=force, cache=cache)
         return cast("Operation[None]", Operation._of(background_loop.run(work)))
 
     def commit(
@@ -524,16 +631,40 @@ class Image(SyncProxy, Generic[Format_co]):
         drop: bool = False,
         rate: int | str | None = None,
         cache: CacheMode | None = None,
-    ) -> Operation[None]:
-        """Start to write the content into the backing file, in place (``qemu-img commit``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write the content into the backing file, in place (``qemu-img commit``).
 
         Or into ``base``, further down the chain: what lies between is then no longer valid.
         The image is emptied afterwards, unless told to ``drop`` that or a base is given.
         ``rate`` is in bytes a second.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.commit(
+                base=None if base is None else base._async,
+                drop=drop,
+                rate=rate,
+                cache=cache,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_commit(
+        self,
+        *,
+        base: Image | None = None,
+        drop: bool = False,
+        rate: int | str | None = None,
+        cache: CacheMode | None = None,
+    ) -> Operation[None]:
+        """Start :meth:`commit`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
-        work = self._async.commit(
+        work = self._async.start_commit(
             base=None if base is None else base._async,
             drop=drop,
             rate=rate,
@@ -550,17 +681,45 @@ class Image(SyncProxy, Generic[Format_co]):
         cache: CacheMode | None = None,
         backing_cache: CacheMode | None = None,
         force_share: bool = False,
-    ) -> Operation[None]:
-        """Start to put the image on another backing file, or on none, in place.
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Put the image on another backing file, or on none, in place.
 
         ``qemu-img rebase``: what differs between the old backing file and the new one is
         copied into the image. ``unsafe`` changes the name and format in the header only. To
         ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
         that a running QEMU has locked.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.rebase(
+                None if backing is None else backing._async,
+                unsafe=unsafe,
+                compress=compress,
+                cache=cache,
+                backing_cache=backing_cache,
+                force_share=force_share,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_rebase(
+        self,
+        backing: Image | None,
+        *,
+        unsafe: bool = False,
+        compress: bool = False,
+        cache: CacheMode | None = None,
+        backing_cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> Operation[None]:
+        """Start :meth:`rebase`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
-        work = self._async.rebase(
+        work = self._async.start_rebase(
             None if backing is None else backing._async,
             unsafe=unsafe,
             compress=compress,

@@ -119,6 +119,7 @@ class Job(SyncProxy):
         *,
         pre_finalize: Callable[[], object] | None = None,
         cancel: bool = False,
+        on_progress: Callable[[JobProgress], object] | None = None,
         timeout: float | None = None,
         check: bool = True,
     ) -> JobResult:
@@ -126,16 +127,18 @@ class Job(SyncProxy):
 
         A job that becomes ready is completed. One that was started with
         ``auto_finalize=False`` is finalized when it is pending, or cancelled with ``cancel``;
-        ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
-        raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
+        ``pre_finalize`` is called (and awaited) before, ``on_progress`` with each reading (every
+        0.1 s, and at the end). Returns how it ended; with ``check``, raises JobFailed, and
+        JobCancelled unless it was ``cancel`` that did it. A job that does
         not end within ``timeout`` seconds, stops on an error, or is interrupted, is
         cancelled, also one that is about to switch over; that takes CLEANUP_TIMEOUT more at the
         most, and what QEMU does not do within it happens when it can. Raises JobStopped,
-        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` raises.
+        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` and ``on_progress`` raise.
         """
         return self._async.run_from_thread(
             pre_finalize=pre_finalize,
             cancel=cancel,
+            on_progress=on_progress,
             timeout=timeout,
             check=check,
         )

@@ -116,6 +116,7 @@ class NbdServer(SyncProxy):
     @property
     def process(self) -> Process:
         """The process: its id, exit status and output. Raises UsageError before the launch."""
+        background_loop.assert_running()
         from .process import Process
 
         return Process._of(self._async.process)
@@ -133,6 +134,7 @@ class NbdServer(SyncProxy):
         begin, UsageError without an ``address``, for port 0, for a path that is taken and for an
         untrusted image, DeadlineExceeded, Unsupported.
         """
+        background_loop.assert_running()
         from .nbd_daemon import NbdDaemon
 
         return NbdDaemon._of(background_loop.run(self._async.fork(timeout=timeout)))

@@ -11,9 +11,11 @@ from .proxy import SyncProxy
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from typing import Unpack
 
     from qemu_blocksdk.graph import Edge
+    from qemu_blocksdk.jobs import JobProgress, JobResult
     from qemu_blocksdk.objects.node import AsyncNode, JobOptions, NodeEvent
     from qemu_blocksdk.wire import (
         BackupPerf,
@@ -96,6 +98,7 @@ class Node(SyncProxy):
         BLOCK_WRITE_THRESHOLD, and of a quorum QUORUM_FAILURE; QUORUM_REPORT_BAD is told of
         its child.
         """
+        background_loop.assert_running()
         from .event_stream import EventStream
 
         return cast("EventStream[NodeEvent]", EventStream._of(background_loop.call(
@@ -108,6 +111,7 @@ class Node(SyncProxy):
         Returns the stream in which that is told, once: the threshold, in bytes or as in
         ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
+        background_loop.assert_running()
         from .event_stream import EventStream
 
         work = self._async.set_write_threshold(threshold)
@@ -245,17 +249,53 @@ class Node(SyncProxy):
         on_target_error: BlockdevOnError | None = None,
         discard_source: bool | None = None,
         x_perf: BackupPerf | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> Job:
-        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+    ) -> JobResult:
+        """Copy the node as it is now to ``target`` (``blockdev-backup``).
 
         With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a ``bitmap_mode``),
         only what it marks. The target has to be as large as the node. ``discard_source``, from
         QEMU 9.1, is for a node that keeps old data for somebody else.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.backup(
+                target._async,
+                sync=sync,
+                bitmap=None if bitmap is None else bitmap._async,
+                bitmap_mode=bitmap_mode,
+                compress=compress,
+                on_source_error=on_source_error,
+                on_target_error=on_target_error,
+                discard_source=discard_source,
+                x_perf=x_perf,
+                on_progress=report,
+                timeout=timeout,
+                **job,
+            ),
+            on_progress,
+        )
+
+    def start_backup(
+        self,
+        target: Node,
+        *,
+        sync: MirrorSyncMode = "full",
+        bitmap: Bitmap | None = None,
+        bitmap_mode: BitmapSyncMode | None = None,
+        compress: bool | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        discard_source: bool | None = None,
+        x_perf: BackupPerf | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start :meth:`backup`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.backup(
+        work = self._async.start_backup(
             target._async,
             sync=sync,
             bitmap=None if bitmap is None else bitmap._async,
@@ -280,18 +320,52 @@ class Node(SyncProxy):
         copy_mode: MirrorCopyMode | None = None,
         on_source_error: BlockdevOnError | None = None,
         on_target_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> Job:
-        """Start to copy the node, and all that is written to it, to ``target``.
+    ) -> JobResult:
+        """Copy the node, and all that is written to it, to ``target``.
 
         When the job is ready the two are the same; completed, it puts the target in the place
         of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
         and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
         does not see what comes past the job's filter.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.mirror(
+                target._async,
+                sync=sync,
+                replaces=None if replaces is None else replaces._async,
+                granularity=granularity,
+                buf_size=buf_size,
+                copy_mode=copy_mode,
+                on_source_error=on_source_error,
+                on_target_error=on_target_error,
+                on_progress=report,
+                timeout=timeout,
+                **job,
+            ),
+            on_progress,
+        )
+
+    def start_mirror(
+        self,
+        target: Node,
+        *,
+        sync: MirrorSyncMode = "full",
+        replaces: Node | None = None,
+        granularity: int | None = None,
+        buf_size: int | None = None,
+        copy_mode: MirrorCopyMode | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start :meth:`mirror`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.mirror(
+        work = self._async.start_mirror(
             target._async,
             sync=sync,
             replaces=None if replaces is None else replaces._async,
@@ -312,18 +386,46 @@ class Node(SyncProxy):
         backing_file: str | os.PathLike[str] | None = None,
         backing_mask_protocol: bool | None = None,
         on_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> Job:
-        """Start to write what the layers from ``top`` down hold into ``base`` (``block-commit``).
+    ) -> JobResult:
+        """Write what the layers from ``top`` down hold into ``base`` (``block-commit``).
 
         By default from this node, the active layer, to the lowest. Of the active layer the job
         becomes ready, and completed puts the base in the node's place. Of others the base goes
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
         as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.commit(
+                top=None if top is None else top._async,
+                base=None if base is None else base._async,
+                backing_file=backing_file,
+                backing_mask_protocol=backing_mask_protocol,
+                on_error=on_error,
+                on_progress=report,
+                timeout=timeout,
+                **job,
+            ),
+            on_progress,
+        )
+
+    def start_commit(
+        self,
+        *,
+        top: Node | None = None,
+        base: Node | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start :meth:`commit`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.commit(
+        work = self._async.start_commit(
             top=None if top is None else top._async,
             base=None if base is None else base._async,
             backing_file=backing_file,
@@ -341,17 +443,45 @@ class Node(SyncProxy):
         backing_file: str | os.PathLike[str] | None = None,
         backing_mask_protocol: bool | None = None,
         on_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> Job:
-        """Start to copy what the layers below hold into the node (``block-stream``).
+    ) -> JobResult:
+        """Copy what the layers below hold into the node (``block-stream``).
 
         Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
         default of all. ``backing_file`` is written into the image as the name of the base: a str in
         QEMU's syntax (``json:``, a URI), a path object as it is.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.stream(
+                base=None if base is None else base._async,
+                bottom=None if bottom is None else bottom._async,
+                backing_file=backing_file,
+                backing_mask_protocol=backing_mask_protocol,
+                on_error=on_error,
+                on_progress=report,
+                timeout=timeout,
+                **job,
+            ),
+            on_progress,
+        )
+
+    def start_stream(
+        self,
+        *,
+        base: Node | None = None,
+        bottom: Node | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> Job:
+        """Start :meth:`stream`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.stream(
+        work = self._async.start_stream(
             base=None if base is None else base._async,
             bottom=None if bottom is None else bottom._async,
             backing_file=backing_file,
@@ -367,18 +497,42 @@ class Node(SyncProxy):
         *,
         force: bool = False,
         job_id: str | None = None,
-    ) -> Job:
-        """Start to change the format's options of an image (``x-blockdev-amend``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Change the format's options of an image (``x-blockdev-amend``).
 
         The key slots of LUKS, alone or inside qcow2; ``force`` allows to erase the last. A job
         that fills one may fail in QEMU 7.2 by chance, when it times the key.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.amend(
+                options,
+                force=force,
+                job_id=job_id,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_amend(
+        self,
+        options: BlockdevAmendOptions,
+        *,
+        force: bool = False,
+        job_id: str | None = None,
+    ) -> Job:
+        """Start :meth:`amend`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        return Job._of(background_loop.run(self._async.amend(options, force=force, job_id=job_id)))
+        work = self._async.start_amend(options, force=force, job_id=job_id)
+        return Job._of(background_loop.run(work))
 
     def bitmap(self, name: str) -> Bitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
+        background_loop.assert_running()
         from .bitmap import Bitmap
 
         return Bitmap._of(background_loop.call(lambda: self._async.bitmap(name)))
@@ -392,6 +546,7 @@ class Node(SyncProxy):
         disabled: bool = False,
     ) -> Bitmap:
         """Create a dirty bitmap on the node; see :meth:`Bitmap.add`."""
+        background_loop.assert_running()
         from .bitmap import Bitmap
 
         work = self._async.add_bitmap(
@@ -405,6 +560,7 @@ class Node(SyncProxy):
     @property
     def io(self) -> NodeIo:
         """Requests to the node through QEMU's monitor."""
+        background_loop.assert_running()
         from .node_io import NodeIo
 
         return NodeIo._of(self._async.io)

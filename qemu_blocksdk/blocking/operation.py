@@ -80,7 +80,13 @@ class Operation(SyncProxy, Generic[T_co]):
         That takes CLEANUP_TIMEOUT more at the most (:meth:`cancel`). ``on_progress`` is called with
         each reading. Raises as :meth:`wait`, and what ``on_progress`` raises.
         """
-        return self._async.run_from_thread(timeout=timeout, on_progress=on_progress)
+        return background_loop.run_with_progress(
+            lambda report: self._async.run(
+                timeout=timeout,
+                on_progress=report,
+            ),
+            on_progress,
+        )
 
     def progress(self, *, timeout: float | None = None) -> Iterator[ToolProgress]:
         """Yield how far it is, at once and whenever the tool tells, until it is over.

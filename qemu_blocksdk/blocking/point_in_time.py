@@ -83,6 +83,7 @@ class PointInTime(SyncProxy):
     @property
     def front(self) -> Node:
         """The node to write to. Raises UsageError outside the block."""
+        background_loop.assert_running()
         from .node import Node
 
         return Node._of(self._async.front)

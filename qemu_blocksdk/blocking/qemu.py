@@ -109,6 +109,7 @@ class Qemu(BlockLayer):
 
         Raises UsageError before the launch, and where it is attached to.
         """
+        background_loop.assert_running()
         from .process import Process
 
         return Process._of(self._async.process)
@@ -116,6 +117,7 @@ class Qemu(BlockLayer):
     @property
     def qmp(self) -> Qmp:
         """The QMP connection. Raises UsageError before the launch."""
+        background_loop.assert_running()
         from .qmp import Qmp
 
         return Qmp._of(self._async.qmp)

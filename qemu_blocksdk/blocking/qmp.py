@@ -210,6 +210,7 @@ class Qmp(SyncProxy):
         ``where`` of a class selects by member: ``qmp.events(JobStatusChange.where(id="job0"))``.
         Raises UsageError for keywords.
         """
+        background_loop.assert_running()
         from .event_stream import EventStream
 
         return cast("EventStream[Event]", EventStream._of(background_loop.call(

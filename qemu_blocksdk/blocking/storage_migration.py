@@ -11,6 +11,10 @@ from qemu_blocksdk.recipes.storage_migration import AsyncStorageMigration
 from .proxy import SyncProxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qemu_blocksdk.tools.progress import ToolProgress
+
     from .node import Node
     from .operation import Operation
     from .vm import VM
@@ -41,13 +45,29 @@ class StorageMigration(SyncProxy):
         """Add a disk: its node at the source, and an empty one of that size at the target."""
         return background_loop.call(lambda: self._async.add_disk(source._async, target._async))
 
-    def start(self) -> Operation[None]:
-        """Start to move; in the end the guest is in the state at the target that it had before.
+    def migrate(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Move; in the end the guest is in the state at the target that it had before.
 
-        Raises, when it is waited for, MigrationFailed, JobFailed, CommandError, ConnectionLost.
+        Raises MigrationFailed, JobFailed, CommandError, ConnectionLost, DeadlineExceeded.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.migrate(
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_migrate(self) -> Operation[None]:
+        """Start :meth:`migrate`; return it in flight."""
+        background_loop.assert_running()
         from .operation import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
-            lambda: self._async.start()
+            lambda: self._async.start_migrate()
         )))

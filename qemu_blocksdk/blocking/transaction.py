@@ -165,6 +165,7 @@ class Transaction(SyncProxy):
         the limit, it may have happened; its jobs are cancelled, which takes CLEANUP_TIMEOUT more at
         the most.
         """
+        background_loop.assert_running()
         from .job import Job
 
         return [Job._of(item) for item in background_loop.run(self._async.commit(timeout=timeout))]

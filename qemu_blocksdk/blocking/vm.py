@@ -12,13 +12,14 @@ from .qemu import Qemu
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal, Self, Unpack
 
     from qemu.qmp import QMPClient
 
     from qemu_blocksdk.blockdev.drive import Drive
     from qemu_blocksdk.codec import JsonValue
+    from qemu_blocksdk.jobs import JobProgress, JobResult
     from qemu_blocksdk.objects.process import QemuOptions
     from qemu_blocksdk.objects.vm import Accelerator, Descriptor, VirtioDisk
     from qemu_blocksdk.qmp.address import Address
@@ -168,6 +169,7 @@ class VM(Qemu):
         Without an ``id`` it gets one of its own. Raises CommandError when the id is taken, or
         there is no such driver, bus or property.
         """
+        background_loop.assert_running()
         from .device import Device
 
         work = self._async.add_device(driver, id=id, bus=bus, properties=properties)
@@ -175,6 +177,7 @@ class VM(Qemu):
 
     def device(self, id: str) -> Device:
         """Return the object of a device that the guest has; QEMU is not asked."""
+        background_loop.assert_running()
         from .device import Device
 
         return Device._of(background_loop.call(lambda: self._async.device(id)))
@@ -211,6 +214,7 @@ class VM(Qemu):
         :meth:`add_device`; UsageError for a ``bus`` and an ``iothread`` of a SCSI disk, for
         the bus has its own.
         """
+        background_loop.assert_running()
         from .device import Device
 
         work = self._async.plug(
@@ -232,15 +236,39 @@ class VM(Qemu):
         vmstate: Node,
         nodes: Sequence[Node],
         job_id: str | None = None,
-    ) -> Job:
-        """Start to save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
 
         All are qcow2, none is over another (``snapshot-save``). The guest stands still
         meanwhile. The job fails when there is a snapshot of that tag.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.save_snapshot(
+                tag,
+                vmstate=vmstate._async,
+                nodes=[item._async for item in nodes],
+                job_id=job_id,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_save_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start :meth:`save_snapshot`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.save_snapshot(
+        work = self._async.start_save_snapshot(
             tag,
             vmstate=vmstate._async,
             nodes=[item._async for item in nodes],
@@ -255,14 +283,38 @@ class VM(Qemu):
         vmstate: Node,
         nodes: Sequence[Node],
         job_id: str | None = None,
-    ) -> Job:
-        """Start to bring machine and disks back to a snapshot (``snapshot-load``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Bring machine and disks back to a snapshot (``snapshot-load``).
 
         What was written since is lost.
         """
+        return background_loop.run_with_progress(
+            lambda report: self._async.load_snapshot(
+                tag,
+                vmstate=vmstate._async,
+                nodes=[item._async for item in nodes],
+                job_id=job_id,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_load_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: Node,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
+    ) -> Job:
+        """Start :meth:`load_snapshot`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.load_snapshot(
+        work = self._async.start_load_snapshot(
             tag,
             vmstate=vmstate._async,
             nodes=[item._async for item in nodes],
@@ -276,11 +328,33 @@ class VM(Qemu):
         *,
         nodes: Sequence[Node],
         job_id: str | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        return background_loop.run_with_progress(
+            lambda report: self._async.delete_snapshot(
+                tag,
+                nodes=[item._async for item in nodes],
+                job_id=job_id,
+                on_progress=report,
+                timeout=timeout,
+            ),
+            on_progress,
+        )
+
+    def start_delete_snapshot(
+        self,
+        tag: str,
+        *,
+        nodes: Sequence[Node],
+        job_id: str | None = None,
     ) -> Job:
-        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        """Start :meth:`delete_snapshot`; return it in flight."""
+        background_loop.assert_running()
         from .job import Job
 
-        work = self._async.delete_snapshot(
+        work = self._async.start_delete_snapshot(
             tag,
             nodes=[item._async for item in nodes],
             job_id=job_id,
@@ -319,6 +393,7 @@ class VM(Qemu):
         as a value (from QEMU 8.2). Raises CommandError when one is in flight, or the guest
         cannot be migrated; what goes wrong later is the migration's to tell.
         """
+        background_loop.assert_running()
         from .migration import Migration
 
         return Migration._of(background_loop.run(self._async.migrate(target)))
@@ -335,6 +410,7 @@ class VM(Qemu):
         ``exit_on_error`` is off (from QEMU 9.1). Raises CommandError when the address is taken,
         or the VM is not waiting for a guest.
         """
+        background_loop.assert_running()
         from .migration import Migration
 
         work = self._async.migrate_incoming(source, exit_on_error=exit_on_error)
@@ -346,6 +422,7 @@ class VM(Qemu):
         It may be over, or still to come. Raises CommandError for one that goes out already
         and whose events are not on (:meth:`set_migration_capabilities`).
         """
+        background_loop.assert_running()
         from .migration import Migration
 
         return Migration._of(background_loop.run(self._async.attach_migration()))

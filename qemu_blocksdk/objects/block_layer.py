@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
@@ -17,6 +17,7 @@ from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import StateError, UsageError
 from qemu_blocksdk.graph import BlockGraph
+from qemu_blocksdk.jobs import JobProgress, JobResult
 from qemu_blocksdk.qmp import Address, AsyncQmp, OnMessage
 from qemu_blocksdk.qmp.cancellation import wait_for_cleanups
 from qemu_blocksdk.qmp.deadline import within
@@ -44,14 +45,14 @@ from qemu_blocksdk.wire import (
     ThrottleLimits,
 )
 
-from ._base import Live
+from ._base import Live, subject
 from .chain import Chains
 from .cleanup import FileCleanup
 from .export import AsyncExport, AsyncFileExport, ExportOptions
 from .export_server import AsyncExportServer, ExportServerOptions
 from .graph_query import query_graph
 from .iothread import AsyncIoThread, IoThreadParameters
-from .job import AsyncJob
+from .job import AsyncJob, run_job
 from .leftovers import Leftover, query_leftovers, remove_leftovers
 from .names import temporary_name
 from .node import AsyncNode
@@ -200,13 +201,32 @@ class AsyncBlockLayer(Live, AsyncResource):
         *,
         replace: bool = False,
         job_id: str | None = None,
-    ) -> AsyncJob:
-        """Start to create a file, or the format in a node (``blockdev-create``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Create a file, or the format in a node (``blockdev-create``).
 
         A format's ``file`` is the name of a node that is large enough or grows. QEMU would
         truncate a file that is there: that takes ``replace``, else it is a UsageError. What
         else goes wrong is in the job's error.
         """
+        start = self.start_create(options, replace=replace, job_id=job_id)
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the creation by {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_create(
+        self,
+        options: BlockdevCreateOptions,
+        *,
+        replace: bool = False,
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start :meth:`create`; return it in flight."""
         if isinstance(options, wire.BlockdevCreateOptionsFile):
             assert_absent(Path(options.filename), replace=replace)
         job_id = job_id or temporary_name(self._connection())

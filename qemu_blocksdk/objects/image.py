@@ -55,7 +55,7 @@ from qemu_blocksdk.tools.image_options import (
 from qemu_blocksdk.tools.luks_timing import luks_at_last
 from qemu_blocksdk.tools.nbd import NbdUri
 from qemu_blocksdk.tools.probe import ImageProbe, probe
-from qemu_blocksdk.tools.progress import ProgressReader
+from qemu_blocksdk.tools.progress import ProgressReader, ToolProgress
 from qemu_blocksdk.tools.results import (
     BenchResult,
     BlockGraphInfo,
@@ -367,12 +367,29 @@ class AsyncImage(Generic[Format_co]):
         cache: CacheMode | None = None,
         untrusted: bool = False,
         force_share: bool = False,
-    ) -> AsyncOperation[Comparison]:
-        """Start to compare the content with another image's (``qemu-img compare``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> Comparison:
+        """Compare the content with another image's (``qemu-img compare``).
 
         ``strict`` counts a different size or allocation as a difference. With ``untrusted``
         neither image is trusted.
         """
+        operation = await self.start_compare(
+            other, strict=strict, cache=cache, untrusted=untrusted, force_share=force_share
+        )
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    async def start_compare(
+        self,
+        other: AsyncImage,
+        *,
+        strict: bool = False,
+        cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+    ) -> AsyncOperation[Comparison]:
+        """Start :meth:`compare`; return it in flight."""
         if not untrusted:
             self._assert_openable()
             other._assert_openable()
@@ -478,8 +495,10 @@ class AsyncImage(Generic[Format_co]):
         replace: bool = False,
         in_place: bool = False,
         target_is_zero: bool = False,
-    ) -> AsyncOperation[None]:
-        """Start to copy the content into a new image (``qemu-img convert``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy the content into a new image (``qemu-img convert``).
 
         The content is the image's with that of its backing files, or an internal
         ``snapshot``'s; then that of the images to ``append``. With a ``backing`` file for the
@@ -495,6 +514,57 @@ class AsyncImage(Generic[Format_co]):
         saves writing zeros: cancelled, it leaves that half-written. Raises UsageError for
         ``options`` of it.
         """
+        operation = await self.start_convert(
+            target,
+            options,
+            append=append,
+            backing=backing,
+            snapshot=snapshot,
+            compress=compress,
+            bitmaps=bitmaps,
+            skip_broken_bitmaps=skip_broken_bitmaps,
+            sparse_size=sparse_size,
+            rate=rate,
+            parallel=parallel,
+            out_of_order=out_of_order,
+            copy_range=copy_range,
+            salvage=salvage,
+            source_cache=source_cache,
+            target_cache=target_cache,
+            untrusted=untrusted,
+            force_share=force_share,
+            replace=replace,
+            in_place=in_place,
+            target_is_zero=target_is_zero,
+        )
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    async def start_convert(
+        self,
+        target: AsyncImage,
+        options: CreationOptions | None = None,
+        *,
+        append: Sequence[AsyncImage] = (),
+        backing: AsyncImage | None = None,
+        snapshot: str | None = None,
+        compress: bool = False,
+        bitmaps: bool = False,
+        skip_broken_bitmaps: bool = False,
+        sparse_size: int | str | None = None,
+        rate: int | str | None = None,
+        parallel: int | None = None,
+        out_of_order: bool = False,
+        copy_range: bool = False,
+        salvage: bool = False,
+        source_cache: CacheMode | None = None,
+        target_cache: CacheMode | None = None,
+        untrusted: bool = False,
+        force_share: bool = False,
+        replace: bool = False,
+        in_place: bool = False,
+        target_is_zero: bool = False,
+    ) -> AsyncOperation[None]:
+        """Start :meth:`convert`; return it in flight."""
         if in_place and options is not None:
             raise UsageError(f"{target!r} is there, so it keeps the options that it has")
         sources: list[AsyncImage] = [self, *append]
@@ -641,13 +711,26 @@ class AsyncImage(Generic[Format_co]):
         return await self._check(repair=what, cache=cache, timeout=timeout)
 
     async def amend(
-        self, options: Amendment[Format_co], *, force: bool = False, cache: CacheMode | None = None
-    ) -> AsyncOperation[None]:
-        """Start to change options of the format, in place (``qemu-img amend``).
+        self,
+        options: Amendment[Format_co],
+        *,
+        force: bool = False,
+        cache: CacheMode | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Change options of the format, in place (``qemu-img amend``).
 
         ``force`` allows what may lose data for good (the last key slot). Raises UsageError
         for options of another format.
         """
+        operation = await self.start_amend(options, force=force, cache=cache)
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    async def start_amend(
+        self, options: Amendment[Format_co], *, force: bool = False, cache: CacheMode | None = None
+    ) -> AsyncOperation[None]:
+        """Start :meth:`amend`; return it in flight."""
         if not isinstance(options, AmendOptions) or options.format != self._format:
             raise UsageError(f"{type(options).__name__} is not for {self!r}")
         secrets = dict(self._target.secrets)
@@ -667,13 +750,27 @@ class AsyncImage(Generic[Format_co]):
         drop: bool = False,
         rate: int | str | None = None,
         cache: CacheMode | None = None,
-    ) -> AsyncOperation[None]:
-        """Start to write the content into the backing file, in place (``qemu-img commit``).
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write the content into the backing file, in place (``qemu-img commit``).
 
         Or into ``base``, further down the chain: what lies between is then no longer valid.
         The image is emptied afterwards, unless told to ``drop`` that or a base is given.
         ``rate`` is in bytes a second.
         """
+        operation = await self.start_commit(base=base, drop=drop, rate=rate, cache=cache)
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    async def start_commit(
+        self,
+        *,
+        base: AsyncImage | None = None,
+        drop: bool = False,
+        rate: int | str | None = None,
+        cache: CacheMode | None = None,
+    ) -> AsyncOperation[None]:
+        """Start :meth:`commit`; return it in flight."""
         words = flags(
             base=("-b", None if base is None else base._name_for_others()),
             drop=("-d", drop),
@@ -691,14 +788,37 @@ class AsyncImage(Generic[Format_co]):
         cache: CacheMode | None = None,
         backing_cache: CacheMode | None = None,
         force_share: bool = False,
-    ) -> AsyncOperation[None]:
-        """Start to put the image on another backing file, or on none, in place.
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Put the image on another backing file, or on none, in place.
 
         ``qemu-img rebase``: what differs between the old backing file and the new one is
         copied into the image. ``unsafe`` changes the name and format in the header only. To
         ``compress`` what is copied takes QEMU 8.2. ``force_share`` is for a new backing file
         that a running QEMU has locked.
         """
+        operation = await self.start_rebase(
+            backing,
+            unsafe=unsafe,
+            compress=compress,
+            cache=cache,
+            backing_cache=backing_cache,
+            force_share=force_share,
+        )
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    async def start_rebase(
+        self,
+        backing: AsyncImage | None,
+        *,
+        unsafe: bool = False,
+        compress: bool = False,
+        cache: CacheMode | None = None,
+        backing_cache: CacheMode | None = None,
+        force_share: bool = False,
+    ) -> AsyncOperation[None]:
+        """Start :meth:`rebase`; return it in flight."""
         words = flags(
             backing=("-b", "" if backing is None else backing._name_for_others()),
             backing_format=("-F", None if backing is None else backing.format),

@@ -13,7 +13,7 @@ import inspect
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Self
 
 from qemu_blocksdk.codec import Command
@@ -33,9 +33,10 @@ from qemu_blocksdk.qmp import (
     AsyncQmp,
     background_loop,
     clean_up,
+    gather,
     run_with_cleanup,
 )
-from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.deadline import Deadline, within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
@@ -262,6 +263,7 @@ class AsyncJob(Live, AsyncResource):
         *,
         pre_finalize: Callable[[], object] | None = None,
         cancel: bool = False,
+        on_progress: Callable[[JobProgress], object] | None = None,
         timeout: float | None = None,
         check: bool = True,
     ) -> JobResult:
@@ -269,14 +271,15 @@ class AsyncJob(Live, AsyncResource):
 
         A job that becomes ready is completed. One that was started with
         ``auto_finalize=False`` is finalized when it is pending, or cancelled with ``cancel``;
-        ``pre_finalize`` is called (and awaited) before. Returns how it ended; with ``check``,
-        raises JobFailed, and JobCancelled unless it was ``cancel`` that did it. A job that does
+        ``pre_finalize`` is called (and awaited) before, ``on_progress`` with each reading (every
+        0.1 s, and at the end). Returns how it ended; with ``check``, raises JobFailed, and
+        JobCancelled unless it was ``cancel`` that did it. A job that does
         not end within ``timeout`` seconds, stops on an error, or is interrupted, is
         cancelled, also one that is about to switch over; that takes CLEANUP_TIMEOUT more at the
         most, and what QEMU does not do within it happens when it can. Raises JobStopped,
-        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` raises.
+        ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` and ``on_progress`` raise.
         """
-        return await self._run(pre_finalize, cancel, timeout, check, left=timeout)
+        return await self._run(pre_finalize, cancel, timeout, check, on_progress, left=timeout)
 
     async def _run(
         self,
@@ -284,12 +287,13 @@ class AsyncJob(Live, AsyncResource):
         cancel: bool,
         limit: float | None,
         check: bool,
+        on_progress: Callable[[JobProgress], object] | None,
         *,
         left: float | None,
     ) -> JobResult:
-        """Do so in what is ``left`` of the ``limit``."""
+        """Run in the ``left`` seconds of the ``limit``."""
         what = f"the end of {subject(self)}"
-        work = self._to_its_end(pre_finalize, cancel=cancel)
+        work = self._to_its_end(pre_finalize, cancel=cancel, on_progress=on_progress)
         result = await run_with_cleanup(
             work, timeout=left, limit=limit, waited_for=what, owner=self._qmp
         )
@@ -298,8 +302,18 @@ class AsyncJob(Live, AsyncResource):
         return result
 
     async def _to_its_end(
-        self, pre_finalize: Callable[[], object] | None, *, cancel: bool
+        self,
+        pre_finalize: Callable[[], object] | None,
+        *,
+        cancel: bool,
+        on_progress: Callable[[JobProgress], object] | None,
     ) -> JobResult:
+        if on_progress is not None:
+            async with self:
+                work = self._to_its_end(pre_finalize, cancel=cancel, on_progress=None)
+                await gather([work, self._report(on_progress)])
+            assert self._result is not None
+            return self._result
         async with self:
             if await self._comes_to_pending() and pre_finalize is not None:
                 waited = pre_finalize()
@@ -312,15 +326,21 @@ class AsyncJob(Live, AsyncResource):
         assert self._result is not None
         return self._result
 
+    async def _report(self, on_progress: Callable[[JobProgress], object]) -> None:
+        with contextlib.suppress(JobFailed, JobCancelled):
+            async for reading in self.progress():
+                on_progress(reading)
+
     def run_from_thread(
         self,
         *,
         pre_finalize: Callable[[], object] | None = None,
         cancel: bool = False,
+        on_progress: Callable[[JobProgress], object] | None = None,
         timeout: float | None = None,
         check: bool = True,
     ) -> JobResult:
-        """Do as :meth:`run` for a blocking caller, who is called back in his own thread."""
+        """Like :meth:`run`; callbacks run in the caller's thread."""
         left = timeout
         if pre_finalize is not None:
             begin = time.monotonic()
@@ -332,7 +352,9 @@ class AsyncJob(Live, AsyncResource):
                 raise
             if timeout is not None:
                 left = max(0.0, begin + timeout - time.monotonic())
-        return background_loop.run(self._run(None, cancel, timeout, check, left=left))
+        return background_loop.run_with_progress(
+            lambda report: self._run(None, cancel, timeout, check, report, left=left), on_progress
+        )
 
     async def _comes_to_pending(self, *, timeout: float | None = None) -> bool:
         """Complete the job if it becomes ready; tell whether it waits to be finalized."""
@@ -593,6 +615,21 @@ class AsyncJob(Live, AsyncResource):
 
     async def _leave(self, error: BaseException | None) -> None:
         await self._unwind()
+
+
+async def run_job(
+    start: Coroutine[object, None, AsyncJob],
+    owner: AsyncQmp,
+    *,
+    what: str,
+    on_progress: Callable[[JobProgress], object] | None,
+    timeout: float | None,
+) -> JobResult:
+    """Start a job and run it to its end, both within ``timeout`` seconds; see AsyncJob.run."""
+    deadline = Deadline(timeout)
+    job = await run_with_cleanup(start, timeout=timeout, waited_for=what, owner=owner)
+    left = None if timeout is None else deadline.left()
+    return await job._run(None, False, timeout, True, on_progress, left=left)
 
 
 @contextlib.asynccontextmanager

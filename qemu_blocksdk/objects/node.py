@@ -7,6 +7,7 @@ job that was started is in ``job.py``.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
@@ -15,6 +16,7 @@ from qemu_blocksdk.codec import NULL, Command
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import GraphError, Unsupported, UsageError
 from qemu_blocksdk.graph import Edge, GraphNode, listed
+from qemu_blocksdk.jobs import JobProgress, JobResult
 from qemu_blocksdk.qmp import AsyncEventStream, AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.atomic_write import assert_absent
@@ -51,7 +53,7 @@ from .bitmap import AsyncBitmap
 from .chain import Chain, Chains
 from .graph_query import query_graph
 from .iothread import AsyncIoThread
-from .job import AsyncJob
+from .job import AsyncJob, run_job
 from .names import lasting_name, temporary_name
 
 if TYPE_CHECKING:
@@ -363,14 +365,51 @@ class AsyncNode(Live):
         on_target_error: BlockdevOnError | None = None,
         discard_source: bool | None = None,
         x_perf: BackupPerf | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> AsyncJob:
-        """Start to copy the node as it is now to ``target`` (``blockdev-backup``).
+    ) -> JobResult:
+        """Copy the node as it is now to ``target`` (``blockdev-backup``).
 
         With a ``bitmap`` (``sync="incremental"``, or ``"bitmap"`` with a ``bitmap_mode``),
         only what it marks. The target has to be as large as the node. ``discard_source``, from
         QEMU 9.1, is for a node that keeps old data for somebody else.
         """
+        start = self.start_backup(
+            target,
+            sync=sync,
+            bitmap=bitmap,
+            bitmap_mode=bitmap_mode,
+            compress=compress,
+            on_source_error=on_source_error,
+            on_target_error=on_target_error,
+            discard_source=discard_source,
+            x_perf=x_perf,
+            **job,
+        )
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the backup of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_backup(
+        self,
+        target: AsyncNode,
+        *,
+        sync: MirrorSyncMode = "full",
+        bitmap: AsyncBitmap | None = None,
+        bitmap_mode: BitmapSyncMode | None = None,
+        compress: bool | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        discard_source: bool | None = None,
+        x_perf: BackupPerf | None = None,
+        **job: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Start :meth:`backup`; return it in flight."""
         on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockdevBackup(
             device=self._name,
@@ -398,15 +437,50 @@ class AsyncNode(Live):
         copy_mode: MirrorCopyMode | None = None,
         on_source_error: BlockdevOnError | None = None,
         on_target_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> AsyncJob:
-        """Start to copy the node, and all that is written to it, to ``target``.
+    ) -> JobResult:
+        """Copy the node, and all that is written to it, to ``target``.
 
         When the job is ready the two are the same; completed, it puts the target in the place
         of the node, or of the one that it ``replaces`` (``blockdev-mirror``). ``granularity``
         and ``buf_size`` are in bytes. Whoever writes has to be on the node before: QEMU 10.0
         does not see what comes past the job's filter.
         """
+        start = self.start_mirror(
+            target,
+            sync=sync,
+            replaces=replaces,
+            granularity=granularity,
+            buf_size=buf_size,
+            copy_mode=copy_mode,
+            on_source_error=on_source_error,
+            on_target_error=on_target_error,
+            **job,
+        )
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the mirror of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_mirror(
+        self,
+        target: AsyncNode,
+        *,
+        sync: MirrorSyncMode = "full",
+        replaces: AsyncNode | None = None,
+        granularity: int | None = None,
+        buf_size: int | None = None,
+        copy_mode: MirrorCopyMode | None = None,
+        on_source_error: BlockdevOnError | None = None,
+        on_target_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Start :meth:`mirror`; return it in flight."""
         on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockdevMirror(
             device=self._name,
@@ -430,15 +504,44 @@ class AsyncNode(Live):
         backing_file: str | os.PathLike[str] | None = None,
         backing_mask_protocol: bool | None = None,
         on_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> AsyncJob:
-        """Start to write what the layers from ``top`` down hold into ``base`` (``block-commit``).
+    ) -> JobResult:
+        """Write what the layers from ``top`` down hold into ``base`` (``block-commit``).
 
         By default from this node, the active layer, to the lowest. Of the active layer the job
         becomes ready, and completed puts the base in the node's place. Of others the base goes
         in the place of ``top``, under the layer above, into which ``backing_file`` is written
         as its name: a str in QEMU's syntax (``json:``, a URI), a path object as it is.
         """
+        start = self.start_commit(
+            top=top,
+            base=base,
+            backing_file=backing_file,
+            backing_mask_protocol=backing_mask_protocol,
+            on_error=on_error,
+            **job,
+        )
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the commit of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_commit(
+        self,
+        *,
+        top: AsyncNode | None = None,
+        base: AsyncNode | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Start :meth:`commit`; return it in flight."""
         on_wire = _on_wire(self._qmp, **job)
         command = wire.BlockCommit(
             device=self._name,
@@ -459,14 +562,43 @@ class AsyncNode(Live):
         backing_file: str | os.PathLike[str] | None = None,
         backing_mask_protocol: bool | None = None,
         on_error: BlockdevOnError | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
         **job: Unpack[JobOptions],
-    ) -> AsyncJob:
-        """Start to copy what the layers below hold into the node (``block-stream``).
+    ) -> JobResult:
+        """Copy what the layers below hold into the node (``block-stream``).
 
         Of those above ``base``, which becomes its backing file, or down to ``bottom``, or by
         default of all. ``backing_file`` is written into the image as the name of the base: a str in
         QEMU's syntax (``json:``, a URI), a path object as it is.
         """
+        start = self.start_stream(
+            base=base,
+            bottom=bottom,
+            backing_file=backing_file,
+            backing_mask_protocol=backing_mask_protocol,
+            on_error=on_error,
+            **job,
+        )
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the stream of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_stream(
+        self,
+        *,
+        base: AsyncNode | None = None,
+        bottom: AsyncNode | None = None,
+        backing_file: str | os.PathLike[str] | None = None,
+        backing_mask_protocol: bool | None = None,
+        on_error: BlockdevOnError | None = None,
+        **job: Unpack[JobOptions],
+    ) -> AsyncJob:
+        """Start :meth:`stream`; return it in flight."""
         on_wire = _on_wire(self._qmp, **job)
         # QEMU 7.2 and 10.0: while a stream takes effect by itself, and from then until it is
         # dismissed, they die of a question about the graph. When the monitor finalizes it and it
@@ -490,12 +622,31 @@ class AsyncNode(Live):
         *,
         force: bool = False,
         job_id: str | None = None,
-    ) -> AsyncJob:
-        """Start to change the format's options of an image (``x-blockdev-amend``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Change the format's options of an image (``x-blockdev-amend``).
 
         The key slots of LUKS, alone or inside qcow2; ``force`` allows to erase the last. A job
         that fills one may fail in QEMU 7.2 by chance, when it times the key.
         """
+        start = self.start_amend(options, force=force, job_id=job_id)
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"the amend of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_amend(
+        self,
+        options: BlockdevAmendOptions,
+        *,
+        force: bool = False,
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start :meth:`amend`; return it in flight."""
         # QEMU 10.0: dies of the job when the driver is luks, so we refuse it.
         if options.driver == "luks" and self._qmp.version[:2] == (10, 0):
             error = Unsupported("amendment of a luks node that it survives")

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, OperationCancelled
-from qemu_blocksdk.qmp import background_loop
 from qemu_blocksdk.qmp.cancellation import CleanupTask
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.qmp.resource import AsyncResource
@@ -97,22 +96,6 @@ class AsyncOperation(AsyncResource, Generic[T_co]):
             if self._unit.has_result:  # it came to its end after all
                 return await self.wait()
             raise
-
-    def run_from_thread(
-        self,
-        *,
-        timeout: float | None = None,
-        on_progress: Callable[[ToolProgress], object] | None = None,
-    ) -> T_co:
-        """Do as :meth:`run` for a blocking caller, which is called back in its own thread."""
-        if on_progress is None:
-            return background_loop.run(self.run(timeout=timeout))
-        try:
-            for progress in background_loop.iterate(self.progress(timeout=timeout)):
-                on_progress(progress)
-            return background_loop.run(self.wait())
-        finally:
-            background_loop.run(self.cancel())
 
     async def progress(self, *, timeout: float | None = None) -> AsyncIterator[ToolProgress]:
         """Yield how far it is, at once and whenever the tool tells, until it is over.

@@ -1,7 +1,7 @@
 """What becomes of work that nobody waits for: at the end of the program it is cancelled.
 
-It cleans up then, so that nothing is left of it, and a RuntimeWarning names it: a verb whose
-result was forgotten (``image.convert(copy)`` without ``run()``) does not go unnoticed.
+It cleans up then, so that nothing is left of it, and a RuntimeWarning names it: an operation in
+flight that was forgotten (``image.start_convert(copy)``) does not go unnoticed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, Unpack, get_args
 
 from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
@@ -20,6 +20,7 @@ from qemu_blocksdk.errors import (
     UsageError,
 )
 from qemu_blocksdk.graph import BlockGraph, GraphNode
+from qemu_blocksdk.jobs import JobProgress, JobResult
 from qemu_blocksdk.qmp import ServerKind
 from qemu_blocksdk.qmp.deadline import within
 from qemu_blocksdk.sealed import sealed_class
@@ -85,7 +86,7 @@ from ._base import subject
 from .device import AsyncDevice
 from .emulator import monitor_objects, query_accelerators
 from .iothread import AsyncIoThread
-from .job import AsyncJob
+from .job import AsyncJob, run_job
 from .migration import AsyncMigration
 from .names import lasting_name, temporary_name
 from .node import AsyncNode
@@ -411,12 +412,32 @@ class AsyncVM(AsyncQemu):
         vmstate: AsyncNode,
         nodes: Sequence[AsyncNode],
         job_id: str | None = None,
-    ) -> AsyncJob:
-        """Start to save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Save the machine into ``vmstate`` and a snapshot of each of the ``nodes``.
 
         All are qcow2, none is over another (``snapshot-save``). The guest stands still
         meanwhile. The job fails when there is a snapshot of that tag.
         """
+        start = self.start_save_snapshot(tag, vmstate=vmstate, nodes=nodes, job_id=job_id)
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"save_snapshot of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_save_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: AsyncNode,
+        nodes: Sequence[AsyncNode],
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start :meth:`save_snapshot`; return it in flight."""
         job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotSave(
             job_id=job_id, tag=tag, vmstate=vmstate.name, devices=[node.name for node in nodes]
@@ -430,11 +451,31 @@ class AsyncVM(AsyncQemu):
         vmstate: AsyncNode,
         nodes: Sequence[AsyncNode],
         job_id: str | None = None,
-    ) -> AsyncJob:
-        """Start to bring machine and disks back to a snapshot (``snapshot-load``).
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Bring machine and disks back to a snapshot (``snapshot-load``).
 
         What was written since is lost.
         """
+        start = self.start_load_snapshot(tag, vmstate=vmstate, nodes=nodes, job_id=job_id)
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"load_snapshot of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_load_snapshot(
+        self,
+        tag: str,
+        *,
+        vmstate: AsyncNode,
+        nodes: Sequence[AsyncNode],
+        job_id: str | None = None,
+    ) -> AsyncJob:
+        """Start :meth:`load_snapshot`; return it in flight."""
         job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotLoad(
             job_id=job_id, tag=tag, vmstate=vmstate.name, devices=[node.name for node in nodes]
@@ -442,9 +483,28 @@ class AsyncVM(AsyncQemu):
         return await self._start_job("snapshot-load", command, job_id)
 
     async def delete_snapshot(
+        self,
+        tag: str,
+        *,
+        nodes: Sequence[AsyncNode],
+        job_id: str | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> JobResult:
+        """Delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        start = self.start_delete_snapshot(tag, nodes=nodes, job_id=job_id)
+        return await run_job(
+            start,
+            self._connection(),
+            what=f"delete_snapshot of {subject(self)}",
+            on_progress=on_progress,
+            timeout=timeout,
+        )
+
+    async def start_delete_snapshot(
         self, tag: str, *, nodes: Sequence[AsyncNode], job_id: str | None = None
     ) -> AsyncJob:
-        """Start to delete a snapshot from those of the nodes that have it (``snapshot-delete``)."""
+        """Start :meth:`delete_snapshot`; return it in flight."""
         job_id = job_id or temporary_name(self._connection())
         command = wire.SnapshotDelete(job_id=job_id, tag=tag, devices=[node.name for node in nodes])
         return await self._start_job("snapshot-delete", command, job_id)

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Generic, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from qemu_blocksdk.errors import BlockSdkError, OperationCancelled, UsageError
 from .cancellation import CleanupTask
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 SIGNAL_POLL = 0.2
 """Seconds that a thread blocks at most: Python handles a signal when the thread wakes."""
@@ -248,6 +250,47 @@ def call(function: Callable[[], T]) -> T:
 
 async def _called(function: Callable[[], T]) -> T:
     return function()
+
+
+def run_with_progress(
+    work: Callable[[Callable[[P], None] | None], Coroutine[object, None, T]],
+    on_progress: Callable[[P], object] | None,
+) -> T:
+    """Run ``work(report)`` on the background loop; what it reports goes to ``on_progress`` here.
+
+    ``on_progress`` runs in the calling thread. When it is slower than the reports, it gets the
+    latest; the last one is never left out. When it raises, the work is cancelled.
+    """
+    if on_progress is None:
+        return run(work(None))
+    results: list[T] = []
+    for reading in iterate(_readings(work, results)):
+        on_progress(reading)
+    return results[0]
+
+
+async def _readings(
+    work: Callable[[Callable[[P], None] | None], Coroutine[object, None, T]], results: list[T]
+) -> AsyncGenerator[P]:
+    latest = deque[P](maxlen=1)
+    changed = asyncio.Event()
+
+    def report(reading: P) -> None:
+        latest.append(reading)
+        changed.set()
+
+    task = CleanupTask(work(report), is_call=True)
+    task.task.add_done_callback(lambda _: changed.set())
+    try:
+        while latest or not task.task.done():
+            await changed.wait()
+            changed.clear()
+            while latest:
+                yield latest.popleft()
+    finally:
+        if not task.task.done():
+            await task.give_up(is_patient=False)
+    results.append(task.task.result())
 
 
 def iterate(items: AsyncIterator[T]) -> Iterator[T]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +39,7 @@ from qemu_blocksdk.qmp import AsyncQmp, shielded
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import Published, atomic_write
+from qemu_blocksdk.tools.progress import ToolProgress
 
 from .jobs import Tell, drive_all
 from .temporary import temporary_image
@@ -106,31 +107,61 @@ class AsyncBackup:
         """
         self._disks.append(_Disk(node, target, base, options))
 
-    def full(self) -> AsyncOperation[None]:
-        """Start to back up all content; from now on the bitmaps mark what changes.
+    async def full(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up all content; from now on the bitmaps mark what changes.
 
         Raises UsageError where there is no disk, where a disk or a target was added twice, and
-        for a target that cannot be made as it is described. Raises, when it is waited for:
+        for a target that cannot be made as it is described: all before the start. Raises
         UsageError for an image that is there already, for a disk that cannot store bitmaps
         (``persistent=False`` does without) and while another backup by these bitmaps is under
         way; JobFailed, CommandError, ConnectionLost.
         """
+        operation = self.start_full()
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_full(self) -> AsyncOperation[None]:
+        """Start :meth:`full`; return it in flight."""
         self._assert_sound()
         return AsyncOperation(f"the full {subject(self)}", self._full)
 
-    def incremental(self) -> AsyncOperation[None]:
-        """Start to back up what changed since the last full or incremental backup.
+    async def incremental(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up what changed since the last full or incremental backup.
 
-        The targets have to be qcow2. Raises as :meth:`full`. When it is waited for: GraphError
+        The targets have to be qcow2. Raises as :meth:`full`, and GraphError
         where there is no bitmap of it; UsageError where the bitmap is of no use, and for a base
         that is not of the disk's size, has lost a part of its chain, or is known not to be the
         last backup.
         """
+        operation = self.start_incremental()
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_incremental(self) -> AsyncOperation[None]:
+        """Start :meth:`incremental`; return it in flight."""
         self._assert_sound(builds=True)
         return AsyncOperation(f"the incremental {subject(self)}", self._incremental)
 
-    def differential(self) -> AsyncOperation[None]:
-        """Start to back up what changed since the last full backup; see :meth:`incremental`."""
+    async def differential(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Back up what changed since the last full backup; see :meth:`incremental`."""
+        operation = self.start_differential()
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_differential(self) -> AsyncOperation[None]:
+        """Start :meth:`differential`; return it in flight."""
         self._assert_sound(builds=True)
         return AsyncOperation(f"the differential {subject(self)}", self._differential)
 
@@ -233,7 +264,7 @@ class AsyncBackup:
         if last is None or _is_same_file(base._path, last._path) or not last.path.exists():
             return
         with contextlib.suppress(ToolError):  # it cannot be read any more
-            comparison = await base.compare(last, force_share=True)
+            comparison = await base.start_compare(last, force_share=True)
             if not (await comparison.run()).is_equal:
                 raise UsageError(
                     f"{subject(bitmap)} marks what changed since {subject(last)}, so"

@@ -26,6 +26,7 @@ from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools import CreationOptions
 from qemu_blocksdk.tools.atomic_write import undo_on_failure
 from qemu_blocksdk.tools.nbd_flush import nbd_flush
+from qemu_blocksdk.tools.progress import ToolProgress
 
 from .jobs import Tell, drive_all
 from .temporary import remove_node, remove_secret
@@ -58,45 +59,80 @@ class AsyncDisk:
         """The node that the users of the disk are on now."""
         return self._node
 
-    def move(
+    async def move(
+        self,
+        target: AsyncImage,
+        options: CreationOptions | None = None,
+        *,
+        replace: bool = False,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Mirror the disk into a new image, and switch its users over.
+
+        The old node is removed; what backs it, if it was inside it, as well. The new image
+        holds all content and has its name from the start, because QEMU keeps names; when
+        this fails before the switch it is removed. The secret of an encrypted one stays in
+        QEMU, under the new node's name. ``replace`` allows a file of that name to be
+        replaced, which is given back on failure, and a block device to be overwritten. Raises
+        JobFailed, CommandError, UsageError for an image that is there or
+        in use, ConnectionLost.
+        """
+        operation = self.start_move(target, options, replace=replace)
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_move(
         self,
         target: AsyncImage,
         options: CreationOptions | None = None,
         *,
         replace: bool = False,
     ) -> AsyncOperation[None]:
-        """Start to mirror the disk into a new image, and to switch its users over.
-
-        The old node is removed; what backs it, if it was inside it, as well. The new image
-        holds all content and has its name from the start, because QEMU keeps names; when
-        this fails before the switch it is removed. The secret of an encrypted one stays in
-        QEMU, under the new node's name. ``replace`` allows a file of that name to be
-        replaced, which is given back on failure, and a block device to be overwritten. Raises,
-        when it is waited for, JobFailed, CommandError, UsageError for an image that is there or
-        in use, ConnectionLost.
-        """
+        """Start :meth:`move`; return it in flight."""
         return AsyncOperation(
             f"the move of {subject(self)}",
             lambda tell: self._in_turn(lambda: self._move(target, options, tell, replace=replace)),
         )
 
-    def commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
-        """Start to write the active layer into its backing file, and to switch over to that.
+    async def commit(
+        self,
+        base: AsyncNode | None = None,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write the active layer into its backing file, and switch over to that.
 
         With ``base``, into an image further down the chain. The layers above it are removed
         from QEMU; their images stay, and are of no more use.
         """
+        operation = self.start_commit(base)
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_commit(self, base: AsyncNode | None = None) -> AsyncOperation[None]:
+        """Start :meth:`commit`; return it in flight."""
         return AsyncOperation(
             f"the commit of {subject(self)}",
             lambda tell: self._in_turn(lambda: self._commit(base, tell)),
         )
 
-    def flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
-        """Start to copy what the backing files hold into the active layer, which then has none.
+    async def flatten(
+        self,
+        *,
+        server: AsyncExportServer | None = None,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy what the backing files hold into the active layer, which then has none.
 
         Before it is cut off from them, what QEMU holds in memory of the layer is written, for
         a client of its NBD server: tell the ``server`` if there is one already.
         """
+        operation = self.start_flatten(server=server)
+        return await operation.run(on_progress=on_progress, timeout=timeout)
+
+    def start_flatten(self, *, server: AsyncExportServer | None = None) -> AsyncOperation[None]:
+        """Start :meth:`flatten`; return it in flight."""
         return AsyncOperation(
             f"the flattening of {subject(self)}",
             lambda tell: self._in_turn(lambda: self._flatten(server, tell)),
@@ -129,7 +165,7 @@ class AsyncDisk:
             job: AsyncJob | None = None
             try:
                 await self._add(new, target)
-                job = await self._node.mirror(new, sync="full")
+                job = await self._node.start_mirror(new, sync="full")
                 await self._switch(job, new, tell, at_last=published.settle)
             except BaseException:
                 if job is not None and self._may_have_switched(job):
@@ -149,11 +185,11 @@ class AsyncDisk:
 
     async def _commit(self, base: AsyncNode | None, tell: Tell) -> None:
         below = base or await self._node.query_child("backing")
-        await self._switch(await self._node.commit(base=below), below, tell)
+        await self._switch(await self._node.start_commit(base=below), below, tell)
 
     async def _flatten(self, server: AsyncExportServer | None, tell: Tell) -> None:
         # QEMU 7.2 and 10.0: the new header is in the file before the tables that it needs are.
-        job = await self._node.stream(auto_finalize=False)
+        job = await self._node.start_stream(auto_finalize=False)
         await drive_all([job], lambda job: job.run(pre_finalize=lambda: self._flush(server)), tell)
 
     async def _flush(self, server: AsyncExportServer | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from qemu_blocksdk.objects import (
 from qemu_blocksdk.objects.names import temporary_name
 from qemu_blocksdk.qmp import shielded
 from qemu_blocksdk.sealed import sealed_class
+from qemu_blocksdk.tools.progress import ToolProgress
 from qemu_blocksdk.tools.socket_directory import SocketDirectory
 from qemu_blocksdk.wire import (
     BitmapMigrationBitmapAlias,
@@ -53,11 +55,20 @@ class AsyncStorageMigration:
         """Add a disk: its node at the source, and an empty one of that size at the target."""
         self._disks.append(_Disk(source, target))
 
-    def start(self) -> AsyncOperation[None]:
-        """Start to move; in the end the guest is in the state at the target that it had before.
+    async def migrate(
+        self,
+        *,
+        on_progress: Callable[[ToolProgress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Move; in the end the guest is in the state at the target that it had before.
 
-        Raises, when it is waited for, MigrationFailed, JobFailed, CommandError, ConnectionLost.
+        Raises MigrationFailed, JobFailed, CommandError, ConnectionLost, DeadlineExceeded.
         """
+        await self.start_migrate().run(on_progress=on_progress, timeout=timeout)
+
+    def start_migrate(self) -> AsyncOperation[None]:
+        """Start :meth:`migrate`; return it in flight."""
         return AsyncOperation(f"the migration of {self._source!r}", self._move)
 
     def __repr__(self) -> str:
@@ -110,7 +121,7 @@ class AsyncStorageMigration:
             await stack.enter_async_context(export)
             options = export.uri.options(node_name=temporary_name(self._source.qmp))
             peer = await stack.enter_async_context(temporary_node(self._source, options))
-            job = await disk.source.mirror(peer, sync="full")
+            job = await disk.source.start_mirror(peer, sync="full")
             jobs.append(await stack.enter_async_context(job))
         return jobs
 

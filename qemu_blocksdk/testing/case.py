@@ -101,7 +101,7 @@ class QMPTestCase(ExplainedCase, QmpAssertions):
 
     def assert_images_equal(self, one: Image, other: Image) -> None:
         """Assert that two images are equal (``qemu-img compare``). Nothing may write to them."""
-        found = one.compare(other).run()
+        found = one.compare(other)
         if not found.is_equal:
             where = "" if found.differs_at is None else f" at byte {found.differs_at}"
             self.fail(f"{one!r} and {other!r} differ in {found.difference}{where}")

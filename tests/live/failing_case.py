@@ -20,12 +20,12 @@ class TestFailures(QMPTestCase):
         )
 
     def test_wrong_state(self) -> None:
-        self.disk.mirror(self.copy, job_id="job0").wait(until="ready", timeout=5)
+        self.disk.start_mirror(self.copy, job_id="job0").wait(until="ready", timeout=5)
         reply = self.vm.qmp.execute_raw("query-jobs")
         self.assert_qmp({"return": reply}, "return[0]/status", "running")
 
     def test_death(self) -> None:
-        self.disk.mirror(self.copy, job_id="job0", speed=1)
+        self.disk.start_mirror(self.copy, job_id="job0", speed=1)
         self.vm.process.send_signal(signal.SIGSEGV)
         self.wait_until_completed("job0")
 
@@ -33,11 +33,11 @@ class TestFailures(QMPTestCase):
         self.disk.io.write(0, 4 * MIB, pattern=7)
         errors = [BlkdebugInjectErrorOptions(event="none", iotype="read", errno=5)]
         bad = self.vm.add_node(Blkdebug(node_name="bad", image="disk", inject_error=errors))
-        bad.mirror(self.copy, job_id="job0")
+        bad.start_mirror(self.copy, job_id="job0")
         self.wait_until_completed("job0")
 
     def test_time_limit(self) -> None:
-        self.disk.mirror(self.copy, job_id="job0", speed=1)
+        self.disk.start_mirror(self.copy, job_id="job0", speed=1)
         self.wait_until_completed("job0", wait=0.5)
 
     def test_golden(self) -> None:

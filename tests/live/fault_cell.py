@@ -284,7 +284,7 @@ def live(stack: ExitStack) -> Attempt:
         size = 64 * MIB if FAULT == "nbd" else MIB
         source = user.add_node(NullCo(node_name="source", size=size))
         target = copy if FAULT == "nbd" else user.add_node(NullCo(node_name="target", size=size))
-        with source.mirror(target) as job:
+        with source.start_mirror(target) as job:
             if FAULT != "descriptors":
                 job.wait(until="ready", timeout=30)
             begin()
@@ -294,7 +294,7 @@ def live(stack: ExitStack) -> Attempt:
             job.wait(timeout=limit)
             return None
 
-    def backup() -> object:
+    def backup() -> None:
         source, target = disk, FOLDER / "full.qcow2"
         if FAULT == "full":
             target = stack.enter_context(small_disk("512k")) / "full.qcow2"
@@ -305,11 +305,11 @@ def live(stack: ExitStack) -> Attempt:
             source = user.add_node(slow)
         each = Backup(user, persistent=False)
         each.add_disk(source, Image(target, format="qcow2"))
-        return each.full().run(timeout=limit)
+        each.full(timeout=limit)
 
     attempt.call = {
         "command": lambda: user.qmp.execute(QueryJobs(), timeout=limit),
-        "running": lambda: disk.backup(copy, speed=speed).run(timeout=limit),
+        "running": lambda: disk.backup(copy, speed=speed, timeout=limit),
         "ready": wait_when_ready,
         "transaction": commit,
         "graph": user.graph,
@@ -385,13 +385,13 @@ def tool(stack: ExitStack) -> Attempt:
     if FAULT == "full":
         target = Image(stack.enter_context(small_disk("512k")) / "out.qcow2", format="qcow2")
         attempt.limit = 15.0
-        operation = source.convert(target)
+        operation = source.start_convert(target)
     elif FAULT == "nbd":
         server = stack.enter_context(nbd_server(8 * MIB))
         attempt.nbd, attempt.limit = server.process.pid, 15.0
-        operation = source.convert(Image.at_uri(server.uri), in_place=True, rate="2M")
+        operation = source.start_convert(Image.at_uri(server.uri), in_place=True, rate="2M")
     else:
-        operation = source.convert(target, rate="2M")
+        operation = source.start_convert(target, rate="2M")
     if FAULT == "fork":
         stack.callback(operation.cancel)
         attempt.call = operation.cancel
@@ -582,7 +582,7 @@ async def _prepare_async(stack: AsyncExitStack) -> Coroutine[object, object, obj
     if OPERATION == "tool":
         path = stack.enter_context(file_of("data.raw", 8 * MIB))
         target = AsyncImage(FOLDER / "out.qcow2", format="qcow2")
-        return (await AsyncImage(path, format="raw").convert(target, rate="2M")).run()
+        return AsyncImage(path, format="raw").convert(target, rate="2M")
     if OPERATION == "qemu-io":
         path = stack.enter_context(file_of("io.raw", MIB))
         session = await stack.enter_async_context(AsyncQemuIo(AsyncImage(path, format="raw")))
@@ -602,7 +602,7 @@ async def _prepare_async_live(stack: AsyncExitStack) -> Coroutine[object, object
     async def until_it_is_ready() -> None:
         source = await daemon.add_node(NullCo(node_name="source", size=MIB))
         target = await daemon.add_node(NullCo(node_name="target", size=MIB))
-        async with await source.mirror(target) as job:
+        async with await source.start_mirror(target) as job:
             await job.wait(until="ready")
             await asyncio.Event().wait()
 
@@ -616,10 +616,10 @@ async def _prepare_async_live(stack: AsyncExitStack) -> Coroutine[object, object
         each = AsyncBackup(daemon, persistent=False)
         target = AsyncImage(FOLDER / "full.qcow2", format="qcow2")
         each.add_disk(await daemon.add_node(slow), target)
-        await each.full().run()
+        await each.full()
 
     async def run() -> object:
-        return await (await disk.backup(copy, speed=1 << 16)).run()
+        return await disk.backup(copy, speed=1 << 16)
 
     operations: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
         "command": lambda: daemon.qmp.execute(QueryJobs()),
@@ -640,7 +640,7 @@ def assert_fresh_objects_work() -> None:
             nodes: list[Node] = [
                 daemon.add_node(NullCo(node_name=name, size=MIB)) for name in ("one", "two")
             ]
-            nodes[0].backup(nodes[1]).run(timeout=20)
+            nodes[0].backup(nodes[1], timeout=20)
     except Exception as error:  # noqa: BLE001 - that is what is asked
         complaints.append(f"a fresh object fails: {error!r}")
 

@@ -33,7 +33,7 @@ class Case(AsyncQMPTestCase):
         assert (await AsyncImage.at_uri(server.uri).info()).virtual_size == MIB
         await (await self.images.add(daemon, image, node_name="copy")).delete()
         target = await self.images.add(self.vm, image, node_name="copy")
-        job = await self.disk.backup(target)
+        job = await self.disk.start_backup(target)
         assert (await job.run(timeout=30)).outcome == "completed"
         self.assert_qmp({"return": await self.vm.qmp.execute_raw("query-jobs")}, "return", [])
         assert self.env.imgfmt == image.format

@@ -110,16 +110,16 @@ def disks(daemon: StorageDaemon, tmp_path: Path, make_image: MakeImage) -> Disks
 
 def test_full_incremental_and_differential_backups_restore_their_moment(disks: Disks) -> None:
     full = disks.copied("was-full")
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
     first = disks.copied("was-first")
-    disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.backup("first", base="full").incremental(timeout=30)
     disks.change()
     second = disks.copied("was-second")
-    disks.backup("second", base="first").incremental().run(timeout=30)
+    disks.backup("second", base="first").incremental(timeout=30)
     disks.change()
     third = disks.copied("was-third")
-    disks.backup("third", base="full").differential().run(timeout=30)
+    disks.backup("third", base="full").differential(timeout=30)
     for label, copies in (("full", full), ("first", first), ("second", second), ("third", third)):
         disks.assert_backed_up(label, copies)
     depth = Image(disks.folder / "third-one.qcow2", format="qcow2").info().backing_filename
@@ -133,15 +133,15 @@ def test_full_incremental_and_differential_backups_restore_their_moment(disks: D
 
 
 def test_what_is_written_meanwhile_is_in_the_next_one(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     before = disks.copied("before")
     disks.change()
     changed = disks.copied("changed")
-    operation = disks.backup("first", base="full").incremental()
+    operation = disks.backup("first", base="full").start_incremental()
     disks.change()  # while it runs, or just after
     operation.run(timeout=30)
     last = disks.copied("last")
-    disks.backup("second", base="first").incremental().run(timeout=30)
+    disks.backup("second", base="first").incremental(timeout=30)
     disks.assert_backed_up("second", last)
     disks.assert_backed_up("full", before)
     assert changed != last
@@ -149,25 +149,25 @@ def test_what_is_written_meanwhile_is_in_the_next_one(disks: Disks) -> None:
 
 def test_progress_comes_to_its_end(disks: Disks) -> None:
     readings: list[float] = []
-    disks.backup("full").full().run(timeout=30, on_progress=lambda it: readings.append(it.fraction))
+    disks.backup("full").full(timeout=30, on_progress=lambda it: readings.append(it.fraction))
     assert readings[-1] == 1.0
     assert readings == sorted(readings)
 
 
 def test_a_backup_that_fails_costs_nothing(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
     counts = [node.bitmap("backup").query_info().count for node in disks.nodes]
     broken = disks.backup("first", base="full")
     disks.nodes[1].bitmap("backup").remove()
     with pytest.raises(GraphError, match="bitmap 'backup'"):
-        broken.incremental().run(timeout=30)
+        broken.incremental(timeout=30)
     disks.assert_clean()
     assert not disks.image("first", disks.nodes[0]).path.exists()
     assert disks.nodes[0].bitmap("backup").query_info().count == counts[0]
     # A full one mends it.
     copies = disks.copied("now")
-    disks.backup("again").full().run(timeout=30)
+    disks.backup("again").full(timeout=30)
     disks.assert_backed_up("again", copies)
     assert disks.nodes[1].bitmap("backup").query_matches(count=0)
 
@@ -176,7 +176,7 @@ def test_a_name_that_is_taken_is_refused_and_nothing_else_published(disks: Disks
     taken = disks.image("full", disks.nodes[1]).path
     taken.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
-        disks.backup("full").full().run(timeout=30)
+        disks.backup("full").full(timeout=30)
     assert taken.read_bytes() == b"precious"
     assert not disks.image("full", disks.nodes[0]).path.exists()
     assert disks.bitmaps() == set()
@@ -184,7 +184,7 @@ def test_a_name_that_is_taken_is_refused_and_nothing_else_published(disks: Disks
 
 
 def test_a_name_that_is_taken_meanwhile_undoes_all(disks: Disks) -> None:
-    operation = disks.backup("full").full()
+    operation = disks.backup("full").start_full()
     taken = disks.image("full", disks.nodes[0]).path
     taken.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
@@ -200,7 +200,7 @@ def test_a_full_disk_fails_the_backup_and_leaves_nothing(disks: Disks, full_disk
     backup.add_disk(disks.nodes[0], disks.image("good", disks.nodes[0]))
     backup.add_disk(disks.nodes[1], Image(full_disk / "bad.qcow2", format="qcow2"))
     with pytest.raises(JobFailed, match="No space left"):
-        backup.full().run(timeout=30)
+        backup.full(timeout=30)
     assert not disks.image("good", disks.nodes[0]).path.exists()
     assert not list(full_disk.iterdir())
     assert disks.bitmaps() == set()
@@ -208,14 +208,14 @@ def test_a_full_disk_fails_the_backup_and_leaves_nothing(disks: Disks, full_disk
 
 
 def test_an_incremental_backup_needs_a_base_and_qcow2(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     with pytest.raises(UsageError, match="has no base"):
-        disks.backup("first").incremental().run(timeout=30)
+        disks.backup("first").incremental(timeout=30)
     backup = Backup(disks.daemon)
     raw = Image(disks.folder / "first.raw", format="raw")
     backup.add_disk(disks.nodes[0], raw, base=disks.image("full", disks.nodes[0]))
     with pytest.raises(UsageError, match="qcow2"):
-        backup.incremental().run(timeout=30)
+        backup.incremental(timeout=30)
 
 
 def test_a_full_backup_may_be_raw(disks: Disks) -> None:
@@ -223,7 +223,7 @@ def test_a_full_backup_may_be_raw(disks: Disks) -> None:
     backup = Backup(disks.daemon, persistent=False)
     target = Image(disks.folder / "full.raw", format="raw")
     backup.add_disk(disks.nodes[0], target)
-    backup.full().run(timeout=30)
+    backup.full(timeout=30)
     assert target.path.read_bytes() == copies[0].read_bytes()
     assert disks.nodes[0].bitmap("backup").query_matches(persistent=False)
 
@@ -232,14 +232,14 @@ def test_a_backup_of_a_node_that_is_gone_says_so(disks: Disks) -> None:
     backup = Backup(disks.daemon)
     backup.add_disk(disks.daemon.node("nowhere"), disks.image("full", disks.nodes[0]))
     with pytest.raises(CommandError, match="nowhere"):
-        backup.full().run(timeout=30)
+        backup.full(timeout=30)
     disks.assert_clean()
 
 
 def test_a_backup_of_a_dead_qemu_leaves_no_file(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
-    operation = disks.backup("first", base="full").incremental()
+    operation = disks.backup("first", base="full").start_incremental()
     disks.daemon.process.kill()
     with pytest.raises(ConnectionLost, match="killed by signal 9"):
         operation.run(timeout=30)
@@ -267,7 +267,7 @@ def test_a_backup_that_is_cancelled_anywhere_leaves_nothing(
                 backup = AsyncBackup(daemon)
                 target = tmp_path / f"copy-{turn}.qcow2"
                 backup.add_disk(node, AsyncImage(target, format="qcow2"))
-                operation = backup.full()
+                operation = backup.start_full()
                 with contextlib.suppress(DeadlineExceeded):
                     await operation.wait(timeout=dice.random() / 20)
                 finished = operation.is_over
@@ -285,17 +285,17 @@ def test_a_backup_that_is_cancelled_anywhere_leaves_nothing(
 
 
 def test_two_backups_of_one_bitmap_do_not_mix(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
     copies = disks.copied("now")
-    one = disks.backup("one", base="full").incremental()
-    two = disks.backup("two", base="full").incremental()
+    one = disks.backup("one", base="full").start_incremental()
+    two = disks.backup("two", base="full").start_incremental()
     with pytest.raises(UsageError, match="another one is under way, of a client that is alive"):
         two.run(timeout=30)
     one.run(timeout=30)
     disks.assert_backed_up("one", copies)
     with pytest.raises(BlockSdkError):
-        disks.backup("one", base="full").incremental().run(timeout=30)  # its name is taken
+        disks.backup("one", base="full").incremental(timeout=30)  # its name is taken
     disks.assert_clean()
 
 
@@ -391,7 +391,7 @@ def test_what_cannot_become_a_backup_is_refused_before_anything_is_copied(
     before = state()
     copied = disks.daemon.qmp.events(JobStatusChange)
     with pytest.raises(UsageError, match=words):
-        backup.full().run(timeout=30)
+        backup.full(timeout=30)
     assert state() == before
     assert copied.get_nowait() is None
 
@@ -408,7 +408,7 @@ def test_a_disk_of_another_qemu_is_refused(disks: Disks) -> None:
         backup = Backup(disks.daemon)
         backup.add_disk(node, Image(disks.folder / "full.qcow2", format="qcow2"))
         with pytest.raises(UsageError, match="of another QEMU"):
-            backup.full()
+            backup.start_full()
 
 
 def test_bitmaps_that_cannot_take_over_undo_the_images(
@@ -435,7 +435,7 @@ def test_bitmaps_that_cannot_take_over_undo_the_images(
 
     monkeypatch.setattr(AsyncBackup, "_copy", copy_and_lose)
     with pytest.raises(TransactionFailed, match="in use"):
-        disks.backup("full").full().run(timeout=30)
+        disks.backup("full").full(timeout=30)
     assert made == [True, True]
     assert not list(disks.folder.glob("full-*"))
     assert disks.bitmaps() == {("two", "backup")}
@@ -443,38 +443,38 @@ def test_bitmaps_that_cannot_take_over_undo_the_images(
 
 
 def test_a_full_backup_lets_a_disabled_bitmap_record_again(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.nodes[0].bitmap("backup").disable()
     disks.change()
     with pytest.raises(UsageError, match="'backup' of 'one' is of no use: it is disabled"):
-        disks.backup("first", base="full").incremental().run(timeout=30)
-    disks.backup("again").full().run(timeout=30)
+        disks.backup("first", base="full").incremental(timeout=30)
+    disks.backup("again").full(timeout=30)
     disks.change()
     copies = disks.copied("now")
-    disks.backup("second", base="again").incremental().run(timeout=30)
+    disks.backup("second", base="again").incremental(timeout=30)
     disks.assert_backed_up("second", copies)
 
 
 @pytest.mark.parametrize("size", ["32M", "8M"])
 @pytest.mark.parametrize("verb", ["incremental", "differential"])
 def test_after_a_resize_only_a_full_backup_is_made(disks: Disks, size: str, verb: str) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.nodes[1].resize(size)
     with pytest.raises(UsageError, match="it was resized, or that is not its backup"):
         getattr(disks.backup("first", base="full"), verb)().run(timeout=30)
     assert not list(disks.folder.glob("first-*"))
     copies = disks.copied("now")
-    disks.backup("again").full().run(timeout=30)
+    disks.backup("again").full(timeout=30)
     disks.assert_backed_up("again", copies)
 
 
 def test_a_base_that_is_not_the_last_backup_is_refused(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
-    disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.backup("first", base="full").incremental(timeout=30)
     disks.change()
     with pytest.raises(UsageError, match=r"changed since .*first-one.* is the wrong base"):
-        disks.backup("second", base="full").incremental().run(timeout=30)
+        disks.backup("second", base="full").incremental(timeout=30)
     assert not list(disks.folder.glob("second-*"))
     disks.assert_clean()
     # A copy of the last one is as good, and to a differential one the full one is right.
@@ -482,33 +482,33 @@ def test_a_base_that_is_not_the_last_backup_is_refused(disks: Disks) -> None:
         copy = disks.image("copy", node).path
         copy.write_bytes(disks.image("first", node).path.read_bytes())
     copies = disks.copied("now")
-    disks.backup("third", base="full").differential().run(timeout=30)
-    disks.backup("second", base="copy").incremental().run(timeout=30)
+    disks.backup("third", base="full").differential(timeout=30)
+    disks.backup("second", base="copy").incremental(timeout=30)
     disks.assert_backed_up("second", copies)
     disks.assert_backed_up("third", copies)
     with pytest.raises(UsageError, match="is the wrong base"):
-        disks.backup("fourth", base="first").differential().run(timeout=30)
+        disks.backup("fourth", base="first").differential(timeout=30)
 
 
 def test_a_base_that_has_lost_its_own_base_is_refused(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     disks.change()
-    disks.backup("first", base="full").incremental().run(timeout=30)
+    disks.backup("first", base="full").incremental(timeout=30)
     disks.image("full", disks.nodes[1]).path.unlink()
     with pytest.raises(ToolError, match="full-two"):
-        disks.backup("second", base="first").incremental().run(timeout=30)
+        disks.backup("second", base="first").incremental(timeout=30)
     assert not list(disks.folder.glob("second-*"))
     disks.assert_clean()
 
 
 def test_a_disk_is_not_its_own_base(disks: Disks) -> None:
-    disks.backup("full").full().run(timeout=30)
+    disks.backup("full").full(timeout=30)
     backup = Backup(disks.daemon)
     itself = Image(disks.folder / "one.qcow2", format="qcow2")
     target = Image(disks.folder / "first.qcow2", format="qcow2")
     backup.add_disk(disks.nodes[0], target, base=itself)
     with pytest.raises(UsageError, match="is the disk itself"):
-        backup.incremental().run(timeout=30)
+        backup.incremental(timeout=30)
     assert not target.path.exists()
 
 
@@ -531,7 +531,7 @@ folder = Path(sys.argv[1])
 qemu = StorageDaemon.attach(folder / "monitor")
 backup = Backup(qemu)
 backup.add_disk(qemu.node("one"), Image(folder / "full.qcow2", format="qcow2"))
-operation = backup.full()
+operation = backup.start_full()
 while not qemu.query_jobs():
     pass
 """

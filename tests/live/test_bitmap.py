@@ -94,7 +94,7 @@ def test_a_bitmap_in_use_says_what_is_in_the_way(daemon: StorageDaemon) -> None:
     disk, target = (daemon.add_node(NullCo(node_name=n, size=1 << 26)) for n in ("disk", "sink"))
     bitmap = disk.add_bitmap("b")
     assert bitmap.query_obstacle() is None
-    with disk.backup(target, sync="bitmap", bitmap=bitmap, bitmap_mode="never"):
+    with disk.start_backup(target, sync="bitmap", bitmap=bitmap, bitmap_mode="never"):
         pass  # nothing is dirty: it is over at once
     whole = disk.add_bitmap("whole")
     with daemon.start_nbd_server() as server, server.export(disk, writable=True, bitmaps=["whole"]):
@@ -107,7 +107,7 @@ def test_a_bitmap_in_use_says_what_is_in_the_way(daemon: StorageDaemon) -> None:
                 verb()
             assert busy.value.command.startswith("block-dirty-bitmap-")
         with pytest.raises(CommandError, match="in use"):
-            disk.backup(target, sync="incremental", bitmap=whole)
+            disk.start_backup(target, sync="incremental", bitmap=whole)
     whole.remove()
 
 
@@ -128,7 +128,7 @@ def test_an_inconsistent_bitmap_can_only_be_removed(make_image: MakeImage) -> No
             "it was not stored when its image was last in use: it can only be removed"
         )
         with pytest.raises(CommandError, match="inconsistent"):
-            disk.backup(target, sync="incremental", bitmap=bitmap)
+            disk.start_backup(target, sync="incremental", bitmap=bitmap)
         with pytest.raises(CommandError, match="inconsistent"):
             bitmap.clear()
         bitmap.remove()

@@ -28,7 +28,7 @@ def test_a_bare_connection_has_the_verbs_of_the_block_layer(monitor: Path) -> No
         node = layer.add_node(NullCo(node_name="disk", size=1 << 20))
         target = layer.add_node(NullCo(node_name="target", size=1 << 20))
         node.add_bitmap("since")
-        assert node.backup(target).run().outcome == "completed"
+        assert node.backup(target).outcome == "completed"
         assert {each.name for each in layer.graph().nodes} == {"disk", "target"}
         assert list(layer.query_bitmaps()) == ["disk"]
         assert repr(layer) == "<BlockLayer: attached>"
@@ -55,8 +55,8 @@ def test_a_backup_runs_over_a_bare_connection(
         node = layer.add_chain(Image(disk, format="qcow2").chain_options("disk"))
         backup = Backup(layer)
         backup.add_disk(node, copy)
-        backup.full().run()
-    assert Image(disk, format="qcow2").compare(copy, force_share=True).run().is_equal
+        backup.full()
+    assert Image(disk, format="qcow2").compare(copy, force_share=True).is_equal
 
 
 def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_two_connections_to_one_daemon_do_not_disturb_each_other(tmp_path: Path)
         with second.events(JobStatusChange) as events:
             source = daemon.add_node(NullCo(node_name="s", size=1 << 20))
             target = daemon.add_node(NullCo(node_name="t", size=1 << 20))
-            source.backup(target, job_id="seen").run(timeout=10)
+            source.backup(target, job_id="seen", timeout=10)
             assert events.get(timeout=5).id == "seen"
         os.kill(daemon.process.pid, signal.SIGKILL)
         second.wait_lost(timeout=5)

@@ -68,7 +68,7 @@ def test_a_mirror_is_completed_and_leaves_no_job(case: Case) -> None:
 
 def test_a_job_of_ours_is_no_active_one_when_its_end_is_told(case: Case) -> None:
     for _ in range(5):
-        job = case.disk.backup(case.copy, job_id="drive0")
+        job = case.disk.start_backup(case.copy, job_id="drive0")
         event = case.wait_until_completed()
         case.assert_qmp(event, "data/type", "backup")
         job.wait(timeout=5)
@@ -181,12 +181,12 @@ def test_a_failed_job_is_what_was_expected_or_not(case: Case) -> None:
     case.disk.io.write(0, 1 * MIB, pattern=1)
     errors = [BlkdebugInjectErrorOptions(event="none", iotype="read", errno=5)]
     bad = case.vm.add_node(Blkdebug(node_name="bad", image="disk", inject_error=errors))
-    case.assert_job_failed(bad.mirror(case.copy), "Input/output error", timeout=10)
+    case.assert_job_failed(bad.start_mirror(case.copy), "Input/output error", timeout=10)
     with pytest.raises(AssertionError, match="Input/output error, expected 'No space'"):
-        case.assert_job_failed(bad.mirror(case.copy), "No space", timeout=10)
+        case.assert_job_failed(bad.start_mirror(case.copy), "No space", timeout=10)
     with pytest.raises(AssertionError, match="completed, expected 'No space'"):
-        case.assert_job_failed(case.disk.backup(case.copy), "No space", timeout=10)
-    slow = case.disk.backup(case.copy, speed=1)
+        case.assert_job_failed(case.disk.start_backup(case.copy), "No space", timeout=10)
+    slow = case.disk.start_backup(case.copy, speed=1)
     with pytest.raises(DeadlineExceeded):
         case.assert_job_failed(slow, "No space", timeout=0.1)
     slow.cancel()

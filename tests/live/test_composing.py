@@ -68,7 +68,7 @@ def test_a_composed_rule_makes_reads_fail(daemon: StorageDaemon) -> None:
     bad = NullCo(size=1 << 20).blkdebug(rule).named("bad")
     source = daemon.add_node(bad)
     target = daemon.add_node(NullCo(node_name="target", size=1 << 20))
-    result = source.backup(target).run(timeout=10, check=False)
+    result = source.start_backup(target).run(timeout=10, check=False)
     assert (result.outcome, result.error) == ("failed", "Input/output error")
 
 

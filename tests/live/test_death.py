@@ -42,7 +42,7 @@ def test_a_blocking_waiter_learns_of_the_daemons_death_at_once(waiting: str) -> 
         source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
         target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
         events = daemon.qmp.events(JobStatusChange.where(id="nobody"))
-        with source.backup(target, speed=1) as job:
+        with source.start_backup(target, speed=1) as job:
             waits: dict[str, Callable[[], object]] = {
                 "job": lambda: job.wait(timeout=10),
                 "progress": lambda: list(job.progress(interval=10)),
@@ -66,7 +66,7 @@ def test_an_awaiting_waiter_learns_of_the_daemons_death_at_once() -> None:
         async with AsyncStorageDaemon() as daemon:
             source = await daemon.add_node(NullCo(node_name="s", size=1 << 30))
             target = await daemon.add_node(NullCo(node_name="t", size=1 << 30))
-            job = await source.backup(target, speed=1)
+            job = await source.start_backup(target, speed=1)
             waiters = [
                 asyncio.create_task(job.wait()),
                 asyncio.create_task(daemon.qmp.events(JobStatusChange.where(id="nobody")).get()),
@@ -136,7 +136,7 @@ with VM(args=args) as vm:
     for daemon in daemons:
         daemon.launch()
     source = vm.add_node(NullCo(node_name="s", size=1 << 30))
-    job = source.backup(vm.add_node(NullCo(node_name="t", size=1 << 30)), speed=1)
+    job = source.start_backup(vm.add_node(NullCo(node_name="t", size=1 << 30)), speed=1)
     print("up", flush=True)
     job.wait()
 """

@@ -80,7 +80,7 @@ def test_a_disk_is_moved_under_its_user(
     target = Image(tmp_path / "moved.qcow2", format="qcow2")
     readings: list[float] = []
     with _in_use(daemon, disk.node) as export:
-        disk.move(target).run(timeout=30, on_progress=lambda it: readings.append(it.fraction))
+        disk.move(target, timeout=30, on_progress=lambda it: readings.append(it.fraction))
         assert disk.node.query_info().file == str(target.path)
         assert not {name for name in _names(daemon) if name in ("top", "middle", "base")}
         assert are_equal(reference, target.path)
@@ -97,7 +97,7 @@ def test_a_disk_is_moved_to_another_format(
     source = make_image(write="-P 7 1M 4M")
     disk = Disk(daemon, daemon.add_node(Image(source, format="qcow2").options("disk")))
     target = Image(tmp_path / "moved.raw", format="raw")
-    disk.move(target).run(timeout=30)
+    disk.move(target, timeout=30)
     disk.node.delete()
     assert are_equal(source, target.path)
 
@@ -109,7 +109,7 @@ def test_the_active_layer_is_committed_under_its_user(
     reference = _copied(chain[-1], tmp_path)
     disk = Disk(daemon, _open(daemon, chain))
     with _in_use(daemon, disk.node) as export:
-        disk.commit().run(timeout=30)
+        disk.commit(timeout=30)
         assert disk.node.name == "middle"
         assert "top" not in _names(daemon)
         assert are_equal(reference, chain[1])
@@ -124,7 +124,7 @@ def test_two_layers_are_committed_into_the_base(
     reference = _copied(chain[-1], tmp_path)
     disk = Disk(daemon, _open(daemon, chain))
     with _in_use(daemon, disk.node):
-        disk.commit(daemon.node("base")).run(timeout=30)
+        disk.commit(daemon.node("base"), timeout=30)
         assert disk.node.name == "base"
         assert _names(daemon) & {"top", "middle"} == set()
     assert are_equal(reference, chain[0])
@@ -134,7 +134,7 @@ def test_a_chain_is_flattened(daemon: StorageDaemon, make_image: MakeImage, tmp_
     chain = _chain(make_image)
     reference = _copied(chain[-1], tmp_path)
     disk = Disk(daemon, _open(daemon, chain))
-    disk.flatten().run(timeout=30)
+    disk.flatten(timeout=30)
     assert disk.node.name == "top"
     assert _names(daemon) & {"base", "middle"} == set()
     disk.node.delete()
@@ -156,7 +156,7 @@ def test_a_move_that_fails_leaves_the_disk_where_it_was(
     target = Image(tmp_path / "moved.qcow2", format="qcow2")
     names = _names(daemon)
     with pytest.raises(JobFailed, match="Input/output error"):
-        disk.move(target).run(timeout=30)
+        disk.move(target, timeout=30)
     assert disk.node.name == "disk"
     assert _names(daemon) == names
     assert not target.path.exists()
@@ -170,7 +170,7 @@ def test_a_name_that_is_taken_is_refused(
     taken = tmp_path / "taken"
     taken.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
-        disk.move(Image(taken, format="raw")).run(timeout=30)
+        disk.move(Image(taken, format="raw"), timeout=30)
     assert taken.read_bytes() == b"precious"
 
 
@@ -180,7 +180,7 @@ def test_a_full_disk_under_the_target_fails_the_move(
     source = make_image(write="-P 7 0 8M")
     disk = Disk(daemon, daemon.add_node(Image(source, format="qcow2").options("disk")))
     with pytest.raises(JobFailed, match="No space left"):
-        disk.move(Image(full_disk / "moved.qcow2", format="qcow2")).run(timeout=30)
+        disk.move(Image(full_disk / "moved.qcow2", format="qcow2"), timeout=30)
     assert not list(full_disk.iterdir())
     assert disk.node.name == "disk"
 
@@ -190,13 +190,13 @@ def test_there_is_nothing_to_commit_a_single_layer_into(
 ) -> None:
     disk = Disk(daemon, daemon.add_node(Image(make_image(), format="qcow2").options("disk")))
     with pytest.raises(GraphError, match="backing"):
-        disk.commit().run(timeout=30)
+        disk.commit(timeout=30)
 
 
 def test_a_disk_that_is_gone_is_named(daemon: StorageDaemon, tmp_path: Path) -> None:
     disk = Disk(daemon, daemon.node("nowhere"))
     target = Image(tmp_path / "moved.qcow2", format="qcow2")
-    for operation in (disk.move(target), disk.commit(), disk.flatten()):
+    for operation in (disk.start_move(target), disk.start_commit(), disk.start_flatten()):
         with pytest.raises(BlockSdkError, match="nowhere"):
             operation.run(timeout=30)
     assert not target.path.exists()
@@ -218,7 +218,7 @@ def test_a_move_that_is_cancelled_leaves_nothing(
     disk = _slow(daemon, make_image(write="-P 1 0 16M"))
     names = _names(daemon)
     target = Image(tmp_path / "moved.qcow2", format="qcow2")
-    operation = disk.move(target)
+    operation = disk.start_move(target)
     wait_until(lambda: bool(daemon.qmp.execute(QueryJobs())), what="the mirror")
     assert target.path.exists()
     operation.cancel()
@@ -232,7 +232,7 @@ def test_a_qemu_that_dies_while_a_disk_moves_leaves_no_half_image(
 ) -> None:
     disk = _slow(daemon, make_image(write="-P 1 0 16M"))
     target = Image(tmp_path / "moved.qcow2", format="qcow2")
-    operation = disk.move(target)
+    operation = disk.start_move(target)
     wait_until(lambda: bool(daemon.qmp.execute(QueryJobs())), what="the mirror")
     daemon.process.kill()
     with pytest.raises(ConnectionLost, match="signal 9"):
@@ -245,7 +245,7 @@ def test_a_switch_that_qemu_refuses_is_told(
 ) -> None:
     source = make_image(write="-P 7 0 1M")
     node = daemon.add_node(Image(source, format="qcow2").options("disk"))
-    other = node.backup(daemon.add_node(NullCo(node_name="sink", size=16 << 20)), speed=1)
+    other = node.start_backup(daemon.add_node(NullCo(node_name="sink", size=16 << 20)), speed=1)
     with other, pytest.raises((CommandError, JobFailed), match="node 'disk': blockdev-mirror: "):
-        Disk(daemon, node).move(Image(tmp_path / "moved.qcow2", format="qcow2")).run(timeout=30)
+        Disk(daemon, node).move(Image(tmp_path / "moved.qcow2", format="qcow2"), timeout=30)
     assert not (tmp_path / "moved.qcow2").exists()

@@ -85,14 +85,14 @@ class Move:
 
     def start(self) -> Operation[None]:
         """Start it."""
-        move = self._disk.move(self._target, replace=self._replace)
+        move = self._disk.start_move(self._target, replace=self._replace)
         self.has_ended = lambda: move.is_over
         return move
 
     def start_here(self) -> AsyncOperation[None]:
         """Start it in the loop."""
         disk, target = self._disk._async, self._target._async
-        move = disk.move(target, replace=self._replace)
+        move = disk.start_move(target, replace=self._replace)
         self.has_ended = lambda: move.is_over
         return move
 
@@ -166,7 +166,7 @@ class Mover:
                 elif kind != "dangling link":
                     assert after == {name: (*all[:-1], b"") for name, all in before.items()}
                 other = Image(self.folder.with_name("other"), format="raw")
-                Disk(self.daemon, node).move(other, replace=True).run(timeout=20)
+                Disk(self.daemon, node).move(other, replace=True, timeout=20)
                 assert other.path.read_bytes() == self.source.read_bytes(), (
                     f"given up at message {at}"
                 )
@@ -293,7 +293,7 @@ def test_the_next_move_waits_for_the_reads_of_one_that_was_given_up(mover: Mover
     node = mover.daemon.add_node(Raw(node_name="old", file=file))
     place = mover.folder / "place"
     place.write_text("old")
-    move = Disk(mover.daemon, node).move(Image(place, format="raw"), replace=True)
+    move = Disk(mover.daemon, node).start_move(Image(place, format="raw"), replace=True)
 
     def reads() -> bool:
         return any(job.current_progress for job in mover.daemon.qmp.execute(QueryJobs()))
@@ -312,6 +312,6 @@ def test_the_next_move_waits_for_the_reads_of_one_that_was_given_up(mover: Mover
     assert mover.daemon.qmp.execute(QueryJobs())
     # Another object of the same disk; the first move is undone before the second begins.
     disk = Disk(mover.daemon, node)
-    disk.move(Image(place, format="raw"), replace=True).run(timeout=20)
+    disk.move(Image(place, format="raw"), replace=True, timeout=20)
     assert place.read_bytes() == mover.source.read_bytes()
     assert mover.settled().name == disk.node.name

@@ -166,7 +166,7 @@ _WAIT = {
     "all events": "functools.partial(list, d.qmp.events())",
     "a command": "functools.partial(d.qmp.execute, QueryJobs())",
     "a command as a dict": "functools.partial(d.qmp.execute_raw, 'query-jobs')",
-    "a job": "d.add_node(NullCo(node_name='n', size=1 << 40)).mirror(target).wait",
+    "a job": "d.add_node(NullCo(node_name='n', size=1 << 40)).start_mirror(target).wait",
     "the loss of the connection": "d.qmp.wait_lost",
     "the end of QEMU": "d.process.wait",
     "the launch of another": "StorageDaemon(program=slow).launch",

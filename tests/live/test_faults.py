@@ -119,7 +119,7 @@ def test_a_breakpoint_holds_requests_until_the_block_ends(make_image: MakeImage)
     drive = Drive(id="d", interface="none", options=debugged(make_image(write="-P 7 0 64k")))
     with VM(drives=[drive], blockdevs=[NullCo(node_name="t", size=16 * MIB)]) as vm:
         with breakpoint_on(vm, "d", event="read_aio"):
-            job = vm.node("disk").backup(vm.node("t"))
+            job = vm.node("disk").start_backup(vm.node("t"))
             held = 16 * MIB - (64 << 10)
             wait_until(lambda: job.query_info().current_progress == held, what="the job is held")
             assert job.query_info().status == "running"
@@ -183,10 +183,10 @@ def test_writes_fail_for_the_block_and_the_data_after_it_is_right(
         data = qemu.add_node(Raw(node_name="data", file=File(filename=str(source))))
         before = names(qemu)
         with failing_requests(qemu, options, "write", "write-zeroes", errno=errno.ENOSPC):
-            failed = data.backup(disk).run(timeout=10, check=False)
+            failed = data.start_backup(disk).run(timeout=10, check=False)
             assert (failed.outcome, failed.error) == ("failed", "No space left on device")
         assert names(qemu) == before
-        data.backup(disk).run(timeout=10)
+        data.backup(disk, timeout=10)
         disk.delete()
     assert "Images are identical" in run("qemu-img", "compare", image, source)
 
@@ -200,8 +200,10 @@ def test_reads_fail_for_the_block_also_of_a_disk_that_nobody_may_write(
     target = daemon.add_node(NullCo(node_name="target", size=16 * MIB))
     for _ in range(2):
         with failing_requests(daemon, options, "read"):
-            assert disk.backup(target).run(timeout=10, check=False).error == "Input/output error"
-        assert disk.backup(target).run(timeout=10).outcome == "completed"
+            assert (
+                disk.start_backup(target).run(timeout=10, check=False).error == "Input/output error"
+            )
+        assert disk.backup(target, timeout=10).outcome == "completed"
 
 
 def test_a_guest_that_writes_meanwhile_sees_an_error(make_image: MakeImage) -> None:

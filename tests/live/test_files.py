@@ -88,7 +88,7 @@ def _move(path: Path, source: Image, daemon: StorageDaemon, replace: bool) -> No
         options = Raw(file=NullCo(size=MIB), node_name="from")
     disk = Disk(daemon, daemon.add_node(options))
     try:
-        disk.move(Image(path, format="raw"), replace=replace).run(timeout=30)
+        disk.move(Image(path, format="raw"), replace=replace, timeout=30)
     finally:
         disk.node.delete()
 
@@ -119,7 +119,7 @@ ON_DEVICES: dict[str, Verb] = {
     "create": lambda p, s, d, r: Image(p, format="raw").create("1M", replace=r),
     "create qcow2": lambda p, s, d, r: Image(p, format="qcow2").create("1M", replace=r),
     "data file": lambda p, s, d, r: _with_data_file(p, r),
-    "convert": lambda p, s, d, r: s.convert(Image(p, format="raw"), replace=r).run(),
+    "convert": lambda p, s, d, r: s.convert(Image(p, format="raw"), replace=r),
     "dd": lambda p, s, d, r: s.dd(Image(p, format="raw"), block_size=65536, replace=r),
     "move": _move,
 }
@@ -151,7 +151,7 @@ def _backup(path: Path, daemon: StorageDaemon, *, format: str) -> None:
     try:
         backup = Backup(daemon, persistent=False)
         backup.add_disk(node, Image(path, format=cast("ImageFormat", format)))
-        backup.full().run(timeout=30)
+        backup.full(timeout=30)
     finally:
         node.delete()
 
@@ -173,7 +173,7 @@ REFUSING: dict[str, Verb] = {
     "NbdServer": lambda p, s, d, r: NbdServer(s, address=str(p)).launch(),
     "NbdServer.fork": lambda p, s, d, r: NbdServer(s, address=p).fork(),
     "monitors": lambda p, s, d, r: StorageDaemon(monitors=[p]).launch(),
-    "blockdev-create": lambda p, s, d, r: d.create(
+    "blockdev-create": lambda p, s, d, r: d.start_create(
         BlockdevCreateOptionsFile(filename=str(p), size=MIB)
     ),
     "snapshot_sync": lambda p, s, d, r: d.node("none").snapshot_sync(p),
@@ -270,7 +270,7 @@ def test_a_failure_leaves_what_was_there(
         before = state(folder)
         target = Image(path, format="raw")
         attempts: tuple[Callable[[], object], ...] = (
-            lambda: broken.convert(target, replace=replace).run(),
+            lambda: broken.convert(target, replace=replace),
             lambda: broken.dd(target, block_size=65536, replace=replace),
             # A tmpfs takes a sparse file of any size.
             lambda: target.create("1E", CreateRaw(preallocation="falloc"), replace=replace),
@@ -298,7 +298,7 @@ def test_a_move_that_fails_gives_back_what_was_there(
         before = state(folder)
         for format in ("raw", "qcow2", "vmdk"):
             with pytest.raises(BlockSdkError):
-                Disk(shared, node).move(Image(path, format=format), replace=replace).run(timeout=30)
+                Disk(shared, node).move(Image(path, format=format), replace=replace, timeout=30)
             assert state(folder) == before
 
 
@@ -330,7 +330,7 @@ def test_what_is_cut_short_leaves_what_was_there(
             before = state(folder)
             target = Image(path, format="raw")
             never = Image.from_options(Raw(file=NullCo(size=MIB, latency_ns=10**11)))
-            end(never.convert(target, replace=True))
+            end(never.start_convert(target, replace=True))
             assert state(folder) == before
     finally:
         signal.signal(signal.SIGINT, before_handler)
@@ -401,14 +401,14 @@ def test_what_cannot_be_an_image_is_refused_as_a_source(
             "bench": lambda: odd.bench(count=1),
             "resize": lambda: odd.resize("2M"),
             "probe": lambda: Image.probe(path),
-            "convert": lambda: odd.convert(new).run(),
-            "untrusted convert": lambda: odd.convert(new, untrusted=True).run(),
-            "append": lambda: other.convert(new, append=[odd]).run(),
-            "compare": lambda: odd.compare(source).run(),
-            "compare with": lambda: source.compare(odd).run(),
+            "convert": lambda: odd.convert(new),
+            "untrusted convert": lambda: odd.convert(new, untrusted=True),
+            "append": lambda: other.convert(new, append=[odd]),
+            "compare": lambda: odd.compare(source),
+            "compare with": lambda: source.compare(odd),
             "dd": lambda: odd.dd(new),
             "create": lambda: new.create(backing=odd),
-            "rebase": lambda: other.rebase(odd),
+            "rebase": lambda: other.start_rebase(odd),
         }
         for name, attempt in attempts.items():
             with pytest.raises(BlockSdkError):
@@ -425,10 +425,10 @@ def test_a_device_that_is_in_use_is_not_overwritten(folder: Path, source: Image)
             pytest.skip("no right to mount a file system")
         try:
             with pytest.raises(UsageError, match="is mounted"):
-                source.convert(Image(device, format="raw"), replace=True).run()
+                source.convert(Image(device, format="raw"), replace=True)
         finally:
             subprocess.run(["umount", folder / "mnt"], check=True)
-        source.convert(Image(device, format="raw"), replace=True).run()
+        source.convert(Image(device, format="raw"), replace=True)
 
 
 # -- the target is a source ----------------------------------------------------------------
@@ -450,15 +450,15 @@ def test_a_target_that_is_read_is_refused_before_the_start(folder: Path, by: str
     same = Image(name, format="qcow2")
     before = state(folder)
     attempts: tuple[Callable[[], object], ...] = (
-        lambda: base.convert(same, replace=True),
-        lambda: top.convert(same, replace=True),
+        lambda: base.start_convert(same, replace=True),
+        lambda: top.start_convert(same, replace=True),
         lambda: base.dd(same, replace=True),
         lambda: same.create(backing=top, replace=True),
         lambda: same.create(backing=top, unsafe=True, replace=True),
-        lambda: top.convert(same, backing=base, in_place=True),
-        lambda: same.rebase(top),
-        lambda: same.rebase(top, unsafe=True),
-        lambda: same.rebase(base, unsafe=True),
+        lambda: top.start_convert(same, backing=base, in_place=True),
+        lambda: same.start_rebase(top),
+        lambda: same.start_rebase(top, unsafe=True),
+        lambda: same.start_rebase(base, unsafe=True),
     )
     for attempt in attempts:
         with pytest.raises(UsageError, match="is read here"):

@@ -49,7 +49,7 @@ def test_a_forked_child_is_told_what_is_wrong(daemon: StorageDaemon) -> None:
     node = daemon.add_node(NullCo(node_name="n", size=1 << 28))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 28))
     events = daemon.qmp.events(JobStatusChange)
-    job = node.backup(target, speed=1)
+    job = node.start_backup(target, speed=1)
     qmp, process = daemon.qmp, daemon.process
     uses: list[Callable[[], object]] = [
         lambda: qmp.execute(QueryJobs()),

@@ -88,7 +88,7 @@ def test_devices_jobs_and_exports_are_known(vm: VM, tmp_path: Path) -> None:
         vm.plug(disk, device="virtio-scsi", id="d0") as _,
         vm.start_nbd_server(address) as server,
         server.export(other, writable=True, id="e0"),
-        disk.mirror(copy, job_id="m", speed=1, filter_node_name="top"),
+        disk.start_mirror(copy, job_id="m", speed=1, filter_node_name="top"),
     ):
         graph = vm.graph()
         assert str(graph["d0"]) == "device 'd0'"

@@ -64,7 +64,7 @@ def test_an_image_that_is_there_is_replaced_only_when_told_to(tmp_path: Path) ->
     other = Image(tmp_path / "other", format="raw")
     other.create(512)
     with pytest.raises(UsageError, match="exists"):
-        other.convert(image).run()
+        other.convert(image)
     assert image.path.stat().st_size == 512
     image.create(1024, replace=True)
     assert image.path.stat().st_size == 1024
@@ -102,13 +102,13 @@ def test_an_image_of_several_files_comes_as_a_whole(tmp_path: Path) -> None:
     image.create(MIB, CreateVmdk(subformat="monolithicFlat"))
     assert {path.name for path in tmp_path.iterdir()} == {"disk.vmdk", "disk-flat.vmdk"}
     assert image.info().virtual_size == MIB
-    assert image.compare(image, force_share=True).run().is_equal
+    assert image.compare(image, force_share=True).is_equal
 
 
 def test_a_copy_has_the_content_and_the_options(make_image: MakeImage, tmp_path: Path) -> None:
     source = Image(make_image(write="-P 7 1M 3M"), format="qcow2")
     copy = Image(tmp_path / "copy", format="qcow2")
-    source.convert(copy, CreateQcow2(compression_type="zstd"), compress=True, parallel=4).run()
+    source.convert(copy, CreateQcow2(compression_type="zstd"), compress=True, parallel=4)
     assert are_equal(source.path, copy.path)
     assert any(entry.data for entry in copy.map())
     assert (copy.info().actual_size or 0) < MIB
@@ -121,8 +121,8 @@ def test_a_copy_on_a_backing_file_holds_the_difference_only(
     base_path = make_image("base", write="-P 7 0 8M")
     top = Image(make_image("top", backing=base_path, write="-P 8 1M 64k"), format="qcow2")
     copy = Image(tmp_path / "copy", format="qcow2")
-    top.convert(copy, backing=Image(base_path, format="qcow2")).run()
-    assert copy.compare(top).run().is_equal
+    top.convert(copy, backing=Image(base_path, format="qcow2"))
+    assert copy.compare(top).is_equal
     own = sum(entry.length for entry in copy.map() if entry.depth == 0 and entry.data)
     assert own == 64 << 10
 
@@ -132,10 +132,10 @@ def test_images_are_joined(tmp_path: Path) -> None:
     for part in parts:
         part.path.write_bytes(part.path.name.encode() * 1024)
     whole = Image(tmp_path / "whole", format="raw")
-    parts[0].convert(whole, append=parts[1:]).run()
+    parts[0].convert(whole, append=parts[1:])
     assert whole.path.read_bytes() == b"a" * 1024 + b"b" * 1024
     with pytest.raises(UsageError, match="several formats"):
-        parts[0].convert(
+        parts[0].start_convert(
             Image(tmp_path / "x", format="raw"), append=[Image(tmp_path / "b", format="qcow2")]
         )
 
@@ -145,8 +145,8 @@ def test_a_snapshot_is_copied_by_its_name(make_image: MakeImage, tmp_path: Path)
     image.create_snapshot("a,b")
     write_with_qemu_io(image.path, "write -P 2 0 1M")
     old, new = (Image(tmp_path / name, format="raw") for name in ("old", "new"))
-    image.convert(old, snapshot="a,b").run()
-    image.convert(new).run()
+    image.convert(old, snapshot="a,b")
+    image.convert(new)
     assert old.path.read_bytes()[:MIB] == b"\1" * MIB
     assert new.path.read_bytes()[:MIB] == b"\2" * MIB
 
@@ -156,18 +156,18 @@ def test_an_existing_target_is_written_in_place(make_image: MakeImage, tmp_path:
     target = Image(tmp_path / "target", format="raw")
     target.create(MIB)
     before = target.path.stat().st_ino
-    source.convert(target, in_place=True, target_is_zero=True).run()
+    source.convert(target, in_place=True, target_is_zero=True)
     assert target.path.stat().st_ino == before
     assert target.path.read_bytes() == b"\7" * MIB
     with pytest.raises(UsageError, match="keeps the options"):
-        source.convert(target, CreateRaw(preallocation="full"), in_place=True)
+        source.start_convert(target, CreateRaw(preallocation="full"), in_place=True)
 
 
 def test_bitmaps_go_along(make_image: MakeImage, tmp_path: Path) -> None:
     source = Image(make_image(), format="qcow2")
     source.add_bitmap("b0", granularity="128k")
     copy = Image(tmp_path / "copy", format="qcow2")
-    source.convert(copy, bitmaps=True).run()
+    source.convert(copy, bitmaps=True)
     info = copy.info().qcow2
     assert info is not None
     assert [(b.name, b.granularity) for b in info.bitmaps or ()] == [("b0", 128 << 10)]
@@ -187,7 +187,7 @@ def test_a_copy_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target = Image(tmp_path / "target", format="raw")
     target.path.write_bytes(b"old")
     with pytest.raises(ToolError, match=r"error while reading.*Input/output error"):
-        Image.from_options(Raw(file=inner)).convert(target, replace=True).run()
+        Image.from_options(Raw(file=inner)).convert(target, replace=True)
     assert target.path.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
 
@@ -220,11 +220,11 @@ def _live_through_all_verbs(name: str, format: str) -> None:
     image = Image(name, format="qcow2" if format == "qcow2" else "raw")
     copy, top = Image(f"{name}.copy", format="qcow2"), Image(f"{name}.top", format="qcow2")
     image.create(MIB)
-    image.convert(copy).run()
-    assert image.compare(copy).run().is_equal
+    image.convert(copy)
+    assert image.compare(copy).is_equal
     top.create(backing=image)
     assert [link.virtual_size for link in top.backing_chain()] == [MIB, MIB]
-    top.rebase(copy).run()
+    top.rebase(copy)
     top.resize("+1M")
     # In JSON, the snapshot's name is shown as UTF-8 whatever it is.
     snapshot = name if name.isprintable() else "s"
@@ -235,7 +235,7 @@ def _live_through_all_verbs(name: str, format: str) -> None:
     assert top.check().is_clean
     assert image.info().virtual_size == MIB
     assert image.info(untrusted=True).filename == str(Path(name).absolute())
-    top.commit().run()
+    top.commit()
 
 
 _CHARACTERS = st.characters(blacklist_characters="/\0", blacklist_categories=())
@@ -264,7 +264,7 @@ def test_any_name_that_a_file_may_have_works(
     overlay = Image(folder / "overlay", format="qcow2")
     image.create(MIB)
     overlay.create(backing=image)
-    overlay.convert(Image(folder / f"{name[:20]}.raw", format="raw")).run()
+    overlay.convert(Image(folder / f"{name[:20]}.raw", format="raw"))
     assert image.info(untrusted=True).virtual_size == MIB
     assert name in os.listdir(folder)  # noqa: PTH208 - a Path would not do for every name
     shutil.rmtree(folder)
@@ -293,24 +293,24 @@ def test_what_a_guest_wrote_into_a_raw_image_is_never_taken_for_a_format(tmp_pat
     guest = Image(tmp_path / "guest", format="raw")
     assert [link.format for link in guest.backing_chain()] == ["raw"]
     copies = [Image(tmp_path / name, format="raw") for name in ("copy", "blocks")]
-    guest.convert(copies[0]).run()
+    guest.convert(copies[0])
     guest.dd(copies[1])
     assert [copy.path.read_bytes() for copy in copies] == [content, content]
     for top in (Image(tmp_path / name, format="qcow2") for name in ("top", "difference", "moved")):
         if top.path.name == "top":
             top.create(backing=guest)
         elif top.path.name == "difference":
-            guest.convert(top, backing=guest).run()
+            guest.convert(top, backing=guest)
         else:
             top.create(MIB)
-            top.rebase(guest).run()
+            top.rebase(guest)
         assert [link.format for link in top.backing_chain()] == ["qcow2", "raw"]
     with pytest.raises(ToolError, match="Could not create snapshot"):
         guest.create_snapshot("s")
     with pytest.raises(ToolError, match="Can't store persistent bitmaps"):
         guest.add_bitmap("b")
     with pytest.raises(ToolError, match="does not have a backing file"):
-        guest.commit().run()
+        guest.commit()
     with QemuIo(guest, read_only=True) as io, NbdServer(guest, read_only=True) as server:
         assert io.read_data(0, MIB) == content
         with QemuIo(Image.at_uri(server.uri), read_only=True) as client:

@@ -102,7 +102,7 @@ def test_what_a_layer_commits_into_becomes_writable(
 ) -> None:
     *_, mid, top = chain_of(make_image)
     node = daemon.add_chain(Image(top, format="qcow2").chain_options("disk"))
-    node.commit(top=daemon.node("disk-1"), base=daemon.node("disk-2")).run(timeout=20)
+    node.commit(top=daemon.node("disk-1"), base=daemon.node("disk-2"), timeout=20)
     assert [name for name, *_ in nodes_of(daemon, "disk")] == ["disk", "disk-2"]
     assert mid.exists()
 
@@ -327,7 +327,7 @@ def test_a_chain_that_loops_by_whatever_name_is_refused(
     for verb in (
         image.map,
         image.check,
-        lambda: image.convert(Image("copy", format="qcow2")),
+        lambda: image.start_convert(Image("copy", format="qcow2")),
         lambda: Image.from_options(Qcow2(file=File(filename=str(top)))).map(),
         lambda: Image("new", format="qcow2").create(backing=image),
     ):

@@ -58,7 +58,7 @@ def test_a_locked_image_is_not_changed(make_image: MakeImage, daemon: StorageDae
 
 def test_amending_changes_the_options(make_image: MakeImage) -> None:
     image = Image(make_image(), format="qcow2")
-    image.amend(AmendQcow2(compat="0.10")).run()
+    image.amend(AmendQcow2(compat="0.10"))
     info = image.info().qcow2
     assert info is not None
     assert info.compat == "0.10"
@@ -70,7 +70,7 @@ def test_a_commit_goes_into_the_backing_file(make_image: MakeImage) -> None:
     base = make_image("base", write="-P 1 0 1M")
     top = Image(make_image("top", backing=base, write="-P 2 512k 1M"), format="qcow2")
     before = top.map()
-    top.commit().run()
+    top.commit()
     assert are_equal(top.path, base)
     assert any(entry.depth == 0 and entry.data for entry in before)
     assert not any(entry.depth == 0 and entry.data for entry in top.map())
@@ -80,7 +80,7 @@ def test_a_commit_goes_as_deep_as_it_is_told(make_image: MakeImage) -> None:
     base = make_image("base")
     middle = make_image("middle", backing=base, write="-P 1 0 1M")
     top = Image(make_image("top", backing=middle, write="-P 2 1M 1M"), format="qcow2")
-    top.commit(base=Image(base, format="qcow2"), rate="1G").run()
+    top.commit(base=Image(base, format="qcow2"), rate="1G")
     whole = Image(base, format="qcow2")
     assert sum(entry.length for entry in whole.map() if entry.data) == 2 * MIB
 
@@ -89,21 +89,21 @@ def test_a_rebase_keeps_the_content(make_image: MakeImage) -> None:
     old, new = make_image("old", write="-P 1 0 1M"), make_image("new", write="-P 3 2M 1M")
     top = Image(make_image("top", backing=old, write="-P 2 1M 1M"), format="qcow2")
     before = Image(make_image("before"), format="qcow2")
-    top.convert(before, replace=True).run()
-    seen = [step.fraction for step in top.rebase(Image(new, format="qcow2")).progress()]
+    top.convert(before, replace=True)
+    seen = [step.fraction for step in top.start_rebase(Image(new, format="qcow2")).progress()]
     assert seen[-1] == 1.0
     assert top.info().backing_filename == str(new)
-    assert top.compare(before).run().is_equal
-    top.rebase(None).run()
+    assert top.compare(before).is_equal
+    top.rebase(None)
     assert top.info().backing_filename is None
-    assert top.compare(before).run().is_equal
+    assert top.compare(before).is_equal
 
 
 def test_an_unsafe_rebase_changes_the_name_only(make_image: MakeImage, tmp_path: Path) -> None:
     base = make_image("base")
     top = Image(make_image("top", backing=base), format="qcow2")
     base.rename(tmp_path / "moved")
-    top.rebase(Image(tmp_path / "moved", format="qcow2"), unsafe=True).run()
+    top.rebase(Image(tmp_path / "moved", format="qcow2"), unsafe=True)
     assert top.backing_chain()[1].filename == str(tmp_path / "moved")
 
 
@@ -113,8 +113,8 @@ def test_a_locked_image_becomes_a_backing_file_when_forced(
     top, new = (Image(make_image(name), format="qcow2") for name in ("top", "new"))
     daemon.add_node(new.options("new"))
     with pytest.raises(ToolError, match="lock"):
-        top.rebase(new).run()
-    top.rebase(new, force_share=True).run()
+        top.rebase(new)
+    top.rebase(new, force_share=True)
     assert top.info().backing_filename == str(new.path)
 
 
@@ -125,9 +125,9 @@ def test_an_option_that_the_tool_lacks_is_told_by_name(
     top = Image(make_image("top", backing=base), format="qcow2")
     if qemu_version < (8, 2):
         with pytest.raises(Unsupported, match="-c of qemu-img rebase"):
-            top.rebase(None, compress=True).run()
+            top.rebase(None, compress=True)
     else:
-        top.rebase(None, compress=True).run()
+        top.rebase(None, compress=True)
         assert top.check().compressed_clusters == 16
 
 

@@ -41,9 +41,9 @@ SAMPLES: Mapping[str, Sample] = {
     "add_bitmap()": lambda i: i.top.add_bitmap("x"),
     "add_bitmap(disabled=)": lambda i: i.top.add_bitmap("x", disabled=True),
     "add_bitmap(granularity=)": lambda i: i.top.add_bitmap("x", granularity="32k"),
-    "amend(cache=)": lambda i: i.top.amend(AMENDED, cache="unsafe"),
-    "amend(force=)": lambda i: i.top.amend(AMENDED, force=True),
-    "amend(options=)": lambda i: i.top.amend(AMENDED),
+    "amend(cache=)": lambda i: i.top.start_amend(AMENDED, cache="unsafe"),
+    "amend(force=)": lambda i: i.top.start_amend(AMENDED, force=True),
+    "amend(options=)": lambda i: i.top.start_amend(AMENDED),
     "apply_snapshot()": lambda i: i.base.apply_snapshot("s"),
     "backing_chain()": lambda i: i.top.backing_chain(),
     "backing_chain(force_share=)": lambda i: i.top.backing_chain(force_share=True),
@@ -60,34 +60,34 @@ SAMPLES: Mapping[str, Sample] = {
     "check(cache=)": lambda i: i.top.check(cache="none"),
     "check(force_share=)": lambda i: i.top.check(force_share=True),
     "clear_bitmap()": lambda i: i.top.clear_bitmap("b"),
-    "commit(base=)": lambda i: i.top.commit(base=i.base),
-    "commit(cache=)": lambda i: i.top.commit(cache="unsafe"),
-    "commit(drop=)": lambda i: i.top.commit(drop=True),
-    "commit(rate=)": lambda i: i.top.commit(rate="100M"),
-    "compare(cache=)": lambda i: i.top.compare(i.base, cache="none"),
-    "compare(force_share=)": lambda i: i.top.compare(i.base, force_share=True),
-    "compare(other=)": lambda i: i.top.compare(i.base),
-    "compare(strict=)": lambda i: i.top.compare(i.base, strict=True),
-    "convert(backing=)": lambda i: i.top.convert(i.new, backing=i.base),
-    "convert(bitmaps=)": lambda i: i.top.convert(i.new, bitmaps=True),
-    "convert(compress=)": lambda i: i.top.convert(i.new, compress=True),
-    "convert(copy_range=)": lambda i: i.top.convert(i.new, copy_range=True),
-    "convert(force_share=)": lambda i: i.top.convert(i.new, force_share=True),
-    "convert(in_place=)": lambda i: i.top.convert(i.other, in_place=True),
-    "convert(options=)": lambda i: i.top.convert(i.new, SMALL),
-    "convert(out_of_order=)": lambda i: i.top.convert(i.new, out_of_order=True),
-    "convert(parallel=)": lambda i: i.top.convert(i.new, parallel=2),
-    "convert(rate=)": lambda i: i.top.convert(i.new, rate="100M"),
-    "convert(salvage=)": lambda i: i.top.convert(i.new, salvage=True),
-    "convert(skip_broken_bitmaps=)": lambda i: i.top.convert(
+    "commit(base=)": lambda i: i.top.start_commit(base=i.base),
+    "commit(cache=)": lambda i: i.top.start_commit(cache="unsafe"),
+    "commit(drop=)": lambda i: i.top.start_commit(drop=True),
+    "commit(rate=)": lambda i: i.top.start_commit(rate="100M"),
+    "compare(cache=)": lambda i: i.top.start_compare(i.base, cache="none"),
+    "compare(force_share=)": lambda i: i.top.start_compare(i.base, force_share=True),
+    "compare(other=)": lambda i: i.top.start_compare(i.base),
+    "compare(strict=)": lambda i: i.top.start_compare(i.base, strict=True),
+    "convert(backing=)": lambda i: i.top.start_convert(i.new, backing=i.base),
+    "convert(bitmaps=)": lambda i: i.top.start_convert(i.new, bitmaps=True),
+    "convert(compress=)": lambda i: i.top.start_convert(i.new, compress=True),
+    "convert(copy_range=)": lambda i: i.top.start_convert(i.new, copy_range=True),
+    "convert(force_share=)": lambda i: i.top.start_convert(i.new, force_share=True),
+    "convert(in_place=)": lambda i: i.top.start_convert(i.other, in_place=True),
+    "convert(options=)": lambda i: i.top.start_convert(i.new, SMALL),
+    "convert(out_of_order=)": lambda i: i.top.start_convert(i.new, out_of_order=True),
+    "convert(parallel=)": lambda i: i.top.start_convert(i.new, parallel=2),
+    "convert(rate=)": lambda i: i.top.start_convert(i.new, rate="100M"),
+    "convert(salvage=)": lambda i: i.top.start_convert(i.new, salvage=True),
+    "convert(skip_broken_bitmaps=)": lambda i: i.top.start_convert(
         i.new, bitmaps=True, skip_broken_bitmaps=True
     ),
-    "convert(snapshot=)": lambda i: i.base.convert(i.new, snapshot="s"),
-    "convert(source_cache=)": lambda i: i.top.convert(i.new, source_cache="none"),
-    "convert(sparse_size=)": lambda i: i.top.convert(i.new, sparse_size=0),
-    "convert(target=)": lambda i: i.top.convert(i.new),
-    "convert(target_cache=)": lambda i: i.top.convert(i.new, target_cache="none"),
-    "convert(target_is_zero=)": lambda i: i.top.convert(
+    "convert(snapshot=)": lambda i: i.base.start_convert(i.new, snapshot="s"),
+    "convert(source_cache=)": lambda i: i.top.start_convert(i.new, source_cache="none"),
+    "convert(sparse_size=)": lambda i: i.top.start_convert(i.new, sparse_size=0),
+    "convert(target=)": lambda i: i.top.start_convert(i.new),
+    "convert(target_cache=)": lambda i: i.top.start_convert(i.new, target_cache="none"),
+    "convert(target_is_zero=)": lambda i: i.top.start_convert(
         i.other, in_place=True, target_is_zero=True
     ),
     "create(backing=)": lambda i: i.new.create(backing=i.base),
@@ -113,12 +113,12 @@ SAMPLES: Mapping[str, Sample] = {
     "measure_size(size=)": lambda _: Image.measure_size(MIB, "raw"),
     "merge_bitmap(source=)": lambda i: i.top.merge_bitmap("b", "c"),
     "merge_bitmap(source_image=)": lambda i: i.top.merge_bitmap("b", "b", source_image=i.other),
-    "rebase(backing=)": lambda i: i.top.rebase(i.other),
-    "rebase(backing_cache=)": lambda i: i.top.rebase(i.other, backing_cache="none"),
-    "rebase(cache=)": lambda i: i.top.rebase(i.other, cache="none"),
-    "rebase(compress=)": lambda i: i.top.rebase(i.other, compress=True),
-    "rebase(force_share=)": lambda i: i.top.rebase(i.other, force_share=True),
-    "rebase(unsafe=)": lambda i: i.top.rebase(i.other, unsafe=True),
+    "rebase(backing=)": lambda i: i.top.start_rebase(i.other),
+    "rebase(backing_cache=)": lambda i: i.top.start_rebase(i.other, backing_cache="none"),
+    "rebase(cache=)": lambda i: i.top.start_rebase(i.other, cache="none"),
+    "rebase(compress=)": lambda i: i.top.start_rebase(i.other, compress=True),
+    "rebase(force_share=)": lambda i: i.top.start_rebase(i.other, force_share=True),
+    "rebase(unsafe=)": lambda i: i.top.start_rebase(i.other, unsafe=True),
     "remove_bitmap()": lambda i: i.top.remove_bitmap("b"),
     "repair(cache=)": lambda i: i.top.repair(cache="none"),
     "repair(what=)": lambda i: i.top.repair("all"),
@@ -146,7 +146,17 @@ NOT_AN_OPTION = {"from_options()", "snapshots()"}
 NOT_QEMU_IMGS = {"at_uri", "create_marked", "from_options", "options", "probe", "unpack_sample"}
 """Methods that run no tool."""
 NO_OPTIONS = {
-    *("self", "timeout", "replace", "untrusted", "programs", "size", "name", "append"),
+    *(
+        "self",
+        "timeout",
+        "on_progress",
+        "replace",
+        "untrusted",
+        "programs",
+        "size",
+        "name",
+        "append",
+    ),
     *("node_name", "key_secrets"),
 }
 """Parameters that are ours, or stand on the command line without an option."""
@@ -208,7 +218,8 @@ def test_what_the_page_has_of_images_is_tried() -> None:
 
 
 def test_the_page_has_every_parameter_that_is_an_option() -> None:
-    verbs = {name for name, _ in inspect.getmembers(Image, callable) if not name.startswith("_")}
+    members = inspect.getmembers(Image, callable)
+    verbs = {name for name, _ in members if not name.startswith(("_", "start_"))}
     missing = [
         f"{verb}({parameter}=)"
         for verb in verbs - NOT_QEMU_IMGS

@@ -78,12 +78,12 @@ class Kitchen:
         """Back all up."""
         backup = Backup(self.daemon)
         backup.add_disk(self.node, target)
-        backup.full().run(timeout=60)
+        backup.full(timeout=60)
 
     def move(self, target: Image) -> None:
         """Move the disk, and let go of it."""
         disk = Disk(self.daemon, self.node)
-        disk.move(target).run(timeout=60)
+        disk.move(target, timeout=60)
         if target._async._secret is not None:
             assert disk.node.name in self.objects()  # as long as the node is there
             self.daemon.delete_object(disk.node.name)
@@ -115,7 +115,7 @@ def test_a_target_with_a_secret_is_encrypted_by_its_programs(
     assert "create" in kitchen.noted()
     assert MARK in kitchen.disk.path.read_bytes()
     assert MARK not in target.path.read_bytes()
-    assert target.compare(kitchen.disk, force_share=True).run(timeout=60).is_equal
+    assert target.compare(kitchen.disk, force_share=True, timeout=60).is_equal
     assert not {name for name in kitchen.objects() if name.startswith(("blocksdk", "disk"))}
 
 
@@ -131,7 +131,7 @@ def test_increments_are_encrypted(kitchen: Kitchen) -> None:
     increment = kitchen.image("increment.qcow2", "qcow2", KEY)
     options = CreateQcow2(encrypt=EncryptLuks(iter_time=0.01))
     backup.add_disk(kitchen.node, increment, base=full, options=options)
-    backup.incremental().run(timeout=60)
+    backup.incremental(timeout=60)
     assert increment.info().encrypted
     assert MARK[:1] * 512 not in increment.path.read_bytes()
     kitchen.daemon.add_secret(KEY, id="key")
@@ -139,7 +139,7 @@ def test_increments_are_encrypted(kitchen: Kitchen) -> None:
     chain = kitchen.daemon.add_node(increment.chain_options("read", key_secrets=keys))
     with kitchen.daemon.start_nbd_server() as server, server.export(chain) as export:
         restored = Image.at_uri(export.uri)
-        assert restored.compare(kitchen.disk, force_share=True).run(timeout=60).is_equal
+        assert restored.compare(kitchen.disk, force_share=True, timeout=60).is_equal
 
 
 @pytest.mark.parametrize("is_encrypted", [True, False])
@@ -156,8 +156,8 @@ def test_the_scratch_image_is_encrypted_where_any_layer_is(
         image = Image(encrypted, format="qcow2", secret=KEY)
         base = daemon.add_node(image.options("encrypted", key_secret="key"))
         with daemon.start_nbd_server() as server, server.export(base, writable=True) as export:
-            kitchen.disk.convert(Image.at_uri(export.uri), in_place=True, force_share=True).run(
-                timeout=60
+            kitchen.disk.convert(
+                Image.at_uri(export.uri), in_place=True, force_share=True, timeout=60
             )
     Image(tmp_path / "overlay.qcow2", format="qcow2").create("16M")
     file = File(filename=str(tmp_path / "overlay.qcow2"))
@@ -174,7 +174,7 @@ def test_the_scratch_image_is_encrypted_where_any_layer_is(
         (scratch,) = folder.rglob("scratch")
         assert (MARK in scratch.read_bytes()) is not is_encrypted
         then = Image.at_uri(moment.uri)
-        assert then.compare(kitchen.disk, force_share=True).run(timeout=60).is_equal
+        assert then.compare(kitchen.disk, force_share=True, timeout=60).is_equal
     assert not list(folder.iterdir())
     assert kitchen.objects() == {"type", "key", "group"}
 
@@ -204,7 +204,7 @@ def test_a_target_has_its_format_or_nothing_is_left(
         assert format not in ("raw", "qcow2", "vmdk", "vdi", "vhdx", "qed", "parallels")
     else:
         assert Image(target.path, format=format).info().format == format
-        assert target.compare(kitchen.disk, force_share=True).run(timeout=60).is_equal
+        assert target.compare(kitchen.disk, force_share=True, timeout=60).is_equal
         assert "create" in kitchen.noted()
 
 
@@ -214,14 +214,14 @@ def test_copies_are_made_by_the_targets_programs(kitchen: Kitchen, verb: str) ->
     source = kitchen.disk
     kitchen.node.delete()
     if verb == "convert":
-        source.convert(target).run(timeout=60)
+        source.convert(target, timeout=60)
     else:
         source.dd(target, block_size=65536)
     assert kitchen.noted() == [verb]
     other = Programs().evolve(qemu_img=("other-qemu-img",))
     theirs = Image(source.path, format="qcow2", programs=other)
     again = kitchen.image("again.raw", "raw")
-    copy: Callable[[Image], object] = theirs.convert if verb == "convert" else theirs.dd
+    copy: Callable[[Image], object] = theirs.start_convert if verb == "convert" else theirs.dd
     with pytest.raises(UsageError, match="different programs"):
         copy(again)
     assert not again.path.exists()
@@ -241,12 +241,12 @@ def test_each_image_of_a_command_is_opened_with_its_own_secret(
     one = Image(encrypted_headers / "header.luks", format="luks", secret=KEY)
     two = Image(tmp_path / "two", format="luks", secret=Secret("another"))
     two.create("16M", CreateLuks(iter_time=0.01))
-    assert not one.compare(two).run(timeout=60).is_equal
+    assert not one.compare(two, timeout=60).is_equal
     both = Image(tmp_path / "both", format="raw")
-    one.convert(both, append=[two]).run(timeout=60)
+    one.convert(both, append=[two], timeout=60)
     assert both.info().virtual_size == 32 * MIB
-    one.convert(two, in_place=True).run(timeout=60)
-    assert one.compare(two, untrusted=True).run(timeout=60).is_equal
+    one.convert(two, in_place=True, timeout=60)
+    assert one.compare(two, untrusted=True, timeout=60).is_equal
 
 
 def test_two_secrets_of_one_id_are_refused(tmp_path: Path) -> None:
@@ -258,4 +258,4 @@ def test_two_secrets_of_one_id_are_refused(tmp_path: Path) -> None:
         for name in ("one", "two")
     )
     with pytest.raises(UsageError, match="another secret of id 'key'"):
-        one.convert(Image(tmp_path / "both", format="raw"), append=[two])
+        one.start_convert(Image(tmp_path / "both", format="raw"), append=[two])

@@ -135,7 +135,7 @@ def test_measuring_agrees_with_making(make_image: MakeImage, tmp_path: Path) -> 
     image = Image(make_image(write="0 3M"), format="qcow2")
     measured = image.measure("qcow2")
     copy = Image(tmp_path / "copy", format="qcow2")
-    image.convert(copy).run()
+    image.convert(copy)
     assert copy.path.stat().st_size <= measured.required < measured.fully_allocated
     assert Image.measure_size("1G", "raw").required == 1 << 30
 
@@ -144,16 +144,16 @@ def test_comparing_tells_where(tmp_path: Path) -> None:
     one, other = (Image(tmp_path / name, format="raw") for name in ("one", "other"))
     one.path.write_bytes(bytes(MIB))
     other.path.write_bytes(bytes(MIB // 2) + b"x" + bytes(MIB // 2 - 1))
-    found = one.compare(other).run()
+    found = one.compare(other)
     assert (found.is_equal, found.difference, found.differs_at) == (False, "content", MIB // 2)
     other.path.write_bytes(bytes(MIB + 512))
-    assert (found := one.compare(other).run()).is_equal
+    assert (found := one.compare(other)).is_equal
     assert found.sizes_differ
-    found = one.compare(other, strict=True).run()
+    found = one.compare(other, strict=True)
     assert (found.difference, found.differs_at) == ("size", None)
     with other.path.open("wb") as file:
         file.truncate(MIB)
-    found = one.compare(other, strict=True).run()
+    found = one.compare(other, strict=True)
     assert (found.difference, found.differs_at) == ("allocation", 0)
 
 
@@ -243,7 +243,7 @@ def test_a_backing_chain_that_loops_is_refused_at_once(tmp_path: Path) -> None:
     one, two = (Image(tmp_path / name, format="qcow2") for name in ("one", "two"))
     one.create(MIB, backing=two, unsafe=True)
     two.create(MIB, backing=one, unsafe=True)
-    for verb in (one.map, one.check, lambda: one.resize("2M"), lambda: one.convert(two)):
+    for verb in (one.map, one.check, lambda: one.resize("2M"), lambda: one.start_convert(two)):
         with pytest.raises(UsageError, match="loops"):
             verb()
     with pytest.raises(ToolError, match="infinite loop"):
@@ -272,10 +272,10 @@ def test_a_backing_format_that_nobody_tells_is_not_guessed_by_what_writes(tmp_pa
         file.seek(4096)
         file.write(name)
     assert {entry.depth for entry in top.map()} == {1}
-    for verb in (top.commit, lambda: top.convert(base), lambda: top.resize("2M")):
+    for verb in (top.start_commit, lambda: top.start_convert(base), lambda: top.resize("2M")):
         with pytest.raises(UsageError, match="does not tell the format of its backing file"):
             verb()
-    top.rebase(base, unsafe=True).run()
+    top.rebase(base, unsafe=True)
     top.resize("2M")
 
 

@@ -21,7 +21,7 @@ from qemu_blocksdk.wire import JobStatusChange, QueryJobs
 with StorageDaemon() as daemon:
     source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
-    job = source.backup(target, speed=1)
+    job = source.start_backup(target, speed=1)
     events = daemon.qmp.events(JobStatusChange.where(id="nobody"))
     print("waiting", flush=True)
     try:

@@ -53,7 +53,7 @@ def _start(
         if name not in {node.name for node in daemon.graph().nodes}:
             daemon.add_node(NullCo(node_name=name, size=1 << 26))
     source, target = daemon.node("source"), daemon.node("target")
-    return (source.mirror if kind == "mirror" else source.backup)(
+    return (source.start_mirror if kind == "mirror" else source.start_backup)(
         target,
         job_id=job_id,
         speed=speed,
@@ -114,7 +114,7 @@ def test_an_awaitable_job_awaits_what_it_calls_before_the_end() -> None:
         async with AsyncStorageDaemon() as daemon:
             source = await daemon.add_node(NullCo(node_name="source", size=1 << 20))
             target = await daemon.add_node(NullCo(node_name="target", size=1 << 20))
-            job = await source.backup(target, auto_finalize=False)
+            job = await source.start_backup(target, auto_finalize=False)
             asked: list[str] = []
 
             async def ask() -> None:
@@ -140,7 +140,7 @@ def test_a_job_that_fails_at_once_is_still_a_job(daemon: StorageDaemon, tmp_path
     path.touch()
     file = daemon.add_node(File(node_name="file", filename=str(path)))
     options = BlockdevCreateOptionsQcow2(file="file", size=1000)
-    job = daemon.create(options, job_id="create")
+    job = daemon.start_create(options, job_id="create")
     with pytest.raises(JobFailed, match=r"create job 'create' failed: .*multiple of 512") as caught:
         job.run(timeout=10)
     assert caught.value.job_type == "create"
@@ -318,7 +318,7 @@ def test_several_wait_for_one_job_each_for_his_own() -> None:
         async with AsyncStorageDaemon() as daemon:
             source = await daemon.add_node(NullCo(node_name="source", size=1 << 20))
             target = await daemon.add_node(NullCo(node_name="target", size=1 << 20))
-            job = await source.mirror(target)
+            job = await source.start_mirror(target)
             waits = [
                 asyncio.create_task(job.wait(timeout=10)),
                 asyncio.create_task(job.wait(until="ready", timeout=10)),
@@ -348,7 +348,7 @@ def _failing(
     bad = daemon.add_node(
         Blkdebug(node_name="bad-target", image=NullCo(size=1 << 20), inject_error=[rule])
     )
-    return daemon.node("good").backup(bad, job_id="job", on_target_error=on_error)
+    return daemon.node("good").start_backup(bad, job_id="job", on_target_error=on_error)
 
 
 def test_a_job_that_stops_on_an_error_goes_on_when_it_is_resumed(daemon: StorageDaemon) -> None:

@@ -201,7 +201,7 @@ def test_the_copy_mode_of_a_mirror_changes_while_it_runs(
     daemon: StorageDaemon, qemu_version: tuple[int, int]
 ) -> None:
     source, target = (daemon.add_node(NullCo(node_name=n, size=1 << 26)) for n in "st")
-    with source.mirror(target) as job:
+    with source.start_mirror(target) as job:
         job.wait(until="ready", timeout=10)
         if qemu_version < (8, 2):
             with pytest.raises(Unsupported, match="block-job-change") as lacking:

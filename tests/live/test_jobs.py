@@ -40,7 +40,7 @@ def slow_job(daemon: StorageDaemon) -> Job:
     """A backup that does not end by itself."""
     source = daemon.add_node(NullCo(node_name="endless", size=1 << 30))
     target = daemon.add_node(NullCo(node_name="sink", size=1 << 30))
-    return source.backup(target, speed=1)
+    return source.start_backup(target, speed=1)
 
 
 def test_a_full_backup_equals_its_source(daemon: StorageDaemon, make_image: MakeImage) -> None:
@@ -48,7 +48,7 @@ def test_a_full_backup_equals_its_source(daemon: StorageDaemon, make_image: Make
     target = make_image("target.qcow2")
     node = _attach(daemon, "source", source)
     target_node = _attach(daemon, "target", target)
-    node.backup(target_node).run(timeout=20)
+    node.backup(target_node, timeout=20)
     assert daemon.qmp.execute(QueryJobs()) == []
     target_node.delete()
     assert are_equal(source, target)
@@ -62,7 +62,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
     node = _attach(daemon, "source", source)
     bitmap = node.add_bitmap("seen", granularity=65536, persistent=True)
     full_node = _attach(daemon, "full", full)
-    node.backup(full_node).run(timeout=20)
+    node.backup(full_node, timeout=20)
     full_node.delete()
     with daemon.start_nbd_server() as server, server.export(node, writable=True) as export:
         write_with_qemu_io(str(export.uri), "write -P 2 1M 128k", "write -P 3 10M 64k", fmt="raw")
@@ -77,7 +77,7 @@ def test_an_incremental_backup_holds_what_the_bitmap_saw(
             backing=Qcow2(file=File(filename=str(full)), read_only=True),
         )
     )
-    node.backup(target, sync="incremental", bitmap=bitmap).run(timeout=20)
+    node.backup(target, sync="incremental", bitmap=bitmap, timeout=20)
     target.delete()
     assert _only_bitmap(node).count == 0
     node.delete()
@@ -105,7 +105,7 @@ def test_a_bitmap_is_added_once_and_removed(daemon: StorageDaemon, make_image: M
 def test_progress_ends_with_all_done(daemon: StorageDaemon, make_image: MakeImage) -> None:
     node = _attach(daemon, "source", make_image("source.qcow2", write="-P 7 0 16M"))
     target = _attach(daemon, "target", make_image("target.qcow2"))
-    readings = list(node.backup(target, speed=32 << 20).progress(interval=0.02))
+    readings = list(node.start_backup(target, speed=32 << 20).progress(interval=0.02))
     assert len(readings) > 2
     assert readings[-1].current == readings[-1].total == 16 << 20
     assert readings[-1].fraction == 1.0
@@ -133,7 +133,7 @@ def _failing(daemon: StorageDaemon, *, error: int | None = None) -> Job:
     rule = BlkdebugInjectErrorOptions(event="none", iotype="write", errno=error)
     sink = NullCo(size=1 << 20)
     target = daemon.add_node(Blkdebug(node_name="target", image=sink, inject_error=[rule]))
-    return source.backup(target)
+    return source.start_backup(target)
 
 
 def test_a_job_that_fails_says_so_in_qemus_words(daemon: StorageDaemon) -> None:
@@ -161,7 +161,7 @@ def test_a_full_disk_under_the_target_fails_the_job(
     target = full_disk / "target.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", target, "16M")
     with pytest.raises(JobFailed, match="No space left on device") as caught:
-        node.backup(_attach(daemon, "target", target)).run(timeout=20)
+        node.backup(_attach(daemon, "target", target), timeout=20)
     assert "\n" not in str(caught.value)
     assert daemon.qmp.execute(QueryJobs()) == []
     daemon.node("target").delete()
@@ -212,7 +212,7 @@ def test_a_job_that_qemu_refuses_to_start_leaves_nothing(daemon: StorageDaemon) 
     node = daemon.add_node(NullCo(node_name="n", size=1 << 20))
     small = daemon.add_node(NullCo(node_name="small", size=1 << 10))
     with pytest.raises(CommandError, match="blockdev-backup: ") as caught:
-        node.backup(small)
+        node.start_backup(small)
     assert caught.value.command == "blockdev-backup"
     assert caught.value.arguments["target"] == "small"
     assert daemon.qmp.execute(QueryJobs()) == []
@@ -221,10 +221,10 @@ def test_a_job_that_qemu_refuses_to_start_leaves_nothing(daemon: StorageDaemon) 
 def test_two_jobs_of_one_name_are_refused(daemon: StorageDaemon) -> None:
     nodes = [daemon.add_node(NullCo(node_name=f"n{i}", size=1 << 30)) for i in range(4)]
     with (
-        nodes[0].backup(nodes[1], job_id="mine", speed=1) as first,
+        nodes[0].start_backup(nodes[1], job_id="mine", speed=1) as first,
         pytest.raises(CommandError, match="mine"),
     ):
-        nodes[2].backup(nodes[3], job_id="mine")
+        nodes[2].start_backup(nodes[3], job_id="mine")
     assert first.is_over
 
 
@@ -235,7 +235,7 @@ def test_a_job_of_one_hundred_at_once_ends_as_its_own() -> None:
             async def one(i: int) -> None:
                 source = await daemon.add_node(NullCo(node_name=f"s{i}", size=1 << 26))
                 target = await daemon.add_node(NullCo(node_name=f"t{i}", size=1 << 26))
-                job = await source.backup(target, speed=1 if i % 3 == 0 else 0)
+                job = await source.start_backup(target, speed=1 if i % 3 == 0 else 0)
                 if i % 3 == 0:
                     await job.cancel()
                     with pytest.raises(JobCancelled):
@@ -258,7 +258,7 @@ def test_a_cancelled_start_leaves_no_job() -> None:
             source = await daemon.add_node(NullCo(node_name="s", size=1 << 30))
             target = await daemon.add_node(NullCo(node_name="t", size=1 << 30))
             for turns in range(8):
-                starting = asyncio.create_task(source.backup(target, speed=1))
+                starting = asyncio.create_task(source.start_backup(target, speed=1))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 starting.cancel()
@@ -274,8 +274,8 @@ def test_events_of_a_job_arrive_in_order(daemon: StorageDaemon) -> None:
     source = daemon.add_node(NullCo(node_name="s", size=1 << 20))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 20))
     with daemon.qmp.events(JobStatusChange.where(id="seen")) as events:
-        source.backup(target, job_id="unseen").run(timeout=10)
-        source.backup(target, job_id="seen").run(timeout=10)
+        source.backup(target, job_id="unseen", timeout=10)
+        source.backup(target, job_id="seen", timeout=10)
         statuses = [events.get(timeout=5).status]
         while statuses[-1] != "null":
             statuses.append(events.get(timeout=5).status)
@@ -290,9 +290,9 @@ def test_cancelling_a_job_that_is_over_leaves_another_of_its_name_alone(
     source, target = (
         daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("src", "dst")
     )
-    first = source.backup(target, job_id="mine")
+    first = source.start_backup(target, job_id="mine")
     first.run()
-    with source.backup(target, job_id="mine", speed=65536) as second:
+    with source.start_backup(target, job_id="mine", speed=65536) as second:
         first.cancel()
         assert [job.id for job in daemon.qmp.execute(QueryJobs())] == ["mine"]
         assert not second.is_over
@@ -305,7 +305,7 @@ def test_a_cancellation_is_not_replaced_by_the_error_of_its_clean_up() -> None:
                 await daemon.add_node(NullCo(node_name=name, size=1 << 30)) for name in ("a", "b")
             ]
             with suspended(daemon):
-                starting = asyncio.create_task(nodes[0].backup(nodes[1]))
+                starting = asyncio.create_task(nodes[0].start_backup(nodes[1]))
                 await asyncio.wait((starting,), timeout=0.05)
                 starting.cancel()
                 with pytest.raises(asyncio.CancelledError):

@@ -51,7 +51,7 @@ def stay():
 BACKUP = """
 backup = Backup(qemu)
 backup.add_disk(disk, image("copy.qcow2"))
-backup.full().run()
+backup.full()
 """
 JOB = "a job runs"
 """Where the client does not say that it is ready: what the test waits for."""
@@ -74,13 +74,13 @@ CLIENTS = {
         + """
 backup = Backup(qemu)
 backup.add_disk(disk, image("copy.qcow2", secret=Secret("s3cr3t")))
-backup.full().run()
+backup.full()
 """,
         JOB,
     ),
-    "move": ("Disk(qemu, disk).move(image('copy.qcow2')).run()", JOB),
+    "move": ("Disk(qemu, disk).move(image('copy.qcow2'))", JOB),
     "encrypted move": (
-        QUICKLY + "Disk(qemu, disk).move(image('copy.qcow2', secret=Secret('s3cr3t'))).run()",
+        QUICKLY + "Disk(qemu, disk).move(image('copy.qcow2', secret=Secret('s3cr3t')))",
         JOB,
     ),
     "point in time": (
@@ -122,7 +122,7 @@ with qemu.start_nbd_server(("localhost", 0), tls=TlsAnon()) as server, server.ex
     "a server alone": ("with qemu.start_nbd_server(): stay()", ""),
     "a job that is ready": (
         """
-with disk.mirror(qemu.node("null"), sync="top") as job:
+with disk.start_mirror(qemu.node("null"), sync="top") as job:
     job.wait(until="ready")
     stay()
 """,
@@ -130,7 +130,7 @@ with disk.mirror(qemu.node("null"), sync="top") as job:
     ),
     "a job that waits": (
         """
-with disk.mirror(qemu.node("null"), sync="none", auto_finalize=False) as job:
+with disk.start_mirror(qemu.node("null"), sync="none", auto_finalize=False) as job:
     job.wait(until="ready")
     job.cancel(force=False)
     assert job.status == "pending", job
@@ -140,7 +140,7 @@ with disk.mirror(qemu.node("null"), sync="none", auto_finalize=False) as job:
     ),
     "a job that is paused": (
         """
-with disk.backup(qemu.node("null")) as job:
+with disk.start_backup(qemu.node("null")) as job:
     job.pause()
     stay()
 """,
@@ -148,7 +148,7 @@ with disk.backup(qemu.node("null")) as job:
     ),
     "a job that is over": (
         """
-with disk.backup(qemu.node("null"), sync="none", auto_dismiss=False) as job:
+with disk.start_backup(qemu.node("null"), sync="none", auto_dismiss=False) as job:
     job.cancel()
     stay()
 """,
@@ -232,7 +232,7 @@ class Foreign:
         whole = Image(self.folder / "whole.qcow2", format="qcow2")
         backup.add_disk(self.disk, whole)
         self.qemu.throttle_group("slow").set_limits(ThrottleLimits(bps_read=0))
-        backup.full().run(timeout=30)
+        backup.full(timeout=30)
         assert are_equal(whole.path, self.path)
 
 
@@ -283,7 +283,7 @@ def test_what_a_killed_client_leaves_is_listed_and_removed(
 
 
 MOVE = """
-Disk(qemu, disk).move(image("copy.qcow2"), replace=True).run()
+Disk(qemu, disk).move(image("copy.qcow2"), replace=True)
 """
 
 
@@ -321,7 +321,7 @@ with StorageDaemon() as qemu:
     qemu.add_throttle_group("slow", limits=ThrottleLimits(bps_read=1 << 20))
     slow = Throttle(throttle_group="slow", file=File(filename=str(source)))
     disk = Disk(qemu, qemu.add_node(Qcow2(node_name="disk", file=slow)))
-    move = disk.move(Image(target, format="raw"), replace=True)
+    move = disk.start_move(Image(target, format="raw"), replace=True)
     while not qemu.query_jobs():
         time.sleep(0.01)
     print("ready", flush=True)
@@ -423,7 +423,7 @@ def test_an_owner_that_cannot_be_checked_counts_as_alive(
     backup = Backup(foreign.qemu)
     backup.add_disk(foreign.disk, Image(foreign.folder / "other.qcow2", format="qcow2"))
     with pytest.raises(UsageError, match=r"cannot be checked; .* clear_leftovers\(force=True\)"):
-        backup.full().run(timeout=20)
+        backup.full(timeout=20)
     assert foreign.state() == state
     assert foreign.qemu.clear_leftovers(force=True) == left
     monkeypatch.undo()
@@ -455,7 +455,7 @@ print(server.export(qemu.node("null")).id)
     backup = Backup(foreign.qemu)
     backup.add_disk(foreign.disk, Image(foreign.folder / "copy.qcow2", format="qcow2"))
     foreign.qemu.throttle_group("slow").set_limits(ThrottleLimits(bps_read=0))
-    backup.full().run(timeout=30)
+    backup.full(timeout=30)
     left = foreign.qemu.leftovers()
     assert [each.kind for each in left] == ["export", "nbd-server"]
     assert not any(each.is_proven for each in left)

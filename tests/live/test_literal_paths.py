@@ -65,7 +65,7 @@ def _through_nbd(name: str) -> bytes:
 
 def _copied(name: str) -> bytes:
     Path("copy").unlink(missing_ok=True)
-    _raw(name).convert(Image("copy", format="raw")).run()
+    _raw(name).convert(Image("copy", format="raw"))
     return Path("copy").read_bytes()[:1]
 
 
@@ -86,14 +86,14 @@ def _rebased(name: str) -> bytes:
     top = Image("over", format="qcow2")
     if not top.path.exists():
         top.create("64k")
-    top.rebase(_raw(name), unsafe=True).run()
+    top.rebase(_raw(name), unsafe=True)
     with QemuIo(top) as io:
         return io.read_data(0, 1)
 
 
 def _joined(name: str) -> bytes:
     Path("joined").unlink(missing_ok=True)
-    _raw(NAMES[0]).convert(Image("joined", format="raw"), append=[_raw(name)]).run()
+    _raw(NAMES[0]).convert(Image("joined", format="raw"), append=[_raw(name)])
     return Path("joined").read_bytes()[-1:]
 
 
@@ -119,7 +119,7 @@ def test_questions_find_it(here: Path) -> None:
         assert Image.probe(Path(name)).virtual_size == SIZE
         assert _raw(name).path == here / name
         assert _raw(name).info().virtual_size == SIZE, name
-        assert _raw(name).compare(_raw(name)).run().is_equal
+        assert _raw(name).compare(_raw(name)).is_equal
         assert len(_raw(name).map()) == 1
 
 
@@ -128,7 +128,7 @@ def _created(name: str) -> None:
 
 
 def _converted(name: str) -> None:
-    Image("source", format="raw").convert(Image(name, format="raw"), replace=True).run()
+    Image("source", format="raw").convert(Image(name, format="raw"), replace=True)
 
 
 def _dd(name: str) -> None:
@@ -204,12 +204,12 @@ def test_nodes_take_any_name(daemon: StorageDaemon, here: Path) -> None:
             node = daemon.add_node(Raw(node_name="n", file=File(filename=name)))
             target = Image(f"{name}.moved", format="raw")
             disk = Disk(daemon, node)
-            disk.move(target).run()
+            disk.move(target)
             assert target.path.read_bytes() == Path(name).read_bytes()
             disk.node.delete()
             target.path.unlink()
             options = BlockdevCreateOptionsFile(filename=f"{name}.new", size=SIZE)
-            daemon.create(options).run()
+            daemon.create(options)
             assert (here / f"{name}.new").stat().st_size == SIZE
 
 
@@ -226,7 +226,7 @@ def test_names_that_are_written_into_images_are_literal_as_path_objects(
         for number, name in enumerate(NAMES):
             # qcow2, because QEMU 7.2 and 10.0 record the format of the image for its backing file.
             base = Image(Path(f"{name}.base"), format="qcow2")
-            _raw(name).convert(base).run()
+            _raw(name).convert(base)
             top.create(backing=base, replace=True)
             node = daemon.add_node(top.chain_options("top"))
             with daemon.start_nbd_server() as server, server.export(node, writable=True):
@@ -235,10 +235,10 @@ def test_names_that_are_written_into_images_are_literal_as_path_objects(
                 overlay = node.snapshot_sync(Path(f"{name}.snap"), snapshot_node_name="snap")
                 assert (here / f"{name}.snap").exists(), name
                 base_node = daemon.node("top-1")
-                overlay.commit(top=node, base=base_node, backing_file=Path(f"{name}.base")).run()
+                overlay.commit(top=node, base=base_node, backing_file=Path(f"{name}.base"))
                 assert _read_over(Image(f"{name}.snap", format="qcow2")) == bytes([number]), name
                 second = overlay.snapshot_sync(Path(f"{name}.more"), snapshot_node_name="more")
-                second.stream(base=base_node, backing_file=Path(f"{name}.base")).run()
+                second.stream(base=base_node, backing_file=Path(f"{name}.base"))
                 assert _read_over(Image(f"{name}.more", format="qcow2")) == bytes([number]), name
             node.delete()
 

@@ -50,7 +50,7 @@ def _convert(folder: Path, programs: Programs) -> None:
     plain = Image(folder / "plain", format="raw", programs=programs)
     plain.create("1M")
     target = Image(folder / "copy.luks", format="luks", secret=_KEY, programs=programs)
-    plain.convert(target, CreateLuks(hash_alg="sha512", iter_time=0.01)).run()
+    plain.convert(target, CreateLuks(hash_alg="sha512", iter_time=0.01))
     assert target.info().encrypted
 
 
@@ -58,9 +58,9 @@ def _amend(folder: Path, programs: Programs) -> None:
     _create(folder, Programs())
     image = Image(folder / "new.luks", format="luks", secret=_KEY, programs=programs)
     change = AmendLuks(state="active", new_secret=Secret("new"), iter_time=0.01)
-    image.amend(change).run()
+    image.amend(change)
     opened = Image(folder / "new.luks", format="luks", secret=Secret("new"))
-    opened.convert(Image(folder / "plain", format="raw")).run()
+    opened.convert(Image(folder / "plain", format="raw"))
 
 
 def _measure(folder: Path, programs: Programs) -> None:
@@ -85,5 +85,5 @@ def test_another_failure_is_not_repeated(tmp_path: Path) -> None:
     image = Image(tmp_path / "disk.qcow2", format="qcow2", programs=programs)
     image.create("1M")
     with pytest.raises(ToolError, match="No such luck"):
-        image.amend(AmendQcow2(lazy_refcounts=True)).run()
+        image.amend(AmendQcow2(lazy_refcounts=True))
     assert (tmp_path / "tried").read_text() == "\n"

@@ -29,7 +29,7 @@ def test_what_was_written_is_in_the_image_when_it_was_flushed(
     copy = tmp_path / "now.qcow2"  # as it would be found after a crash
     source = Image(make_image("source.qcow2", write="-P 7 1M 1M"), format="qcow2")
     with daemon.start_nbd_server() as server, server.export(node) as export:
-        daemon.add_node(source.options("source")).backup(node).run(timeout=10)
+        daemon.add_node(source.options("source")).backup(node, timeout=10)
         shutil.copy(path, copy)
         with pytest.raises(AssertionError, match="verification failed"):
             write_with_qemu_io(copy, "read -P 7 1M 1M")

@@ -32,8 +32,8 @@ def test_a_client_with_a_key_is_let_in(image: Image, keys: Path) -> None:
         remote = Image.at_uri(server.uri, tls=alice)
         assert remote.info().virtual_size == 1 << 20
         copy = Image(keys / "copy", format="raw")
-        remote.convert(copy).run()
-        assert copy.compare(remote).run().is_equal
+        remote.convert(copy)
+        assert copy.compare(remote).is_equal
         with QemuIo(remote) as io:
             assert io.read(0, 512, pattern=0).operations == 1
         assert KEY not in str(server.process.argv) + server.process.output()
@@ -65,12 +65,12 @@ def test_two_servers_are_met_with_credentials_of_their_own(
         two = Image.at_uri(b.uri, tls=TlsAnon())
         if verb == "append":
             both = Image(keys / "both", format="raw")
-            one.convert(both, append=[two]).run()
+            one.convert(both, append=[two])
             assert both.info().virtual_size == 2 << 20
         elif verb == "in_place":
-            one.convert(two, in_place=True).run()
+            one.convert(two, in_place=True)
         else:
-            assert one.compare(two).run().is_equal
+            assert one.compare(two).is_equal
 
 
 def test_strangers_talk_in_private(image: Image) -> None:

@@ -60,7 +60,7 @@ def create():
     (folder / "new.qcow2").unlink()
 
 def convert():
-    Image(disk, format="raw").convert(Image(folder / "copy.qcow2", format="qcow2")).run()
+    Image(disk, format="raw").convert(Image(folder / "copy.qcow2", format="qcow2"))
     (folder / "copy.qcow2").unlink()
 
 def qemu_io():

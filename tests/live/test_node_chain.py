@@ -68,7 +68,7 @@ def test_the_base_of_a_chain_can_be_written_by_a_commit(
     copy = make_image("copy.qcow2")
     run("qemu-img", "convert", "-O", "qcow2", paths[-1], copy)
     node = daemon.add_chain(chain_options(paths))
-    node.commit().run(timeout=10)
+    node.commit(timeout=10)
     node.delete()
     assert names(daemon) == set()
     assert are_equal(paths[0], copy)

@@ -40,7 +40,7 @@ def fractions(readings: list[ToolProgress]) -> list[float]:
 def test_progress_is_told_until_the_end(source: Path, tmp_path: Path) -> None:
     copy = Image(tmp_path / "copy", format="qcow2")
     # At a rate, so that it does not end before a reader looks. It has begun before that, though.
-    operation = Image(source, format="raw").convert(copy, rate="128M")
+    operation = Image(source, format="raw").start_convert(copy, rate="128M")
     seen = fractions(list(operation.progress()))
     assert seen[0] < seen[-1] == 1.0
     assert len(seen) > 5
@@ -56,11 +56,11 @@ def test_a_sparse_image_of_2_gib_is_watched_and_stays_sparse(tmp_path: Path) -> 
         for number in range(16):
             file.seek(number << 27)
             file.write(os.urandom(MIB))
-    seen = fractions(list(source.convert(copy, rate="64M").progress()))
+    seen = fractions(list(source.start_convert(copy, rate="64M").progress()))
     assert len(seen) > 5
     assert copy.path.stat().st_size == 2 << 30
     assert copy.path.stat().st_blocks * 512 < 32 * MIB
-    assert source.compare(copy).run().is_equal
+    assert source.compare(copy).is_equal
 
 
 def test_a_callback_sees_it_in_the_callers_thread(source: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_callback_sees_it_in_the_callers_thread(source: Path, tmp_path: Path) 
         assert image.info().virtual_size == 64 * MIB
         readings.append(reading)
 
-    image.convert(Image(tmp_path / "copy", format="qcow2"), rate="128M").run(on_progress=see)
+    image.convert(Image(tmp_path / "copy", format="qcow2"), rate="128M", on_progress=see)
     assert fractions(readings)[-1] == 1.0
 
 
@@ -80,9 +80,9 @@ def test_the_awaiting_face_does_the_same(source: Path, tmp_path: Path) -> None:
     async def main() -> list[ToolProgress]:
         readings: list[ToolProgress] = []
         copy = AsyncImage(tmp_path / "copy", format="qcow2")
-        operation = await AsyncImage(source, format="raw").convert(copy)
+        operation = await AsyncImage(source, format="raw").start_convert(copy)
         await operation.run(on_progress=readings.append)
-        found = await (await copy.compare(AsyncImage(source, format="raw"))).run()
+        found = await copy.compare(AsyncImage(source, format="raw"))
         assert found.is_equal
         return readings
 
@@ -90,7 +90,7 @@ def test_the_awaiting_face_does_the_same(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_copy_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    operation = Image(source, format="raw").convert(
+    operation = Image(source, format="raw").start_convert(
         Image(tmp_path / "copy", format="qcow2"), rate="8M"
     )
     assert next(operation.progress()).fraction < 1.0
@@ -100,7 +100,7 @@ def test_a_cancelled_copy_leaves_nothing(source: Path, tmp_path: Path) -> None:
 
 
 def test_leaving_the_block_cancels(source: Path, tmp_path: Path) -> None:
-    with Image(source, format="raw").convert(
+    with Image(source, format="raw").start_convert(
         Image(tmp_path / "copy", format="qcow2"), rate="8M"
     ) as operation:
         assert next(operation.progress()).fraction < 1.0
@@ -111,7 +111,7 @@ def test_leaving_the_block_cancels(source: Path, tmp_path: Path) -> None:
 def test_what_is_not_over_in_time_is_cancelled(source: Path, tmp_path: Path) -> None:
     readings: list[ToolProgress] = []
     for on_progress in (None, readings.append):
-        operation = Image(source, format="raw").convert(
+        operation = Image(source, format="raw").start_convert(
             Image(tmp_path / "copy", format="qcow2"), rate="8M"
         )
         with pytest.raises(DeadlineExceeded, match="the copy of"):
@@ -121,7 +121,7 @@ def test_what_is_not_over_in_time_is_cancelled(source: Path, tmp_path: Path) -> 
 
 
 def test_waiting_in_vain_leaves_it_at_work(source: Path, tmp_path: Path) -> None:
-    with Image(source, format="raw").convert(
+    with Image(source, format="raw").start_convert(
         Image(tmp_path / "copy", format="qcow2"), rate="8M"
     ) as operation:
         with pytest.raises(DeadlineExceeded):
@@ -135,14 +135,14 @@ def test_what_a_callback_raises_ends_it(source: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         Image(source, format="raw").convert(
-            Image(tmp_path / "copy", format="qcow2"), rate="8M"
-        ).run(on_progress=refuse)
+            Image(tmp_path / "copy", format="qcow2"), rate="8M", on_progress=refuse
+        )
     assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_failure_is_told_to_whoever_waits(tmp_path: Path) -> None:
     missing, copy = (Image(tmp_path / name, format="raw") for name in ("missing", "copy"))
-    operation = missing.convert(copy)
+    operation = missing.start_convert(copy)
     for _ in range(2):
         with pytest.raises(ToolError, match="No such file"):
             operation.wait()
@@ -161,7 +161,7 @@ def test_progress_that_comes_in_pieces_is_read(tmp_path: Path) -> None:
     tool.chmod(0o755)
     image = Image(tmp_path / "a", format="raw", programs=Programs(qemu_img=[str(tool)]))
     target = Image(tmp_path / "b", format="raw")
-    assert fractions(list(image.convert(target).progress())) == [0.0, 0.125, 0.75, 1.0]
+    assert fractions(list(image.start_convert(target).progress())) == [0.0, 0.125, 0.75, 1.0]
 
 
 CONVERTING = """
@@ -169,7 +169,7 @@ import sys
 from qemu_blocksdk import Image
 source, folder = sys.argv[1:]
 copy = Image(folder + "/copy", format="qcow2")
-operation = Image(source, format="raw").convert(copy, rate="8M")
+operation = Image(source, format="raw").start_convert(copy, rate="8M")
 try:
     for step in operation.progress():
         print(step.fraction, flush=True)
@@ -235,10 +235,10 @@ from qemu_blocksdk import Backup, Disk, Image, StorageDaemon
 from qemu_blocksdk.blockdev import File, NullCo, Raw
 folder = sys.argv[1]
 never = Raw(file=NullCo(size=1 << 20, latency_ns=10**11), node_name="never")
-Image.from_options(never).convert(Image(folder + "/copy", format="raw"))
+Image.from_options(never).start_convert(Image(folder + "/copy", format="raw"))
 daemon = StorageDaemon()
 daemon.launch()
-Disk(daemon, daemon.add_node(never)).move(Image(folder + "/moved", format="raw"))
+Disk(daemon, daemon.add_node(never)).start_move(Image(folder + "/moved", format="raw"))
 print("end")
 """
 
@@ -264,7 +264,7 @@ def test_what_nobody_waits_for_leaves_nothing_and_is_reported(tmp_path: Path) ->
 def test_what_nobody_awaits_leaves_nothing_and_is_reported(source: Path, tmp_path: Path) -> None:
     async def main() -> None:
         copy = AsyncImage(tmp_path / "copy", format="qcow2")
-        await AsyncImage(source, format="raw").convert(copy, rate="8M")
+        await AsyncImage(source, format="raw").start_convert(copy, rate="8M")
 
     with pytest.warns(RuntimeWarning, match="the copy of .* was not over"):
         asyncio.run(main())

@@ -116,7 +116,7 @@ def test_a_scratch_image_without_room_breaks_the_reader_not_the_writer(
     ):
         export.write(0, 4 << 20, pattern=9)
         with pytest.raises(ToolError):
-            Image.at_uri(moment.uri).convert(Image(path.parent / "seen", format="raw")).run()
+            Image.at_uri(moment.uri).convert(Image(path.parent / "seen", format="raw"))
     node.delete()
     write_with_qemu_io(path, "read -P 9 0 4M")
     assert not list(full_disk.iterdir())

@@ -83,7 +83,7 @@ def test_the_end_of_the_client_wakes_all_that_waits(
             attached = await AsyncStorageDaemon.attach(client)
             source = await attached.add_node(NULL)
             target = await attached.add_node(NullCo(node_name="t", size=1 << 30))
-            job = await source.mirror(target, speed=1)
+            job = await source.start_mirror(target, speed=1)
             stream = attached.qmp.events()
             while stream.get_nowait() is not None:
                 pass

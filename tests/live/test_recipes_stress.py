@@ -57,13 +57,16 @@ Recipe = Callable[[Case], Awaitable[list[Path]]]
 async def _full(case: Case) -> list[Path]:
     backup = AsyncBackup(case.daemon)
     backup.add_disk(case.node, case.image("full.qcow2"))
-    await backup.full().run()
+    await backup.full()
     return [case.folder / "full.qcow2"]
 
 
 async def _incremental(case: Case) -> list[Path]:
     done = await _full(case)
-    for name, kind in (("first", AsyncBackup.incremental), ("second", AsyncBackup.differential)):
+    for name, kind in (
+        ("first", AsyncBackup.start_incremental),
+        ("second", AsyncBackup.start_differential),
+    ):
         backup = AsyncBackup(case.daemon)
         target = case.image(f"{name}.qcow2")
         backup.add_disk(case.node, target, base=case.image("full.qcow2"))
@@ -75,23 +78,23 @@ async def _incremental(case: Case) -> list[Path]:
 async def _moment(case: Case) -> list[Path]:
     copy = case.image("moment.qcow2")
     async with AsyncPointInTime(case.daemon, case.node) as moment:
-        await (await AsyncImage.at_uri(moment.uri).convert(copy)).run()
+        await AsyncImage.at_uri(moment.uri).convert(copy)
     return [copy.path]
 
 
 async def _move(case: Case) -> list[Path]:
     target = case.image("moved.qcow2")
-    await AsyncDisk(case.daemon, case.node).move(target).run()
+    await AsyncDisk(case.daemon, case.node).move(target)
     return [target.path]
 
 
 async def _commit(case: Case) -> list[Path]:
-    await AsyncDisk(case.daemon, case.node).commit(case.daemon.node("layer0")).run()
+    await AsyncDisk(case.daemon, case.node).commit(case.daemon.node("layer0"))
     return [case.folder / "layer0.qcow2"]
 
 
 async def _flatten(case: Case) -> list[Path]:
-    await AsyncDisk(case.daemon, case.node).flatten().run()
+    await AsyncDisk(case.daemon, case.node).flatten()
     return [case.folder / "layer2.qcow2"]
 
 
@@ -154,7 +157,7 @@ async def _migrated(dice: random.Random, folder: Path) -> list[Path]:
         await vm.plug(nodes[-1], device="virtio-scsi", id="disk")
     move = AsyncStorageMigration(*vms)
     move.add_disk(*nodes)
-    running = asyncio.ensure_future(move.start().run())
+    running = asyncio.ensure_future(move.migrate())
     await asyncio.wait((running,), timeout=dice.random() * 0.4)
     dice.choice(vms).process.send_signal(signal.SIGKILL)
     try:

@@ -31,14 +31,14 @@ def session(qemu: VM | StorageDaemon, folder: Path) -> list[object]:
     for name in ("full", "increment", "copy"):
         qemu.add_node(NullCo(node_name=name, size=16 * MIB))
     bitmap = disk.add_bitmap("b")
-    seen.append(disk.backup(qemu.node("full")).run(timeout=20).outcome)
-    increment = disk.backup(qemu.node("increment"), sync="incremental", bitmap=bitmap)
+    seen.append(disk.backup(qemu.node("full"), timeout=20).outcome)
+    increment = disk.start_backup(qemu.node("increment"), sync="incremental", bitmap=bitmap)
     seen.append(increment.run(timeout=20).outcome)
-    with disk.mirror(qemu.node("copy"), sync="full") as job:
+    with disk.start_mirror(qemu.node("copy"), sync="full") as job:
         seen.append(job.run(timeout=20).outcome)
     small = qemu.add_node(NullCo(node_name="small", size=MIB))
     with pytest.raises(CommandError) as refused:
-        disk.backup(small)
+        disk.start_backup(small)
     bitmap.remove()
     graph = qemu.graph()
     seen += [refused.value.desc, [node.name for node in graph.nodes], qemu.query_bitmaps()]
@@ -78,7 +78,7 @@ def test_an_awaited_session_is_played_to_awaiting_objects(
         nodes = [
             await qemu.add_node(NullCo(node_name=name, size=MIB)) for name in ("a", "b", "c", "d")
         ]
-        jobs = [await nodes[0].backup(nodes[1]), await nodes[2].backup(nodes[3])]
+        jobs = [await nodes[0].start_backup(nodes[1]), await nodes[2].start_backup(nodes[3])]
         results = [await job.run(timeout=20) for job in jobs]
         return [result.outcome for result in results]
 
@@ -134,7 +134,7 @@ from qemu_blocksdk.blockdev import NullCo
 
 with StorageDaemon.attach(sys.argv[1]) as daemon:
     a, b = [daemon.add_node(NullCo(node_name=name, size=1 << 20)) for name in "ab"]
-    print(a.backup(b).run(timeout=10).outcome)
+    print(a.backup(b, timeout=10).outcome)
 """
 
 
@@ -142,6 +142,6 @@ def test_a_session_is_played_to_clients_in_other_processes(tmp_path: Path) -> No
     path = tmp_path / "session.jsonl"
     with record(path) as recording, StorageDaemon(on_message=recording) as daemon:
         one, other = (daemon.add_node(NullCo(node_name=name, size=MIB)) for name in "ab")
-        one.backup(other).run(timeout=10)
+        one.backup(other, timeout=10)
     with ReplayServer(path) as server, Script(tmp_path, CLIENT, server.address) as client:
         assert client.finish() == "completed\n"

@@ -74,8 +74,8 @@ def test_a_secret_shows_nowhere_while_an_image_is_made_and_opened(
     image.create(MIB, options)
     plain = Image(tmp_path / "plain", format="raw")
     plain.path.write_bytes(b"x" * MIB)
-    plain.convert(image, options, replace=True).run()
-    assert image.compare(plain).run().is_equal
+    plain.convert(image, options, replace=True)
+    assert image.compare(plain).is_equal
     assert image.info().encrypted
     with StorageDaemon() as daemon:
         daemon.add_secret(SECRET, id="sec0")
@@ -104,7 +104,7 @@ def test_a_wrong_secret_opens_nothing(kind: str, tmp_path: Path) -> None:
     copy = Image(tmp_path / "copy", format="raw")
     for secret, words in ((Secret("xyzzy42"), "Invalid password"), (None, "key-secret")):
         with pytest.raises(ToolError, match=words) as caught:
-            Image(tmp_path / "disk", format=format, secret=secret).convert(copy).run()
+            Image(tmp_path / "disk", format=format, secret=secret).convert(copy)
         assert "xyzzy42" not in f"{caught.value}{vars(caught.value)}"
     assert not copy.path.exists()
 
@@ -113,12 +113,12 @@ def test_two_secrets_work_in_one_call(tmp_path: Path) -> None:
     one = Image(tmp_path / "one", format="luks", secret=Secret("1"))
     other = Image(tmp_path / "other", format="qcow2", secret=Secret("2"))
     one.create(MIB, CreateLuks(hash_alg="sha512", iter_time=0.01))
-    one.convert(other, CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01))).run()
-    assert one.compare(other).run().is_equal
+    one.convert(other, CreateQcow2(encrypt=EncryptLuks(hash_alg="sha512", iter_time=0.01)))
+    assert one.compare(other).is_equal
     third = Image(tmp_path / "third", format="luks", secret=Secret("3"))
     third.create(MIB, CreateLuks(hash_alg="sha512", iter_time=0.01))
-    one.convert(third, in_place=True).run()
-    assert one.compare(third).run().is_equal
+    one.convert(third, in_place=True)
+    assert one.compare(third).is_equal
 
 
 def test_an_overlay_of_an_encrypted_image(tmp_path: Path) -> None:

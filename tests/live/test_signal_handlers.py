@@ -21,13 +21,13 @@ pytestmark = pytest.mark.timeout(40)
 def _job_wait(daemon: StorageDaemon, folder: Path, in_handler: threading.Event) -> None:
     source = daemon.add_node(NullCo(node_name="s", size=1 << 30))
     target = daemon.add_node(NullCo(node_name="t", size=1 << 30))
-    with source.backup(target, speed=1) as job, pytest.raises(DeadlineExceeded):
+    with source.start_backup(target, speed=1) as job, pytest.raises(DeadlineExceeded):
         job.wait(timeout=0.3)
 
 
 def _operation_wait(daemon: StorageDaemon, folder: Path, in_handler: threading.Event) -> None:
     copy = Image(folder / "copy.qcow2", format="qcow2")
-    Image(folder / "disk.qcow2", format="qcow2").convert(copy).run()
+    Image(folder / "disk.qcow2", format="qcow2").convert(copy)
 
 
 def _launch(daemon: StorageDaemon, folder: Path, in_handler: threading.Event) -> None:

@@ -66,7 +66,7 @@ def test_the_guest_finds_its_disks_and_bitmaps_at_the_target(pair: Pair) -> None
     pair.write(pair.source, "one", "write -P 9 8M 128k")
     count, digest = bitmap.query_info().count, bitmap.query_sha256()
     readings: list[float] = []
-    pair.move.start().run(timeout=60, on_progress=lambda it: readings.append(it.fraction))
+    pair.move.migrate(timeout=60, on_progress=lambda it: readings.append(it.fraction))
     assert readings[-1] == 1.0
     assert pair.source.qmp.execute(QueryStatus()).status == "postmigrate"
     assert pair.target.qmp.execute(QueryStatus()).status == "running"
@@ -82,7 +82,7 @@ def test_the_guest_finds_its_disks_and_bitmaps_at_the_target(pair: Pair) -> None
 
 
 def test_the_guest_can_write_at_the_target_at_once(pair: Pair) -> None:
-    pair.move.start().run(timeout=60)
+    pair.move.migrate(timeout=60)
     pair.write(pair.target, "one", "write -P 5 0 64k")
     pair.write(pair.target, "two", "write -P 5 0 64k")
 
@@ -95,7 +95,7 @@ def test_a_target_that_is_too_small_is_refused_and_the_source_goes_on(
     move = StorageMigration(pair.source, pair.target)
     move.add_disk(big, pair.target.add_node(small.options("small")))
     with pytest.raises(BlockSdkError, match="mirror"):
-        move.start().run(timeout=60)
+        move.migrate(timeout=60)
     pair.assert_source_goes_on()
 
 
@@ -108,13 +108,13 @@ def test_a_target_that_waits_for_nobody_is_refused(make_image: MakeImage) -> Non
         move = StorageMigration(source, target)
         move.add_disk(*nodes)
         with pytest.raises(CommandError, match="incoming"):
-            move.start().run(timeout=60)
+            move.migrate(timeout=60)
         assert source.qmp.execute(QueryStatus()).status == "running"
         assert source.qmp.execute(QueryJobs()) == []
 
 
 def test_a_target_that_dies_leaves_the_guest_at_the_source(pair: Pair) -> None:
-    operation = pair.move.start()
+    operation = pair.move.start_migrate()
     wait_until(lambda: bool(pair.source.qmp.execute(QueryJobs())), what="the mirrors")
     pair.target.process.kill()
     with pytest.raises(BlockSdkError):
@@ -123,7 +123,7 @@ def test_a_target_that_dies_leaves_the_guest_at_the_source(pair: Pair) -> None:
 
 
 def test_a_source_that_dies_is_told(pair: Pair) -> None:
-    operation = pair.move.start()
+    operation = pair.move.start_migrate()
     wait_until(lambda: bool(pair.source.qmp.execute(QueryJobs())), what="the mirrors")
     pair.source.process.kill()
     with pytest.raises(ConnectionLost, match="signal 9"):
@@ -132,7 +132,7 @@ def test_a_source_that_dies_is_told(pair: Pair) -> None:
 
 
 def test_a_move_that_is_cancelled_leaves_the_guest_at_the_source(pair: Pair) -> None:
-    operation = pair.move.start()
+    operation = pair.move.start_migrate()
     wait_until(lambda: bool(pair.source.qmp.execute(QueryJobs())), what="the mirrors")
     operation.cancel()
     pair.assert_source_goes_on()

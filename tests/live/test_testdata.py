@@ -130,7 +130,7 @@ def test_a_marked_image_and_a_sample_become_images(tmp_path: Path) -> None:
     assert find_wrong_marker(marked.path) is None
     (tmp_path / "sample.bz2").write_bytes(bz2.compress(marked.path.read_bytes()))
     sample = Image.unpack_sample(tmp_path / "sample.bz2", tmp_path / "sample", format="raw")
-    assert sample.compare(marked).run().is_equal
+    assert sample.compare(marked).is_equal
 
 
 def test_a_cancelled_marked_image_leaves_nothing(tmp_path: Path) -> None:

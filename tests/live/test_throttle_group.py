@@ -50,11 +50,11 @@ def test_a_throttle_node_obeys_its_group_and_the_change_of_it(daemon: StorageDae
         inner = NullCo(size=1 << 21)
         node = daemon.add_node(Throttle(node_name="slow", throttle_group="tg", file=inner))
         begin = time.monotonic()
-        source.backup(node).run(timeout=20)
+        source.backup(node, timeout=20)
         limited = time.monotonic() - begin
         group.set_limits(ThrottleLimits(bps_write=0))
         begin = time.monotonic()
-        source.backup(node).run(timeout=20)
+        source.backup(node, timeout=20)
         assert limited > 0.5  # 2 MiB, of which one has a second's time
         assert time.monotonic() - begin < limited
         with pytest.raises(CommandError, match=r"^throttle group 'tg': .*(in use|references)"):

@@ -106,14 +106,14 @@ def test_events_and_jobs_are_followed_alike(over: Carrier, tmp_path: Path) -> No
             source = await daemon.add_node(NULL)
             target = await daemon.add_node(NullCo(node_name="t", size=1 << 20))
             events = daemon.qmp.events(JobStatusChange.where(id="b0"))
-            job = await source.backup(target, job_id="b0")
+            job = await source.start_backup(target, job_id="b0")
             assert (await job.run(timeout=20)).outcome == "completed"
             seen: list[str] = []
             while seen[-1:] != ["null"]:
                 seen.append((await events.get(timeout=5)).status)
             assert seen[:2] == ["created", "running"]
             events.close()
-            async with await source.mirror(target, speed=1) as slow:
+            async with await source.start_mirror(target, speed=1) as slow:
                 assert len(await daemon.qmp.execute(QueryJobs())) == 1
             assert slow.is_over
             assert await daemon.qmp.execute(QueryJobs()) == []
@@ -230,7 +230,7 @@ def test_recipes_work_alike_and_undo_what_they_made(
                 image = AsyncImage(tmp_path / f"{name}.qcow2", format="qcow2")
                 on = base and AsyncImage(tmp_path / f"{base}.qcow2", format="qcow2")
                 backup.add_disk(node, image, base=on or None)
-                await (backup.incremental() if base else backup.full()).run(timeout=20)
+                await (backup.start_incremental() if base else backup.start_full()).run(timeout=20)
                 async with (
                     await daemon.start_nbd_server() as server,
                     await server.export(node, writable=True) as export,
@@ -241,14 +241,12 @@ def test_recipes_work_alike_and_undo_what_they_made(
                 owners = {owner.owner_of(name) for name in names} - {None}
                 assert len(owners) == 1  # temporary nodes name this connection
                 assert {owner.owner_state(id) for id in owners if id} == {"alive"}
-                copying = await AsyncImage.at_uri(moment.uri).convert(
+                copying = await AsyncImage.at_uri(moment.uri).start_convert(
                     AsyncImage(tmp_path / "moment.qcow2", format="qcow2")
                 )
                 await copying.run(timeout=20)
-            await (
-                AsyncDisk(daemon, node)
-                .move(AsyncImage(tmp_path / "moved.qcow2", format="qcow2"))
-                .run(timeout=20)
+            await AsyncDisk(daemon, node).move(
+                AsyncImage(tmp_path / "moved.qcow2", format="qcow2"), timeout=20
             )
             names = {each.name for each in (await daemon.graph()).nodes}
             assert not any(map(owner.owner_of, names))

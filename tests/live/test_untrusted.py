@@ -35,7 +35,7 @@ Verb = Callable[[Image, World], object]
 
 def copied(image: Image, format: str, w: World) -> bytes:
     copy = Image(w.folder / "copy", format="raw" if format == "raw" else "qcow2")
-    image.convert(copy, untrusted=True, replace=True).run(timeout=20)
+    image.convert(copy, untrusted=True, replace=True, timeout=20)
     return copy.path.read_bytes()
 
 
@@ -70,8 +70,8 @@ VERBS: dict[str, Verb] = {
     "check": lambda i, _: i.check(untrusted=True, timeout=20),
     "map": lambda i, _: i.map(untrusted=True, timeout=20),
     "measure": lambda i, _: i.measure("qcow2", untrusted=True, timeout=20),
-    "compare": lambda i, w: i.compare(good(w), untrusted=True).run(timeout=20),
-    "compare, as the second": lambda i, w: good(w).compare(i, untrusted=True).run(timeout=20),
+    "compare": lambda i, w: i.compare(good(w), untrusted=True, timeout=20),
+    "compare, as the second": lambda i, w: good(w).compare(i, untrusted=True, timeout=20),
     "convert to raw": lambda i, w: copied(i, "raw", w),
     "convert to qcow2": lambda i, w: copied(i, "qcow2", w),
     "dd": lambda i, w: dumped(i, w),
@@ -81,10 +81,8 @@ VERBS: dict[str, Verb] = {
         QemuIo(i, read_only=True, untrusted=True).run_commands("read -v 0 64k").stdout
     ),
     "qemu-nbd": lambda i, _: read_by_qemu_nbd(i),
-    "convert, appended": lambda i, w: (
-        good(w)
-        .convert(Image(w.folder / "copy", format="raw"), append=[i], untrusted=True, replace=True)
-        .run(timeout=20)
+    "convert, appended": lambda i, w: good(w).convert(
+        Image(w.folder / "copy", format="raw"), append=[i], untrusted=True, replace=True, timeout=20
     ),
 }
 READ_HEADERS_ONLY = ("info", "snapshots")
@@ -183,12 +181,12 @@ def test_a_good_image_is_read_by_every_verb(there: World) -> None:
     raw = Image(there.folder / "data", format="raw")
     for format in ("qcow2", "vmdk", "vdi", "vhdx", "qed", "qcow", "parallels", "vpc"):
         image = Image(there.folder / "image", format=format)
-        raw.convert(image, replace=True).run()
+        raw.convert(image, replace=True)
         info = image.info(untrusted=True)
         assert (info.format, info.filename) == (format, str(image.path))
         assert any(entry.data for entry in image.map(untrusted=True))
         assert image.measure("raw", untrusted=True).required >= 1 << 20
-        assert image.compare(raw, untrusted=True).run().is_equal or format == "vpc"
+        assert image.compare(raw, untrusted=True).is_equal or format == "vpc"
         assert copied(image, "raw", there)[:65536] == data
         assert dumped(image, there)[:65536] == data
         assert read_by_qemu_io(image) == data
@@ -197,7 +195,7 @@ def test_a_good_image_is_read_by_every_verb(there: World) -> None:
         if format in ("qcow2", "vdi", "vhdx", "qed", "parallels"):
             assert image.check(untrusted=True).is_clean
     copy = Image(there.folder / "image", format="vmdk")
-    operation = raw.convert(copy, untrusted=True, replace=True)
+    operation = raw.start_convert(copy, untrusted=True, replace=True)
     assert "the copy of" in repr(operation)
     operation.run(timeout=20)
 
@@ -303,9 +301,9 @@ def test_what_is_no_file_by_its_path_is_refused(there: World) -> None:
         with pytest.raises(UsageError, match="an untrusted image is one file"):
             verb(image, there)
     with pytest.raises(UsageError, match="an untrusted image is one file"):
-        good(there).convert(image, untrusted=True)
+        good(there).start_convert(image, untrusted=True)
     with pytest.raises(UsageError, match="not compared"):
-        good(there).convert(image, backing=good(there), untrusted=True)
+        good(there).start_convert(image, backing=good(there), untrusted=True)
 
 
 def test_an_encrypted_image_and_an_encrypted_copy(there: World) -> None:
@@ -317,8 +315,8 @@ def test_an_encrypted_image_and_an_encrypted_copy(there: World) -> None:
     vault.create("1M", CreateQcow2(encrypt=EncryptAes()))
     assert vault.info(untrusted=True).encrypted
     copy = Image(there.folder / "copy", format="qcow2", secret=key)
-    vault.convert(copy, CreateQcow2(encrypt=EncryptAes()), untrusted=True).run(timeout=20)
-    assert vault.compare(copy, untrusted=True).run(timeout=20).is_equal
+    vault.convert(copy, CreateQcow2(encrypt=EncryptAes()), untrusted=True, timeout=20)
+    assert vault.compare(copy, untrusted=True, timeout=20).is_equal
 
 
 def test_a_copy_in_place_writes_its_target_only(there: World) -> None:
@@ -326,12 +324,12 @@ def test_a_copy_in_place_writes_its_target_only(there: World) -> None:
     source = Image(there.folder / "source", format="raw")
     source.path.write_bytes(bytes(1 << 20))
     before = {path: path.stat().st_mtime_ns for path in (source.path, there.foreign)}
-    source.convert(disk, untrusted=True, in_place=True).run(timeout=20)
+    source.convert(disk, untrusted=True, in_place=True, timeout=20)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     disk.path.write_bytes(there.qcow2(str(there.foreign)))
     there.touched()
     with pytest.raises(ToolError, match="Permission denied"):
-        source.convert(disk, untrusted=True, in_place=True).run(timeout=20)
+        source.convert(disk, untrusted=True, in_place=True, timeout=20)
     assert not there.touched()
 
 
@@ -339,7 +337,7 @@ def test_a_target_of_several_files_is_made(there: World) -> None:
     from qemu_blocksdk.tools.creation import CreateVmdk
 
     flat = Image(there.folder / "flat.vmdk", format="vmdk")
-    good(there).convert(flat, CreateVmdk(subformat="monolithicFlat"), untrusted=True).run()
+    good(there).convert(flat, CreateVmdk(subformat="monolithicFlat"), untrusted=True)
     assert (there.folder / "flat-flat.vmdk").exists()
 
 
@@ -363,4 +361,4 @@ def test_an_image_is_not_copied_over_itself(there: World) -> None:
     for path in (image.path, there.folder / "same"):
         itself = Image(path, format="qcow2")
         with pytest.raises(UsageError, match="which is read here"):
-            image.convert(itself, untrusted=True, replace=True)
+            image.start_convert(itself, untrusted=True, replace=True)

@@ -63,7 +63,7 @@ def test_what_we_made_in_it_is_unwound_by_its_own_blocks(kind: Kind, tmp_path: P
         with (
             attached.start_nbd_server() as server,
             server.export(source),
-            source.backup(target, speed=1),
+            source.start_backup(target, speed=1),
         ):
             assert len(owner.qmp.execute(QueryBlockExports())) == 1
             assert len(owner.qmp.execute(QueryJobs())) == 1
@@ -155,7 +155,7 @@ def test_a_monitor_that_formats_its_messages_for_people_works(qemu: Kind, tmp_pa
     with qemu(args=args), qemu.attach(path, on_message=shown.append) as attached:
         node = attached.add_node(NullCo(node_name="n", size=1 << 20))
         target = attached.add_node(NullCo(node_name="t", size=1 << 20))
-        assert node.backup(target).run(timeout=20).outcome == "completed"
+        assert node.backup(target, timeout=20).outcome == "completed"
         assert attached.qmp.execute(QueryJobs()) == []
         with pytest.raises(CommandError, match="zz"):
             attached.qmp.execute(BlockdevDel(node_name="zz"))

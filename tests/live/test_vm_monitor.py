@@ -78,7 +78,7 @@ def test_a_paused_drive_holds_a_job_until_it_is_resumed(make_image: MakeImage, n
         else VM(blockdevs=[target, _debugged(image)], devices=[use], args=["-S"])
     ) as vm:
         vm.pause_drive(name)
-        with vm.node("disk").backup(vm.node("t")) as job:
+        with vm.node("disk").start_backup(vm.node("t")) as job:
             held = (16 << 20) - (64 << 10)  # all but the cluster that it cannot read
             wait_until(lambda: job.query_info().current_progress == held, what="the job is held")
             assert job.query_info().status == "running"

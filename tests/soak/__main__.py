@@ -75,8 +75,8 @@ def jobs(daemon: StorageDaemon, folder: Path) -> None:
         node_of(daemon, "target") as target,
         daemon.qmp.events(JobStatusChange) as events,
     ):
-        source.backup(target).run(timeout=30)
-        source.mirror(target).cancel(timeout=30)
+        source.backup(target, timeout=30)
+        source.start_mirror(target).cancel(timeout=30)
         assert events.get_nowait() is not None
 
 
@@ -123,8 +123,8 @@ def tools(daemon: StorageDaemon, folder: Path) -> None:
     source = Image(folder / "source.raw", format="raw")
     source.create("1M", replace=True)
     copy = Image(folder / "copy.qcow2", format="qcow2")
-    source.convert(copy, replace=True).run(timeout=30, on_progress=lambda _: None)
-    assert source.compare(copy).run(timeout=30).is_equal
+    source.convert(copy, replace=True, timeout=30, on_progress=lambda _: None)
+    assert source.compare(copy, timeout=30).is_equal
     with NbdServer(copy) as server:
         Image.at_uri(server.uri).info()
 

@@ -14,7 +14,7 @@ async def main() -> None:
         options = Qcow2(node_name="disk", file=File(filename="disk.qcow2"))
         node = await daemon.add_node(options)
         assert_type(node, AsyncNode)
-        job = await node.backup(node)
+        job = await node.start_backup(node)
         assert_type(job, AsyncJob)
         async for progress in job.progress():
             assert_type(progress, JobProgress)

@@ -12,7 +12,7 @@ with StorageDaemon() as daemon:
     assert_type(node.query_info(), BlockDeviceInfo)
     assert_type(node.query_info().image.virtual_size, int)
     assert_type(node.add_bitmap("b0"), Bitmap)
-    assert_type(node.backup(node, sync="full"), Job)
+    assert_type(node.start_backup(node, sync="full"), Job)
     assert_type(daemon.qmp.execute(QueryJobs()), list[JobInfo])
     for event in daemon.qmp.events(JobStatusChange.where(id="job0")):
         assert_type(event, JobStatusChange)

@@ -20,7 +20,7 @@ from qemu_blocksdk.wire import BlockDirtyInfo, JobStatus, JobStatusChange
 
 with StorageDaemon() as daemon:
     node, target = daemon.node("disk"), daemon.node("copy")
-    job = node.mirror(target, copy_mode="write-blocking", auto_finalize=False)
+    job = node.start_mirror(target, copy_mode="write-blocking", auto_finalize=False)
     assert_type(job, Job)
     assert_type(job.status, JobStatus)
     job.wait(until="ready", timeout=1.5)
@@ -46,7 +46,7 @@ with StorageDaemon() as daemon:
     image = Image("copy.qcow2", format="qcow2")
     backup = Backup(daemon)
     backup.add_disk(node, image, base=image)
-    assert_type(backup.incremental(), Operation[None])
+    assert_type(backup.start_incremental(), Operation[None])
     assert_type(Disk(daemon, node).node, Node)
     with PointInTime(daemon, node) as moment:
         assert_type(moment.front, Node)

@@ -15,9 +15,9 @@ from qemu_blocksdk.wire import BlockdevCreateOptionsFile, BlockWriteThreshold, S
 
 def blocking(daemon: StorageDaemon, node: Node) -> None:
     assert_type(daemon.add_chain(Qcow2(node_name="n", file=File(filename="f"))), Node)
-    assert_type(daemon.create(BlockdevCreateOptionsFile(filename="f", size=1)), Job)
-    assert_type(node.backup(node, speed=0, auto_finalize=False, job_id="b"), Job)
-    assert_type(node.commit(base=node, filter_node_name="f"), Job)
+    assert_type(daemon.start_create(BlockdevCreateOptionsFile(filename="f", size=1)), Job)
+    assert_type(node.start_backup(node, speed=0, auto_finalize=False, job_id="b"), Job)
+    assert_type(node.start_commit(base=node, filter_node_name="f"), Job)
     assert_type(node.query_children(), list[Edge])
     assert_type(node.query_child("file"), Node)
     assert_type(node.delete_internal_snapshot("s"), SnapshotInfo)
@@ -26,8 +26,8 @@ def blocking(daemon: StorageDaemon, node: Node) -> None:
     assert_type(node.io, NodeIo)
     assert_type(node.io.read(0, 512), IoResult)
     options: JobOptions = {"auto_dismiss": False}
-    assert_type(node.stream(**options), Job)
+    assert_type(node.start_stream(**options), Job)
 
 
 async def awaitable(node: AsyncNode) -> None:
-    assert_type(await node.mirror(node, sync="top", speed=1), AsyncJob)
+    assert_type(await node.start_mirror(node, sync="top", speed=1), AsyncJob)

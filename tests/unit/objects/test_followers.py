@@ -110,7 +110,7 @@ def broken_qemu(jobs: object, migration: object) -> Generator[VM]:
 
 def test_a_reply_that_does_not_fit_ends_the_wait_for_a_job() -> None:
     with broken_qemu([None], {}) as vm:
-        job = vm.node("a").mirror(vm.node("b"), job_id="j")
+        job = vm.node("a").start_mirror(vm.node("b"), job_id="j")
         with pytest.raises(BlockSdkError):
             job.wait(timeout=5)
         assert job.is_over
