@@ -203,7 +203,7 @@ JOBS = """
         source = add_image(storage_daemon, image("disk", "1M"), node_name="source")
         target = add_image(storage_daemon, image("copy", "1M"), node_name="target")
         qmp_log.clear()
-        for name, start in {"backup": source.backup, "mirror": source.mirror}.items():
+        for name, start in {"backup": source.start_backup, "mirror": source.start_mirror}.items():
             job = start(target)
             job.run(timeout=20)
             golden.check(qmp_log.text(events=False) + f"{job.id}\\n", name=name)
