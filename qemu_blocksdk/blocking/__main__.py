@@ -369,10 +369,11 @@ class _Class:
         is_for_class = "classmethod" in decorators
         self.is_made |= is_for_class
         function = f"{self._node.name if is_for_class else 'self._async'}.{node.name}"
-        imported, result = self._result(node)
-        imported = self._tested_imports(node) + imported
-        if imported:  # which fails while the interpreter ends, and the error says nothing
-            imported = f"background_loop.assert_running()\n{imported}\n"
+        needed, result = self._result(node)
+        names = ", ".join(sorted(needed | self._tested(node)))
+        # The package loads a class when it is first needed; without descriptors, and while the
+        # interpreter ends, that is an error of our tree.
+        imported = f"background_loop.assert_running()\nfrom . import {names}\n\n" if names else ""
         if "property" in decorators:
             return f"{imported}return {result.format(function)}\n"
         call = self._call(function, node)
@@ -427,11 +428,10 @@ class _Class:
             return f"{function}({', '.join(passed)})"
         return f"{function}(\n" + "".join(f"    {each},\n" for each in passed) + ")"
 
-    def _tested_imports(self, node: FunctionDef) -> str:
-        """Return the imports of the classes that arguments are tested for."""
+    def _tested(self, node: FunctionDef) -> set[str]:
+        """Return the classes that arguments are tested for."""
         text = " ".join(self._passed(node))
-        names = set(re.findall(r"isinstance\(item, (\w+)\)", text)) - {_blocking(self._node.name)}
-        return "".join(f"from .{module_name(name)} import {name}\n" for name in sorted(names))
+        return set(re.findall(r"isinstance\(item, (\w+)\)", text)) - {_blocking(self._node.name)}
 
     def _passed(self, node: FunctionDef) -> list[str]:
         """The arguments of the call, async objects in place of blocking ones."""
@@ -460,27 +460,25 @@ class _Class:
             return f"None if {argument.arg} is None else {argument.arg}._async"
         return f"{argument.arg}._async"
 
-    def _result(self, node: FunctionDef) -> tuple[str, str]:
-        """Return the import that wrapping the result takes, and how a value ({}) is wrapped."""
+    def _result(self, node: FunctionDef) -> tuple[set[str], str]:
+        """Return the classes that wrapping the result takes, and how a value ({}) is wrapped."""
         hint = ast.unparse(node.returns) if node.returns else "None"
         name, _, rest = hint.partition("[")
         item = rest.removesuffix("]") if name == "list" else hint.removesuffix(" | None")
         if hint == "Self":
-            return "", "cls._of({})"
+            return set(), "cls._of({})"
         if name == "list" and item in self._faces:
-            return self._import(item), f"[{_blocking(item)}._of(item) for item in {{}}]"
+            return self._others(item), f"[{_blocking(item)}._of(item) for item in {{}}]"
         if item != hint and item in self._faces:
             face = _blocking(item)
-            return self._import(item), f"None if (found := {{}}) is None else {face}._of(found)"
+            return self._others(item), f"None if (found := {{}}) is None else {face}._of(found)"
         if name in self._faces:
             face = f"{_blocking(name)}._of({{}})"
-            return self._import(name), f'cast("{_blocking(hint)}", {face})' if rest else face
-        return "", "{}"
+            return self._others(name), f'cast("{_blocking(hint)}", {face})' if rest else face
+        return set(), "{}"
 
-    def _import(self, face: str) -> str:
-        # When it is needed: most programs use few of the classes.
-        name = _blocking(face)
-        return "" if face == self._node.name else f"from .{module_name(name)} import {name}\n"
+    def _others(self, face: str) -> set[str]:
+        return {_blocking(face)} - {_blocking(self._node.name)}
 
 
 def _signature(name: str, arguments: ast.arguments, returns: str) -> str:

@@ -100,7 +100,7 @@ class Backup(SyncProxy):
     def start_full(self) -> Operation[None]:
         """Start :meth:`full`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_full()
@@ -130,7 +130,7 @@ class Backup(SyncProxy):
     def start_incremental(self) -> Operation[None]:
         """Start :meth:`incremental`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_incremental()
@@ -154,7 +154,7 @@ class Backup(SyncProxy):
     def start_differential(self) -> Operation[None]:
         """Start :meth:`differential`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_differential()

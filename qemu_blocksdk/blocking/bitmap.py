@@ -34,7 +34,7 @@ class Bitmap(SyncProxy):
     def node(self) -> Node:
         """The node that the bitmap belongs to."""
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(self._async.node)
 

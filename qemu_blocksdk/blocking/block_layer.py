@@ -111,7 +111,7 @@ class BlockLayer(SyncProxy):
     def qmp(self) -> Qmp:
         """The QMP connection."""
         background_loop.assert_running()
-        from .qmp import Qmp
+        from . import Qmp
 
         return Qmp._of(self._async.qmp)
 
@@ -123,14 +123,14 @@ class BlockLayer(SyncProxy):
         file, locked, not that format).
         """
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(background_loop.run(self._async.add_node(options)))
 
     def node(self, name: str) -> Node:
         """Return the object of a node that QEMU has; QEMU is not asked."""
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(background_loop.call(lambda: self._async.node(name)))
 
@@ -144,7 +144,7 @@ class BlockLayer(SyncProxy):
         are removed again then.
         """
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(background_loop.run(self._async.add_chain(options)))
 
@@ -166,7 +166,7 @@ class BlockLayer(SyncProxy):
     def transaction(self, *, completion_mode: ActionCompletionMode | None = None) -> Transaction:
         """Return an empty transaction; with ``grouped``, its jobs complete together."""
         background_loop.assert_running()
-        from .transaction import Transaction
+        from . import Transaction
 
         return Transaction._of(background_loop.call(
             lambda: self._async.transaction(completion_mode=completion_mode)
@@ -207,7 +207,7 @@ class BlockLayer(SyncProxy):
     ) -> Job:
         """Start :meth:`create`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_create(options, replace=replace, job_id=job_id)
         return Job._of(background_loop.run(work))
@@ -219,14 +219,14 @@ class BlockLayer(SyncProxy):
         block or :meth:`Job.run` takes it over. Raises StateError when there is none.
         """
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         return Job._of(background_loop.run(self._async.attach_job(job_id)))
 
     def query_jobs(self) -> list[Job]:
         """Return every job there is (``query-jobs``), attached as by :meth:`attach_job`."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         return [Job._of(item) for item in background_loop.run(self._async.query_jobs())]
 
@@ -245,7 +245,7 @@ class BlockLayer(SyncProxy):
         QEMU cannot load, Unsupported.
         """
         background_loop.assert_running()
-        from .export_server import ExportServer
+        from . import ExportServer
 
         work = self._async.start_nbd_server(address, **options)
         return ExportServer._of(background_loop.run(work))
@@ -269,7 +269,7 @@ class BlockLayer(SyncProxy):
         not let QEMU mount; Unsupported.
         """
         background_loop.assert_running()
-        from .file_export import FileExport
+        from . import FileExport
 
         work = self._async.export_fuse(
             node._async,
@@ -299,7 +299,7 @@ class BlockLayer(SyncProxy):
         UsageError for a path that is too long or taken, CommandError, Unsupported.
         """
         background_loop.assert_running()
-        from .file_export import FileExport
+        from . import FileExport
 
         work = self._async.export_vhost_user_blk(
             node._async,
@@ -331,7 +331,7 @@ class BlockLayer(SyncProxy):
         where the kernel has no VDUSE or a device of that name, Unsupported.
         """
         background_loop.assert_running()
-        from .file_export import FileExport
+        from . import FileExport
 
         work = self._async.export_vduse_blk(
             node._async,
@@ -348,7 +348,7 @@ class BlockLayer(SyncProxy):
     def query_exports(self) -> list[Export]:
         """Return every export there is, whoever added it (``query-block-exports``)."""
         background_loop.assert_running()
-        from .export import Export
+        from . import Export
 
         return [Export._of(item) for item in background_loop.run(self._async.query_exports())]
 
@@ -384,7 +384,7 @@ class BlockLayer(SyncProxy):
         the id is taken, or the limits contradict each other.
         """
         background_loop.assert_running()
-        from .throttle_group import ThrottleGroup
+        from . import ThrottleGroup
 
         work = self._async.add_throttle_group(id, limits=limits)
         return ThrottleGroup._of(background_loop.run(work))
@@ -392,7 +392,7 @@ class BlockLayer(SyncProxy):
     def throttle_group(self, id: str) -> ThrottleGroup:
         """Return the object of a throttle group that QEMU has; QEMU is not asked."""
         background_loop.assert_running()
-        from .throttle_group import ThrottleGroup
+        from . import ThrottleGroup
 
         return ThrottleGroup._of(background_loop.call(lambda: self._async.throttle_group(id)))
 
@@ -402,7 +402,7 @@ class BlockLayer(SyncProxy):
         Raises CommandError when the id is taken, or a parameter out of range.
         """
         background_loop.assert_running()
-        from .io_thread import IoThread
+        from . import IoThread
 
         work = self._async.add_iothread(id, parameters=parameters)
         return IoThread._of(background_loop.run(work))
@@ -410,7 +410,7 @@ class BlockLayer(SyncProxy):
     def iothread(self, id: str) -> IoThread:
         """Return the object of an I/O thread that QEMU has; QEMU is not asked."""
         background_loop.assert_running()
-        from .io_thread import IoThread
+        from . import IoThread
 
         return IoThread._of(background_loop.call(lambda: self._async.iothread(id)))
 

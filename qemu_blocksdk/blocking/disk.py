@@ -42,7 +42,7 @@ class Disk(SyncProxy):
     def node(self) -> Node:
         """The node that the users of the disk are on now."""
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(self._async.node)
 
@@ -85,7 +85,7 @@ class Disk(SyncProxy):
     ) -> Operation[None]:
         """Start :meth:`move`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_move(target._async, options, replace=replace)
@@ -115,7 +115,7 @@ class Disk(SyncProxy):
     def start_commit(self, base: Node | None = None) -> Operation[None]:
         """Start :meth:`commit`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_commit(None if base is None else base._async)
@@ -145,7 +145,7 @@ class Disk(SyncProxy):
     def start_flatten(self, *, server: ExportServer | None = None) -> Operation[None]:
         """Start :meth:`flatten`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_flatten(server=None if server is None else server._async)

@@ -62,7 +62,7 @@ class Export(SyncProxy):
     def node(self) -> Node:
         """The node that is exported; QEMU refuses to delete it meanwhile."""
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(self._async.node)
 

@@ -77,8 +77,7 @@ class ExportServer(SyncProxy):
         that records while the export is not ``writable`` and the node is.
         """
         background_loop.assert_running()
-        from .bitmap import Bitmap
-        from .uri_export import UriExport
+        from . import Bitmap, UriExport
 
         work = self._async.export(
             node._async,

@@ -328,7 +328,7 @@ class Image(SyncProxy, Generic[Format_co]):
     ) -> Operation[Comparison]:
         """Start :meth:`compare`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         work = self._async.start_compare(
             other._async,
@@ -500,7 +500,7 @@ class Image(SyncProxy, Generic[Format_co]):
     ) -> Operation[None]:
         """Start :meth:`convert`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         work = self._async.start_convert(
             target._async,
@@ -619,7 +619,7 @@ class Image(SyncProxy, Generic[Format_co]):
     ) -> Operation[None]:
         """Start :meth:`amend`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         work = self._async.start_amend(options, force=force, cache=cache)
         return cast("Operation[None]", Operation._of(background_loop.run(work)))
@@ -662,7 +662,7 @@ class Image(SyncProxy, Generic[Format_co]):
     ) -> Operation[None]:
         """Start :meth:`commit`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         work = self._async.start_commit(
             base=None if base is None else base._async,
@@ -717,7 +717,7 @@ class Image(SyncProxy, Generic[Format_co]):
     ) -> Operation[None]:
         """Start :meth:`rebase`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         work = self._async.start_rebase(
             None if backing is None else backing._async,

@@ -117,7 +117,7 @@ class NbdServer(SyncProxy):
     def process(self) -> Process:
         """The process: its id, exit status and output. Raises UsageError before the launch."""
         background_loop.assert_running()
-        from .process import Process
+        from . import Process
 
         return Process._of(self._async.process)
 
@@ -135,7 +135,7 @@ class NbdServer(SyncProxy):
         untrusted image, DeadlineExceeded, Unsupported.
         """
         background_loop.assert_running()
-        from .nbd_daemon import NbdDaemon
+        from . import NbdDaemon
 
         return NbdDaemon._of(background_loop.run(self._async.fork(timeout=timeout)))
 

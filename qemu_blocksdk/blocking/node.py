@@ -99,7 +99,7 @@ class Node(SyncProxy):
         its child.
         """
         background_loop.assert_running()
-        from .event_stream import EventStream
+        from . import EventStream
 
         return cast("EventStream[NodeEvent]", EventStream._of(background_loop.call(
             lambda: self._async.events()
@@ -112,7 +112,7 @@ class Node(SyncProxy):
         ``"64M"``, is off then, as it is with 0. Useful on the file below an image that grows.
         """
         background_loop.assert_running()
-        from .event_stream import EventStream
+        from . import EventStream
 
         work = self._async.set_write_threshold(threshold)
         return cast("EventStream[BlockWriteThreshold]", EventStream._of(background_loop.run(work)))
@@ -293,7 +293,7 @@ class Node(SyncProxy):
     ) -> Job:
         """Start :meth:`backup`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_backup(
             target._async,
@@ -363,7 +363,7 @@ class Node(SyncProxy):
     ) -> Job:
         """Start :meth:`mirror`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_mirror(
             target._async,
@@ -423,7 +423,7 @@ class Node(SyncProxy):
     ) -> Job:
         """Start :meth:`commit`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_commit(
             top=None if top is None else top._async,
@@ -479,7 +479,7 @@ class Node(SyncProxy):
     ) -> Job:
         """Start :meth:`stream`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_stream(
             base=None if base is None else base._async,
@@ -525,7 +525,7 @@ class Node(SyncProxy):
     ) -> Job:
         """Start :meth:`amend`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_amend(options, force=force, job_id=job_id)
         return Job._of(background_loop.run(work))
@@ -533,7 +533,7 @@ class Node(SyncProxy):
     def bitmap(self, name: str) -> Bitmap:
         """Return the object of a bitmap that the node has or will have; QEMU is not asked."""
         background_loop.assert_running()
-        from .bitmap import Bitmap
+        from . import Bitmap
 
         return Bitmap._of(background_loop.call(lambda: self._async.bitmap(name)))
 
@@ -547,7 +547,7 @@ class Node(SyncProxy):
     ) -> Bitmap:
         """Create a dirty bitmap on the node; see :meth:`Bitmap.add`."""
         background_loop.assert_running()
-        from .bitmap import Bitmap
+        from . import Bitmap
 
         work = self._async.add_bitmap(
             name,
@@ -561,7 +561,7 @@ class Node(SyncProxy):
     def io(self) -> NodeIo:
         """Requests to the node through QEMU's monitor."""
         background_loop.assert_running()
-        from .node_io import NodeIo
+        from . import NodeIo
 
         return NodeIo._of(self._async.io)
 

@@ -84,7 +84,7 @@ class PointInTime(SyncProxy):
     def front(self) -> Node:
         """The node to write to. Raises UsageError outside the block."""
         background_loop.assert_running()
-        from .node import Node
+        from . import Node
 
         return Node._of(self._async.front)
 

@@ -110,7 +110,7 @@ class Qemu(BlockLayer):
         Raises UsageError before the launch, and where it is attached to.
         """
         background_loop.assert_running()
-        from .process import Process
+        from . import Process
 
         return Process._of(self._async.process)
 
@@ -118,7 +118,7 @@ class Qemu(BlockLayer):
     def qmp(self) -> Qmp:
         """The QMP connection. Raises UsageError before the launch."""
         background_loop.assert_running()
-        from .qmp import Qmp
+        from . import Qmp
 
         return Qmp._of(self._async.qmp)
 

@@ -211,7 +211,7 @@ class Qmp(SyncProxy):
         Raises UsageError for keywords.
         """
         background_loop.assert_running()
-        from .event_stream import EventStream
+        from . import EventStream
 
         return cast("EventStream[Event]", EventStream._of(background_loop.call(
             lambda: self._async.events(*kinds, **match)

@@ -66,7 +66,7 @@ class StorageMigration(SyncProxy):
     def start_migrate(self) -> Operation[None]:
         """Start :meth:`migrate`; return it in flight."""
         background_loop.assert_running()
-        from .operation import Operation
+        from . import Operation
 
         return cast("Operation[None]", Operation._of(background_loop.call(
             lambda: self._async.start_migrate()

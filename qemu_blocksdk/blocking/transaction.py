@@ -166,6 +166,6 @@ class Transaction(SyncProxy):
         the most.
         """
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         return [Job._of(item) for item in background_loop.run(self._async.commit(timeout=timeout))]

@@ -170,7 +170,7 @@ class VM(Qemu):
         there is no such driver, bus or property.
         """
         background_loop.assert_running()
-        from .device import Device
+        from . import Device
 
         work = self._async.add_device(driver, id=id, bus=bus, properties=properties)
         return Device._of(background_loop.run(work))
@@ -178,7 +178,7 @@ class VM(Qemu):
     def device(self, id: str) -> Device:
         """Return the object of a device that the guest has; QEMU is not asked."""
         background_loop.assert_running()
-        from .device import Device
+        from . import Device
 
         return Device._of(background_loop.call(lambda: self._async.device(id)))
 
@@ -215,7 +215,7 @@ class VM(Qemu):
         the bus has its own.
         """
         background_loop.assert_running()
-        from .device import Device
+        from . import Device
 
         work = self._async.plug(
             node._async,
@@ -266,7 +266,7 @@ class VM(Qemu):
     ) -> Job:
         """Start :meth:`save_snapshot`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_save_snapshot(
             tag,
@@ -312,7 +312,7 @@ class VM(Qemu):
     ) -> Job:
         """Start :meth:`load_snapshot`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_load_snapshot(
             tag,
@@ -352,7 +352,7 @@ class VM(Qemu):
     ) -> Job:
         """Start :meth:`delete_snapshot`; return it in flight."""
         background_loop.assert_running()
-        from .job import Job
+        from . import Job
 
         work = self._async.start_delete_snapshot(
             tag,
@@ -394,7 +394,7 @@ class VM(Qemu):
         cannot be migrated; what goes wrong later is the migration's to tell.
         """
         background_loop.assert_running()
-        from .migration import Migration
+        from . import Migration
 
         return Migration._of(background_loop.run(self._async.migrate(target)))
 
@@ -411,7 +411,7 @@ class VM(Qemu):
         or the VM is not waiting for a guest.
         """
         background_loop.assert_running()
-        from .migration import Migration
+        from . import Migration
 
         work = self._async.migrate_incoming(source, exit_on_error=exit_on_error)
         return Migration._of(background_loop.run(work))
@@ -423,7 +423,7 @@ class VM(Qemu):
         and whose events are not on (:meth:`set_migration_capabilities`).
         """
         background_loop.assert_running()
-        from .migration import Migration
+        from . import Migration
 
         return Migration._of(background_loop.run(self._async.attach_migration()))
 
