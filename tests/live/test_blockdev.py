@@ -272,5 +272,5 @@ def test_what_is_no_options_at_all_is_a_usage_error(daemon: StorageDaemon, wrong
 
 
 def test_a_command_class_instead_of_a_command_is_a_usage_error(daemon: StorageDaemon) -> None:
-    with pytest.raises(UsageError, match="takes an instance"):
+    with pytest.raises(UsageError, match="give an instance of a command class"):
         daemon.qmp.execute(QueryJobs)  # type: ignore[arg-type] # pyright: ignore

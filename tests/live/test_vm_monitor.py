@@ -14,7 +14,7 @@ import pytest
 from qemu_blocksdk import VM, Drive
 from qemu_blocksdk.aio import AsyncVM
 from qemu_blocksdk.blockdev import Blkdebug, File, NullCo, Qcow2, Raw
-from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError, UsageError
+from qemu_blocksdk.errors import CommandError, ConnectionLost, GraphError, Unsupported, UsageError
 from qemu_blocksdk.objects import emulator
 from qemu_blocksdk.objects.qtest import Qtest
 from qemu_blocksdk.wire import DeviceAdd, Getfd
@@ -231,7 +231,7 @@ def test_a_descriptor_needs_a_unix_socket() -> None:
     with (
         VM(monitors=[("127.0.0.1", port)]),
         VM.attach(("127.0.0.1", port)) as vm,
-        pytest.raises(UsageError, match="unix socket"),
+        pytest.raises(Unsupported, match="unix socket"),
     ):
         vm.getfd("/dev/null", name="x")
 
