@@ -526,7 +526,7 @@ class AsyncJob(Live, AsyncResource):
             self._on_io_error(event)
 
     async def _finalize(self) -> None:
-        """Let a stream take effect, which then goes at once (``NodeJobs.stream``)."""
+        """Let a stream take effect, which then goes at once (``AsyncNode.start_stream``)."""
         await self._query(timeout=math.inf)  # the last that is known of its progress
         with contextlib.suppress(CommandError):  # it has been cancelled
             await self._execute(JobFinalize(id=self._id), timeout=math.inf)
