@@ -317,7 +317,8 @@ class SocketTransport:
             self._messages.show_received(message)
         if "event" in message:
             self._on_event(message)
-        elif not self._greeting.done():
+        # QEMU 11.1: a late reply to the client before may come even before the greeting.
+        elif not self._greeting.done() and not message.keys() & {"return", "error"}:
             self._greeting.set_result(message)
         else:
             self._on_reply(message)

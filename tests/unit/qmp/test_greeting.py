@@ -62,7 +62,6 @@ def test_garbage_instead_of_a_greeting_is_a_lost_connection(
     "message",
     [
         {},
-        {"return": {}},
         {"QMP": None},
         {"QMP": []},
         {"QMP": {"version": {}, "capabilities": []}},
@@ -70,7 +69,6 @@ def test_garbage_instead_of_a_greeting_is_a_lost_connection(
         {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}},
         {"QMP": {"version": {"qemu": [7, 2, 0]}, "capabilities": ["oob"]}},
         {"QMP": {"version": "7.2.0", "capabilities": ["oob"]}},
-        {"error": {"class": "GenericError", "desc": "no"}},
     ],
     ids=str,
 )
@@ -141,6 +139,16 @@ def test_an_error_without_an_id_is_in_the_message_of_a_negotiation_that_was_give
         Qmp.connect(ours, timeout=0.1)
 
 
+@pytest.mark.parametrize("reply", ["return", "error"])
+def test_a_reply_and_no_greeting_is_given_up_in_time(
+    ends: tuple[socket.socket, socket.socket], reply: str
+) -> None:
+    ours, theirs = ends
+    theirs.sendall(line({reply: {"class": "GenericError", "desc": "no"}}))
+    with pytest.raises(DeadlineExceeded, match="greeting"):
+        Qmp.connect(ours, timeout=0.2)
+
+
 def test_a_cancelled_connect_closes_the_socket(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
 
@@ -163,9 +171,21 @@ def test_the_version_is_that_of_the_greeting() -> None:
     assert not qmp.is_connected
 
 
-def test_events_before_the_greeting_do_no_harm(ends: tuple[socket.socket, socket.socket]) -> None:
+@pytest.mark.parametrize(
+    "early",
+    [
+        {"event": "RESUME"},
+        {"return": {}},  # QEMU 11.1: a late reply to the client before, which gave no id
+        {"return": {}, "id": 7},
+        {"error": {"class": "GenericError", "desc": "no"}, "id": "theirs"},
+    ],
+    ids=str,
+)
+def test_what_comes_before_the_greeting_does_no_harm(
+    ends: tuple[socket.socket, socket.socket], early: Message
+) -> None:
     ours, theirs = ends
-    theirs.sendall(line({"event": "RESUME"}) + GREETING)
+    theirs.sendall(line(early) + GREETING)
     with ThreadPoolExecutor(1) as pool:
         connecting = pool.submit(Qmp.connect, ours, timeout=5)
         request = json.loads(theirs.recv(1000))
