@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
@@ -29,6 +30,8 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     def load(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(load_module(f".{homes[name]}", package), name)
+        value: object = getattr(load_module(f".{homes[name]}", package), name)
+        setattr(sys.modules[package], name, value)  # the next access does not come here
+        return value
 
     return load

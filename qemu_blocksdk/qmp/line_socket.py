@@ -32,7 +32,8 @@ from . import background_loop
 from .deadline import Deadline
 from .transport import NO_DESCRIPTORS
 
-_READ_SIZE = 1 << 18
+# Less than malloc maps by itself: 256 KiB cost an mmap, an mremap and an munmap for each reply.
+_READ_SIZE = 1 << 16
 _AT_ONCE = (socket.MSG_DONTWAIT,)
 _TURN_LIMIT = 1.0
 """Seconds that a thread blocks in recv(): Ctrl-C just before it blocks is handled after that."""
