@@ -118,6 +118,8 @@ class Server:
     def send_bytes(self, data: bytes, *, cuts: Iterable[int] = ()) -> None:
         """Send any bytes, in one piece or cut."""
         for piece in pieces(data, cuts):
+            if self._sock.type == socket.SOCK_SEQPACKET:
+                assert len(piece) <= 1 << 16, "a packet loses what is not read at once"
             self._sock.sendall(piece)
 
     def reply(self, request: Message, result: object, *, cuts: Iterable[int] = ()) -> None:

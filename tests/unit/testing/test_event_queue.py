@@ -115,7 +115,8 @@ def test_a_time_limit_says_what_was_waited_for_and_what_was_there(queued: Queued
 
 
 def test_many_events_that_do_not_match_stay(queued: QueuedQmp, server: Server) -> None:
-    server.send(*[A] * 1000)
+    for _ in range(10):
+        server.send(*[A] * 100)
     with pytest.raises(DeadlineExceeded, match=r"A \(1000 times\)"):
         queued.event_wait("B", timeout=1.0)
 
