@@ -6,14 +6,13 @@ What it needs in QEMU for that (credentials, lists of names) are objects that co
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Self, TypedDict, Unpack
 
 from qemu_blocksdk.errors import BlockSdkError, CommandError, StateError
 from qemu_blocksdk.qmp import AsyncQmp, clean_up, run_with_cleanup, shielded
 from qemu_blocksdk.qmp.address import address_text
-from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.deadline import Deadline, within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.listening_socket import checked, reserved
@@ -211,11 +210,10 @@ class AsyncExportServer(Live, AsyncResource):
         self._assert_runs("nbd-server-stop")
         # QEMU 7.2: it hangs for good when a client has connected but not negotiated yet, so
         # there is a limit.
-        begin = time.monotonic()
+        deadline = Deadline(timeout)
         await self._execute(NbdServerStop(), timeout=timeout)
         self._runs = False
-        left = max(0.0, begin + timeout - time.monotonic())
-        async with within(left, f"the end of {subject(self)}", limit=timeout):
+        async with within(deadline, f"the end of {subject(self)}"):
             await self._end()
 
     def _assert_runs(self, verb: str) -> None:

@@ -36,7 +36,7 @@ from qemu_blocksdk.qmp import (
     gather,
     run_with_cleanup,
 )
-from qemu_blocksdk.qmp.deadline import Deadline, within
+from qemu_blocksdk.qmp.deadline import Deadline, Limit, within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.wire import (
@@ -279,24 +279,19 @@ class AsyncJob(Live, AsyncResource):
         most, and what QEMU does not do within it happens when it can. Raises JobStopped,
         ConnectionLost, DeadlineExceeded, and what ``pre_finalize`` and ``on_progress`` raise.
         """
-        return await self._run(pre_finalize, cancel, timeout, check, on_progress, left=timeout)
+        return await self._run(pre_finalize, cancel, Deadline(timeout), check, on_progress)
 
     async def _run(
         self,
         pre_finalize: Callable[[], object] | None,
         cancel: bool,
-        limit: float | None,
+        deadline: Deadline,
         check: bool,
         on_progress: Callable[[JobProgress], object] | None,
-        *,
-        left: float | None,
     ) -> JobResult:
-        """Run in the ``left`` seconds of the ``limit``."""
         what = f"the end of {subject(self)}"
         work = self._to_its_end(pre_finalize, cancel=cancel, on_progress=on_progress)
-        result = await run_with_cleanup(
-            work, timeout=left, limit=limit, waited_for=what, owner=self._qmp
-        )
+        result = await run_with_cleanup(work, timeout=deadline, waited_for=what, owner=self._qmp)
         if check and not (cancel and result.outcome == "cancelled"):
             result.check()
         return result
@@ -341,25 +336,22 @@ class AsyncJob(Live, AsyncResource):
         check: bool = True,
     ) -> JobResult:
         """Like :meth:`run`; callbacks run in the caller's thread."""
-        left = timeout
+        deadline = Deadline(timeout)
         if pre_finalize is not None:
-            begin = time.monotonic()
             try:
-                if background_loop.run(self._comes_to_pending(timeout=timeout)):
+                if background_loop.run(self._comes_to_pending(deadline)):
                     pre_finalize()
             except BaseException:
                 background_loop.run(self._unwind())
                 raise
-            if timeout is not None:
-                left = max(0.0, begin + timeout - time.monotonic())
         return background_loop.run_with_progress(
-            lambda report: self._run(None, cancel, timeout, check, report, left=left), on_progress
+            lambda report: self._run(None, cancel, deadline, check, report), on_progress
         )
 
-    async def _comes_to_pending(self, *, timeout: float | None = None) -> bool:
+    async def _comes_to_pending(self, limit: Limit = None) -> bool:
         """Complete the job if it becomes ready; tell whether it waits to be finalized."""
         completed = False
-        async with within(timeout, f"the end of {subject(self)}"):
+        async with within(limit, f"the end of {subject(self)}"):
             while self._result is None and (self._auto_finalize or self._status != "pending"):
                 if self._status == "ready" and not completed:
                     completed = True
@@ -627,9 +619,8 @@ async def run_job(
 ) -> JobResult:
     """Start a job and run it to its end, both within ``timeout`` seconds; see AsyncJob.run."""
     deadline = Deadline(timeout)
-    job = await run_with_cleanup(start, timeout=timeout, waited_for=what, owner=owner)
-    left = None if timeout is None else deadline.left()
-    return await job._run(None, False, timeout, True, on_progress, left=left)
+    job = await run_with_cleanup(start, timeout=deadline, waited_for=what, owner=owner)
+    return await job._run(None, False, deadline, True, on_progress)
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from qemu_blocksdk.errors import DeadlineExceeded, OperationCancelled
 from qemu_blocksdk.qmp.cancellation import CleanupTask
-from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.deadline import Deadline, within
 from qemu_blocksdk.qmp.resource import AsyncResource
 from qemu_blocksdk.sealed import sealed_class
 from qemu_blocksdk.tools.progress import ToolProgress
@@ -103,7 +103,7 @@ class AsyncOperation(AsyncResource, Generic[T_co]):
         A reader that is slow gets the latest. Raises as :meth:`wait`; DeadlineExceeded when
         it is not over within ``timeout`` seconds.
         """
-        begin = time.monotonic()
+        deadline = Deadline(timeout)
         is_last = False
         while not is_last:
             # Looked at before the reader has it: what comes meanwhile is news for the next turn.
@@ -111,8 +111,7 @@ class AsyncOperation(AsyncResource, Generic[T_co]):
             self._news.clear()
             yield self._last
             if not is_last:
-                left = None if timeout is None else max(0.0, begin + timeout - time.monotonic())
-                async with within(left, f"the end of {self._name}", limit=timeout):
+                async with within(deadline, f"the end of {self._name}"):
                     await self._news.wait()
         await self.wait()
 

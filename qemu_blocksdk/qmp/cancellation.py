@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Generic, TypeVar, cast
 
-from qemu_blocksdk.errors import DeadlineExceeded
+from .deadline import Limit, deadline_of
 
 T = TypeVar("T")
 
@@ -184,25 +184,24 @@ async def wait_for_cleanups(connection: object) -> None:
 async def run_with_cleanup(
     work: Coroutine[object, None, T],
     *,
-    timeout: float | None = None,
-    limit: float | None = None,
+    timeout: Limit = None,
     waited_for: str = "",
     owner: object = None,
     undo: Callable[[T], Coroutine[object, None, object]] | None = None,
 ) -> T:
-    """Run work in a CleanupTask, ``timeout`` seconds at most; return its result.
+    """Run work in a CleanupTask, until ``timeout`` at most; return its result.
 
     ``undo`` is called with a result that arrives after the caller was cancelled; by default, a
-    context manager is left. ``limit`` is the limit that the error names, where ``timeout`` is only
-    the rest of it. Raises DeadlineExceeded, CLEANUP_TIMEOUT after the limit at the latest, and
-    whatever the work raises.
+    context manager is left. Raises DeadlineExceeded, CLEANUP_TIMEOUT after the limit at the
+    latest, and whatever the work raises.
     """
+    deadline = deadline_of(timeout)
     unit = CleanupTask(work, owner=owner, undo=undo)
-    await unit.wait(timeout)
+    await unit.wait(deadline.timeout())
     if not unit.task.done():
         await unit.cancel()
         if not unit.task.done() or unit.task.cancelled():
-            raise DeadlineExceeded(waited_for, seconds=limit or timeout or 0.0)
+            raise deadline.exceeded(waited_for)
     return unit.task.result()
 
 

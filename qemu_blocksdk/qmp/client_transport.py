@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import math
 import struct
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -232,7 +231,7 @@ class ClientTransport:
     @contextlib.asynccontextmanager
     async def _limited(self, deadline: Deadline, waited_for: str) -> AsyncGenerator[None]:
         """Raise DeadlineExceeded at the deadline, and the error of the end when that comes."""
-        limit = asyncio.timeout(None if deadline.seconds == math.inf else deadline.left())
+        limit = asyncio.timeout(deadline.timeout())
         try:
             async with limit:
                 self._limits.add(limit)

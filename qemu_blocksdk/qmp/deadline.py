@@ -25,27 +25,36 @@ class Deadline:
         """Return how many seconds are left, 0.0 at least."""
         return max(0.0, self._at - time.monotonic())
 
+    def timeout(self) -> float | None:
+        """Return how many seconds are left as asyncio takes it: None for no limit."""
+        return None if self.seconds == math.inf else self.left()
+
     def exceeded(self, waited_for: str) -> DeadlineExceeded:
         """Return a DeadlineExceeded that names the limit which the caller gave."""
         return DeadlineExceeded(waited_for, seconds=self.seconds)
 
 
-@contextlib.asynccontextmanager
-async def within(
-    seconds: float | Deadline | None, waited_for: str, *, limit: float | None = None
-) -> AsyncGenerator[None]:
-    """Raise DeadlineExceeded when the block takes longer than ``seconds`` (None: no limit).
+Limit = float | Deadline | None
+"""A limit in seconds from now, or one that has begun; None for no limit."""
 
-    ``limit`` is the limit that the error names, where ``seconds`` is only the rest of it. The
-    block must have nothing to clean up: such work needs a task of its own (``cancellation``).
+
+def deadline_of(limit: Limit) -> Deadline:
+    """Return the deadline of a limit."""
+    return limit if isinstance(limit, Deadline) else Deadline(limit)
+
+
+@contextlib.asynccontextmanager
+async def within(limit: Limit, waited_for: str) -> AsyncGenerator[None]:
+    """Raise DeadlineExceeded when the block takes longer than the limit.
+
+    The block must have nothing to clean up: such work needs a task of its own (``cancellation``).
     """
-    deadline = seconds if isinstance(seconds, Deadline) else Deadline(seconds)
-    expiry = asyncio.timeout(None if deadline.seconds == math.inf else deadline.left())
+    deadline = deadline_of(limit)
+    expiry = asyncio.timeout(deadline.timeout())
     try:
         async with expiry:
             yield
     except TimeoutError:
         if not expiry.expired():
             raise  # a TimeoutError of the block itself
-        shown = deadline.seconds if limit is None else limit
-        raise DeadlineExceeded(waited_for, seconds=shown) from None
+        raise deadline.exceeded(waited_for) from None

@@ -12,7 +12,6 @@ import pathlib
 import re
 import shlex
 import signal
-import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import TypedDict
@@ -28,7 +27,7 @@ from qemu_blocksdk.codec import (
 )
 from qemu_blocksdk.errors import DeadlineExceeded, ToolError, Unsupported, UsageError
 from qemu_blocksdk.qmp import AsyncProcess, Sandbox, clean_up
-from qemu_blocksdk.qmp.deadline import within
+from qemu_blocksdk.qmp.deadline import Deadline, Limit, within
 from qemu_blocksdk.qmp.process import launch_errors
 from qemu_blocksdk.sealed import sealed
 from qemu_blocksdk.terminal import escaped
@@ -197,8 +196,7 @@ async def run(
     command: Sequence[str],
     arguments: Sequence[str] = (),
     *,
-    timeout: float | None = None,
-    limit: float | None = None,
+    timeout: Limit = None,
     accept: Collection[int] = (0,),
     secrets: Mapping[str, Secret] | None = None,
     pass_fds: Sequence[int] = (),
@@ -206,7 +204,7 @@ async def run(
     on_output: Callable[[bytes], None] | None = None,
     merged: bool = False,
 ) -> Completed:
-    """Run a tool until it ends, ``timeout`` seconds at most: what is left of a ``limit``.
+    """Run a tool until it ends, until ``timeout`` at most.
 
     ``secrets``, by their ids, are handed over as ``--object``, between the ``command``
     (``qemu-img create``) and its ``arguments``. ``on_output`` is shown stdout as it comes;
@@ -233,7 +231,7 @@ async def run(
             **confined(confinement, command, pass_fds=(*fds, *pass_fds)),
         )
         try:
-            async with within(timeout, f"the end of {command[0]}", limit=limit):
+            async with within(timeout, f"the end of {command[0]}"):
                 status = await process.wait()
         except (asyncio.CancelledError, DeadlineExceeded):
             await clean_up(process.kill())
@@ -271,19 +269,18 @@ async def ask(
 
     The time limit counts from here, not from its turn. Raises as :func:`run`.
     """
-    end = None if timeout is None else time.monotonic() + timeout
+    deadline = Deadline(timeout)
     loop = asyncio.get_running_loop()
     turn = _questions.get(loop)
     if turn is None:
         turn = _questions[loop] = asyncio.Semaphore(len(os.sched_getaffinity(0)))
     name = command[0].rpartition("/")[2]
-    async with within(timeout, f"the turn of {name}"):
+    async with within(deadline, f"the turn of {name}"):
         await turn.acquire()
     try:
         return await run(
             *(command, arguments),
-            timeout=None if end is None else max(0.0, end - time.monotonic()),
-            limit=timeout,
+            timeout=deadline,
             accept=accept,
             secrets=secrets,
             pass_fds=pass_fds,
