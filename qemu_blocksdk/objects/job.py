@@ -303,23 +303,24 @@ class AsyncJob(Live, AsyncResource):
         cancel: bool,
         on_progress: Callable[[JobProgress], object] | None,
     ) -> JobResult:
-        if on_progress is not None:
-            async with self:
-                work = self._to_its_end(pre_finalize, cancel=cancel, on_progress=None)
-                await gather([work, self._report(on_progress)])
-            assert self._result is not None
-            return self._result
         async with self:
-            if await self._comes_to_pending() and pre_finalize is not None:
-                waited = pre_finalize()
-                if inspect.isawaitable(waited):
-                    await waited
-            if self._status == "pending":
-                await (self.cancel() if cancel else self.finalize())
-            with contextlib.suppress(JobFailed, JobCancelled):
-                await self.wait()
+            work = self._drive(pre_finalize, cancel=cancel)
+            if on_progress is None:
+                await work
+            else:
+                await gather([work, self._report(on_progress)])
         assert self._result is not None
         return self._result
+
+    async def _drive(self, pre_finalize: Callable[[], object] | None, *, cancel: bool) -> None:
+        if await self._comes_to_pending() and pre_finalize is not None:
+            waited = pre_finalize()
+            if inspect.isawaitable(waited):
+                await waited
+        if self._status == "pending":
+            await (self.cancel() if cancel else self.finalize())
+        with contextlib.suppress(JobFailed, JobCancelled):
+            await self.wait()
 
     async def _report(self, on_progress: Callable[[JobProgress], object]) -> None:
         with contextlib.suppress(JobFailed, JobCancelled):
