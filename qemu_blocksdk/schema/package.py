@@ -97,7 +97,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qemu_blocksdk.lazy import load_module
+from qemu_blocksdk.lazy import loader
 
 if TYPE_CHECKING:
 {typed}
@@ -108,15 +108,8 @@ __all__ = [
 _HOMES = {{
 {index}}}
 
-# Not for type checkers, which would take any misspelt name for an object.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
-        value = globals()[name] = getattr(load_module(f".{{home}}", __name__), name)
-        return value
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
