@@ -128,14 +128,8 @@ class AsyncImage(Generic[Format_co]):
 
         ``secret`` opens an encrypted one.
         """
-        self._make_target: Callable[..., Target] = functools.partial(
-            Target.of_file, path, format, secret
-        )
-        self._target = self._make_target()
-        self._path = as_file(path)
-        self._format: str = format
-        self._secret = secret
-        self._programs = programs or Programs()
+        make_target = functools.partial(Target.of_file, path, format, secret)
+        self._set_up(make_target, format, programs, path=as_file(path), secret=secret)
 
     @classmethod
     def from_options(
@@ -175,9 +169,7 @@ class AsyncImage(Generic[Format_co]):
         cls, make_target: Callable[..., Target], format: str, programs: Programs | None
     ) -> Self:
         self = cls.__new__(cls)
-        self._make_target, self._target = make_target, make_target()
-        self._path, self._format = "", format
-        self._secret, self._programs = None, programs or Programs()
+        self._set_up(make_target, format, programs)
         return self
 
     @classmethod
@@ -185,9 +177,22 @@ class AsyncImage(Generic[Format_co]):
         cls, path: StrPath, format: str, secret: Secret | None, programs: Programs | None
     ) -> Self:
         make_target = functools.partial(Target.of_file, path, format, secret)
-        self = cls._of_target(make_target, format, programs)
-        self._path, self._secret = as_file(path), secret
+        self = cls.__new__(cls)
+        self._set_up(make_target, format, programs, path=as_file(path), secret=secret)
         return self
+
+    def _set_up(
+        self,
+        make_target: Callable[..., Target],
+        format: str,
+        programs: Programs | None,
+        *,
+        path: str = "",
+        secret: Secret | None = None,
+    ) -> None:
+        self._make_target, self._target = make_target, make_target()
+        self._path, self._format = path, format
+        self._secret, self._programs = secret, programs or Programs()
 
     @property
     def path(self) -> Path:
