@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import FunctionType, TracebackType
 from typing import ParamSpec, TypeVar, cast
 
@@ -117,7 +117,7 @@ def _is_library(trace: TracebackType) -> bool:
 
 def _is_callers(trace: TracebackType | None) -> bool:
     """Whether code of others that we call back, or that we import, raised an error."""
-    last = next((each for each in reversed([*_entries(trace)]) if not _is_library(each)), None)
+    last = next((each for each in reversed([*entries(trace)]) if not _is_library(each)), None)
     return last is not None and not _is_frame_ours(last)
 
 
@@ -153,7 +153,7 @@ def cut(error: BaseException) -> None:
 
 def _empty(error: BaseException, trace: TracebackType | None) -> None:
     """Take out of an error of Python that was raised by us what it holds beside its sentence."""
-    is_from_here = any(_is_frame_ours(each) for each in _entries(trace))
+    is_from_here = any(_is_frame_ours(each) for each in entries(trace))
     if _is_ours(type(error).__module__) or not is_from_here or _is_callers(trace):
         return
     about: object = getattr(error, "object", None)  # of UnicodeError, in its arguments as well
@@ -167,10 +167,20 @@ def _empty(error: BaseException, trace: TracebackType | None) -> None:
             setattr(error, name, empty)
 
 
-def _entries(trace: TracebackType | None) -> Iterator[TracebackType]:
+def entries(trace: TracebackType | None) -> Iterator[TracebackType]:
+    """Yield the entries of a traceback, the outermost first."""
     while trace is not None:
         yield trace
         trace = trace.tb_next
+
+
+def linked(kept: Sequence[TracebackType]) -> TracebackType | None:
+    """Make a traceback of entries, in place; return its outermost entry."""
+    below = None
+    for each in reversed(kept):
+        each.tb_next = below
+        below = each
+    return below
 
 
 def _is_frame_ours(trace: TracebackType) -> bool:
@@ -179,13 +189,9 @@ def _is_frame_ours(trace: TracebackType) -> bool:
 
 def _less_ours(trace: TracebackType | None, *, below_ours: bool) -> TracebackType | None:
     kept: list[TracebackType] = []
-    for each in _entries(trace):
+    for each in entries(trace):
         if _is_frame_ours(each):
             below_ours = True
         elif not (below_ours and _is_library(each)):
             kept.append(each)
-    below = None
-    for each in reversed(kept):
-        each.tb_next = below
-        below = each
-    return below
+    return linked(kept)

@@ -16,6 +16,7 @@ from unittest import SkipTest
 
 from qemu_blocksdk.codec import evolve
 from qemu_blocksdk.errors import BlockSdkError
+from qemu_blocksdk.sealed import entries
 
 from .assertions import MessageAssertions
 from .env import TestEnv
@@ -100,11 +101,10 @@ class ExplainedCase(WithGolden, MessageAssertions):
 
 def _cut_to_callers(error: Exception) -> None:
     """Take our and unittest's frames from the end of a traceback: the sentence says it all."""
-    frame = last = error.__traceback__
-    while frame is not None:
+    last = error.__traceback__
+    for frame in entries(error.__traceback__):
         known = frame.tb_frame.f_globals
         if "__unittest" not in known and not known["__name__"].startswith("qemu_blocksdk."):
             last = frame
-        frame = frame.tb_next
     if last is not None:
         last.tb_next = None

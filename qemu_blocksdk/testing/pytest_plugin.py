@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast, get_args
@@ -264,27 +264,18 @@ def _leave_out_ours(error: BaseException | None) -> None:
     Frames of the standard library beside ours, such as ``contextlib``'s in a ``with`` of ours, go
     with them.
     """
+    from qemu_blocksdk.sealed import entries, linked
+
     seen = set[int]()
     while isinstance(error, BlockSdkError | AssertionError) and id(error) not in seen:
         seen.add(id(error))
         kept: list[TracebackType] = []
-        for is_outside, frames in itertools.groupby(_frames(error), _is_outside):
+        for is_outside, frames in itertools.groupby(entries(error.__traceback__), _is_outside):
             run = list(frames)
             if is_outside or not any(map(_is_ours, run)):
                 kept += run
-        following = None
-        for frame in reversed(kept):
-            frame.tb_next = following
-            following = frame
-        error.__traceback__ = following
+        error.__traceback__ = linked(kept)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _frames(error: BaseException) -> Iterator[TracebackType]:
-    frame = error.__traceback__
-    while frame is not None:
-        yield frame
-        frame = frame.tb_next
 
 
 def _is_outside(frame: TracebackType) -> bool:
