@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
@@ -79,11 +80,16 @@ class AsyncBlockLayer(Live, AsyncResource):
     opened.
     """
 
+    _session: AsyncQmp | None = None
+    _owns_session = True
+
     def __init__(self, qmp: AsyncQmp) -> None:
         """Use an open connection, which stays the caller's to close."""
-        self._session: AsyncQmp | None = qmp
-        self._owns_session = False
-        self._file_cleanup = FileCleanup()
+        self._session, self._owns_session = qmp, False
+
+    @cached_property
+    def _file_cleanup(self) -> FileCleanup:
+        return FileCleanup()
 
     @classmethod
     async def attach(

@@ -20,7 +20,6 @@ from qemu_blocksdk.tools.qemu_args import (
 )
 
 from .block_layer import AsyncBlockLayer
-from .cleanup import FileCleanup
 from .process import Handover, QemuProcess
 
 if TYPE_CHECKING:
@@ -61,9 +60,6 @@ class AsyncQemu(AsyncBlockLayer):
         ``program`` is a path or a name in PATH, or that and its first options; the rest is
         in :class:`~qemu_blocksdk.objects.QemuOptions`. Raises UsageError for an empty program.
         """
-        self._session: AsyncQmp | None = None
-        self._owns_session = True
-        self._file_cleanup = FileCleanup()
         self._chardevs, self._monitors = tuple(chardevs), tuple(monitors)
         self._secrets = dict(secrets or {})
         self._objects, self._blockdevs = tuple(objects), tuple(blockdevs)
