@@ -165,16 +165,14 @@ class ClientTransport:
         if oob and not self._has_oob:
             raise Unsupported("out-of-band execution")
         # A message that QEMU cannot read would end the client's connection.
-        size = len(request_bytes(name, arguments, 0, oob=oob))
-        if size > MAX_SIZE // 6 and len(json.dumps(arguments)) > MAX_SIZE:
-            raise UsageError(f"{name}: QEMU reads messages of 64 MiB at most")
         number = next(self._numbers)
+        request = request_bytes(name, arguments, number, oob=oob)
+        if len(request) > MAX_SIZE // 6 and len(json.dumps(arguments)) > MAX_SIZE:
+            raise UsageError(f"{name}: QEMU reads messages of 64 MiB at most")
         try:
             if self._messages.is_active:
                 self._messages.log_command(name, arguments, number)
-                self._messages.show_command(
-                    parse(request_bytes(name, arguments, number, oob=oob)), name
-                )
+                self._messages.show_command(parse(request), name)
             async with self._limited(deadline, f"the reply to {name}"):
                 if fd is None:
                     reply = await self._reply(name, arguments, oob)

@@ -152,27 +152,34 @@ class MessageLog:
 
     def show_command(self, message: JsonObject, name: str) -> None:
         """Call ``on_message`` with a command."""
-        self._show(self._numbers.of_command(message), name)
+        if self.on_message is not None:
+            self._show(self.on_message, self._numbers.of_command(message), name)
 
     def show_received(self, message: JsonObject) -> None:
         """Call ``on_message`` with an event or a reply."""
-        self._show(self._numbers.of_reply(message), known=self._known(message))
+        if self.on_message is not None:
+            known = self._known(message)
+            self._show(self.on_message, self._numbers.of_reply(message), known=known)
 
     def forget(self, number: int) -> None:
         """Forget a command whose reply has arrived, or will not be seen."""
         self._secrets.pop(number, None)
-        self._numbers.forget(number)
+        if self.on_message is not None:
+            self._numbers.forget(number)
 
     def _known(self, message: JsonObject) -> frozenset[str]:
         return self._secrets.get(message.get("id"), frozenset())
 
     def _show(
-        self, message: JsonObject, name: str = "", *, known: frozenset[str] = frozenset()
+        self,
+        on_message: OnMessage,
+        message: JsonObject,
+        name: str = "",
+        *,
+        known: frozenset[str] = frozenset(),
     ) -> None:
-        if self.on_message is None:
-            return
         try:
-            self.on_message(shown(message, of=name, known=known))
+            on_message(shown(message, of=name, known=known))
         except Exception as error:  # noqa: BLE001 - must not keep it from its receiver
             context = {"message": "on_message raised", "exception": error}
             self._loop.call_exception_handler(context)

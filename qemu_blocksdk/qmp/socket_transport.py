@@ -313,8 +313,7 @@ class SocketTransport:
             self._connected().close()
             self._on_lost(f"the peer does not speak QMP: it sent {line[:80]!r}")
             return
-        if self._messages.on_message is not None:
-            self._messages.show_received(message)
+        self._messages.show_received(message)
         if "event" in message:
             self._on_event(message)
         # QEMU 11.1: a late reply to the client before may come even before the greeting.
