@@ -526,9 +526,8 @@ def _docstring(node: ast.ClassDef | FunctionDef) -> str:
     return f'"""{doc}"""\n' if "\n" not in doc else f'"""{doc}\n"""\n'
 
 
-def _indented(text: str, levels: int = 1) -> str:
-    indent = "    " * levels
-    return "".join(f"{indent}{line}" if line.strip() else line for line in text.splitlines(True))
+def _indented(text: str) -> str:
+    return "".join(f"    {line}" if line.strip() else line for line in text.splitlines(True))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ _guard: background_loop.ProcessGuard | None = None
 def watch(task: asyncio.Task[object], name: str) -> None:
     """Report the work as ``name`` when it is cancelled because its event loop ends."""
     global _guard
-    if (
-        _guard is not background_loop.process_guard
-    ):  # a child of a fork has a background loop of its own
+    # A child of a fork has a background loop of its own.
+    if _guard is not background_loop.process_guard:
         _guard = background_loop.process_guard
         _names.clear()
         atexit.register(_cancel_all)
@@ -44,9 +43,8 @@ def _report(task: asyncio.Task[object]) -> None:
 
 def _cancel_all() -> None:
     """Cancel what is in flight on the background loop, and wait until it has cleaned up."""
-    if _guard is background_loop.process_guard and any(
-        task.get_loop().is_running() for task in _names
-    ):
+    is_here = _guard is background_loop.process_guard
+    if is_here and any(task.get_loop().is_running() for task in _names):
         background_loop.run(_cancel_here())
 
 
