@@ -91,13 +91,13 @@ class BlockLayer(SyncProxy):
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
     ) -> Self:
-        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+        """Connect to a running QEMU by one of its QMP monitors, within ``timeout`` seconds.
 
-        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
-        that to an async class: it stays connected, and its owner may go on to use it. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor; UsageError for a client that is not connected or that
-        belongs to another event loop.
+        Leaving the block only disconnects. The async classes also take a connected
+        ``qemu.qmp.QMPClient``: it stays connected, and its owner can go on using it. Raises
+        ConnectionLost when nothing listens at the address; DeadlineExceeded when nothing answers,
+        for example because another client holds the monitor; UsageError for a client that is not
+        connected or that belongs to another event loop.
         """
         work = AsyncBlockLayer.attach(
             address,
@@ -153,9 +153,9 @@ class BlockLayer(SyncProxy):
         return background_loop.run(self._async.reopen(options))
 
     def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+        """Return the current block graph (``x-debug-query-block-graph``).
 
-        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        One more command each adds details of its nodes, devices, jobs and exports.
         """
         return background_loop.run(self._async.graph())
 
@@ -235,7 +235,7 @@ class BlockLayer(SyncProxy):
         address: NbdAddress | None = None,
         **options: Unpack[ExportServerOptions],
     ) -> ExportServer:
-        """Start QEMU's NBD server (``nbd-server-start``), of which it has one at a time.
+        """Start QEMU's NBD server (``nbd-server-start``). A QEMU has one at most.
 
         ``address`` is a unix socket's path, or a TCP host and port (0: one that is free, on
         this machine); by default a unix socket in a directory of our own. The rest is in
@@ -346,7 +346,7 @@ class BlockLayer(SyncProxy):
         return FileExport._of(background_loop.run(work))
 
     def query_exports(self) -> list[Export]:
-        """Return every export there is, whoever added it (``query-block-exports``)."""
+        """Return all exports, also those of other clients (``query-block-exports``)."""
         background_loop.assert_running()
         from . import Export
 

@@ -98,8 +98,8 @@ class Qmp(SyncProxy):
         """Open a session over a connected ``qemu.qmp.QMPClient``, which stays the caller's.
 
         The caller may go on to use the client; :meth:`close` unregisters our listener and leaves
-        the client connected. When the client disconnects, whoever does it, all that waits
-        here ends with ConnectionLost. ``timeout`` is for a client that has no greeting
+        the client connected. When the client disconnects for any reason, every waiting call
+        raises ConnectionLost. ``timeout`` is for a client that has no greeting
         (``negotiate = False``), whose QEMU is then asked for its version. ``on_message`` is
         called with the commands and replies of this session and with each event.
 

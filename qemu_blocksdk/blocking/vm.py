@@ -547,13 +547,13 @@ class VM(Qemu):
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
     ) -> Self:
-        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+        """Connect to a running QEMU by one of its QMP monitors, within ``timeout`` seconds.
 
-        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
-        that to an async class: it stays connected, and its owner may go on to use it. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor; UsageError for a client that is not connected or that
-        belongs to another event loop.
+        Leaving the block only disconnects. The async classes also take a connected
+        ``qemu.qmp.QMPClient``: it stays connected, and its owner can go on using it. Raises
+        ConnectionLost when nothing listens at the address; DeadlineExceeded when nothing answers,
+        for example because another client holds the monitor; UsageError for a client that is not
+        connected or that belongs to another event loop.
         """
         work = AsyncVM.attach(
             address,

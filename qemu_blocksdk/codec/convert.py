@@ -143,7 +143,7 @@ def decode(cls: type[_S], json: JsonValue, *, root: str = "") -> _S:
 def _decode(cls: type[_S], json: JsonValue) -> _S:
     if not isinstance(json, Mapping):
         raise _Mismatch("an object", json)
-    value = object.__new__(cls)  # a deprecated class warns whoever constructs it, not us
+    value = object.__new__(cls)  # not cls.__new__: a deprecated class warns there
     members = vars(value)
     plan = _plan(cls)
     extra: dict[str, JsonValue] | None = None

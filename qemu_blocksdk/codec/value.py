@@ -1,9 +1,9 @@
 """Immutable values whose attrs metadata is built when it is first read.
 
 ``wire`` has hundreds of classes, and attrs needs half a millisecond for each. So a class states
-its annotations only, and :class:`Value` implements what attrs would generate. ``__attrs_attrs__``,
-by which attrs and others know an attrs class, comes from a second class that attrs makes of the
-same members when the attribute is first read; the value class itself never changes. An instance
+its annotations only, and :class:`Value` implements what attrs would generate. Libraries recognise
+an attrs class by ``__attrs_attrs__``. On the first read of that, attrs makes a second class of the
+same members, and its metadata is returned; the value class itself never changes. An instance
 holds the members that it was given, and the class holds ``None`` for the others, so a value with
 two of twenty members costs two.
 """
@@ -230,7 +230,7 @@ class Value(metaclass=_ValueType):
             kept = vars(self)
             if cls.__init__ is not Value.__init__:
                 return cls(**{name: kept[name] for name in names & kept.keys()} | changes)
-            copy = object.__new__(cls)  # a deprecated class warns whoever constructs it, not us
+            copy = object.__new__(cls)  # not cls.__new__: a deprecated class warns there
             for name, member in kept.items():
                 if name in names or not hasattr(cls, name):  # but not what is computed once
                     vars(copy)[name] = member

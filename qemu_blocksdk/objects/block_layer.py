@@ -1,7 +1,6 @@
-"""The block layer of a running QEMU, as any connection to it reaches it: :class:`AsyncBlockLayer`.
+"""The block layer of a running QEMU, over any connection: :class:`AsyncBlockLayer`.
 
-VMs and storage daemons are block layers with a process (``qemu.py``); so is what already runs
-elsewhere and is only attached to, without one.
+VMs and storage daemons are block layers, too (``qemu.py``); they add a process of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
-from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk import wire  # loads each of its modules on first use
 from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import Secret, Struct
 from qemu_blocksdk.errors import StateError, UsageError
@@ -100,13 +99,13 @@ class AsyncBlockLayer(Live, AsyncResource):
         command_timeout: float = 60.0,
         on_message: OnMessage | None = None,
     ) -> Self:
-        """Connect to one that runs already, by a QMP monitor of its own, in ``timeout`` seconds.
+        """Connect to a running QEMU by one of its QMP monitors, within ``timeout`` seconds.
 
-        Leaving the block only disconnects. Whoever holds a connected ``qemu.qmp.QMPClient`` gives
-        that to an async class: it stays connected, and its owner may go on to use it. Raises
-        ConnectionLost when nobody is there, DeadlineExceeded when nothing answers, as where
-        another client has the monitor; UsageError for a client that is not connected or that
-        belongs to another event loop.
+        Leaving the block only disconnects. The async classes also take a connected
+        ``qemu.qmp.QMPClient``: it stays connected, and its owner can go on using it. Raises
+        ConnectionLost when nothing listens at the address; DeadlineExceeded when nothing answers,
+        for example because another client holds the monitor; UsageError for a client that is not
+        connected or that belongs to another event loop.
         """
         session = await AsyncQmp._attach(
             address, timeout=timeout, command_timeout=command_timeout, on_message=on_message
@@ -178,9 +177,9 @@ class AsyncBlockLayer(Live, AsyncResource):
         await self._execute(wire.BlockdevReopen(options=options))
 
     async def graph(self) -> BlockGraph:
-        """Return a picture of the block graph as it is now (``x-debug-query-block-graph``).
+        """Return the current block graph (``x-debug-query-block-graph``).
 
-        With what QEMU's lists say of its nodes, devices, jobs and exports, a command each.
+        One more command each adds details of its nodes, devices, jobs and exports.
         """
         return await query_graph(self)
 
@@ -260,7 +259,7 @@ class AsyncBlockLayer(Live, AsyncResource):
     async def start_nbd_server(
         self, address: NbdAddress | None = None, **options: Unpack[ExportServerOptions]
     ) -> AsyncExportServer:
-        """Start QEMU's NBD server (``nbd-server-start``), of which it has one at a time.
+        """Start QEMU's NBD server (``nbd-server-start``). A QEMU has one at most.
 
         ``address`` is a unix socket's path, or a TCP host and port (0: one that is free, on
         this machine); by default a unix socket in a directory of our own. The rest is in
@@ -383,7 +382,7 @@ class AsyncBlockLayer(Live, AsyncResource):
         return id if id is not None else temporary_name(self._connection())
 
     async def query_exports(self) -> list[AsyncExport]:
-        """Return every export there is, whoever added it (``query-block-exports``)."""
+        """Return all exports, also those of other clients (``query-block-exports``)."""
         qmp = self._connection()
         listening = [
             AsyncExport(qmp, info.id, info.type, AsyncNode(qmp, info.node_name))

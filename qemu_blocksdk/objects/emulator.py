@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk import wire  # loads each of its modules on first use
 from qemu_blocksdk.codec import Value
 from qemu_blocksdk.errors import Unsupported
 from qemu_blocksdk.qmp import AsyncQmp, ServerKind

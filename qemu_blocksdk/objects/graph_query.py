@@ -19,7 +19,7 @@ _NO_GRAPH = XDbgBlockGraph(nodes=(), edges=())
 
 
 async def query_graph(asking: Live) -> BlockGraph:
-    """Return a picture of the block graph as it is now, with all that QEMU tells of it."""
+    """Return the current block graph, with details of nodes, devices, jobs and exports."""
     return BlockGraph.from_replies(
         await _query_unstable_graph(asking) or _NO_GRAPH,
         await asking._execute(QueryNamedBlockNodes(flat=True)),

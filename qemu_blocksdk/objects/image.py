@@ -207,9 +207,9 @@ class AsyncImage(Generic[Format_co]):
         return self._format
 
     def options(self, node_name: str, *, key_secret: str | None = None) -> BlockdevOptions:
-        """Return the options by which a running QEMU opens the image as a node of that name.
+        """Return the options that open the image as the node ``node_name`` in a running QEMU.
 
-        ``key_secret`` is the id of the secret there that opens an encrypted one
+        ``key_secret`` is the id of the secret in that QEMU that opens an encrypted image
         (:meth:`AsyncBlockLayer.add_secret`). Raises UsageError for an image named by options.
         """
         file = file_options(str(self.path))
@@ -224,15 +224,15 @@ class AsyncImage(Generic[Format_co]):
         force_share: bool = False,
         timeout: float = 60.0,
     ) -> BlockdevOptions:
-        """Return the options of the whole backing chain, as the headers tell it.
+        """Return the options of the whole backing chain, read from the image headers.
 
-        Each layer is a node: ``disk``, ``disk-1``, ...; QEMU has those below the top read-only.
-        ``key_secrets`` has the id of the secret that opens an encrypted layer, by the name of
-        its node. ``force_share`` reads images that a running QEMU has locked.
+        Each layer is a node: ``disk``, ``disk-1``, ...; all below the top are read-only.
+        ``key_secrets`` maps the node name of an encrypted layer to the id of its secret.
+        ``force_share`` reads images that a running QEMU has locked.
 
-        Raises UsageError, which names the layer, for a chain that loops, does not tell a format,
-        goes on over a protocol that is not known here, or has an encrypted layer without a
-        secret; ToolError for a file that is not there.
+        Raises UsageError, with the name of the layer, if the chain loops, a header does not name
+        the format of its backing file, a layer uses a protocol that this package does not know,
+        or an encrypted layer has no secret. Raises ToolError for a missing file.
         """
         self._assert_openable(may_guess=False)
         top, *below = await self.backing_chain(force_share=force_share, timeout=timeout)
@@ -258,12 +258,12 @@ class AsyncImage(Generic[Format_co]):
     async def info(
         self, *, untrusted: bool = False, force_share: bool = False, timeout: float = 60.0
     ) -> BlockGraphInfo:
-        """Return what the image says of itself (``qemu-img info``); no backing file is opened.
+        """Return the information in the header (``qemu-img info``); no backing file is opened.
 
-        Of an ``untrusted`` image, a backing file is named and an external data file left out, and
-        ten seconds of processor time are the limit. It takes no more than the header, so where the
-        kernel cannot enforce that no other file is opened, this verb relies on what it told QEMU.
-        ``force_share`` reads one that a running QEMU has locked.
+        For an ``untrusted`` image, the result names a backing file and leaves out an external data
+        file, and ten seconds of processor time are the limit. Where the kernel cannot keep QEMU
+        from opening other files, this verb still runs, with options that make QEMU open none: it
+        needs the header only. ``force_share`` reads an image that a running QEMU has locked.
         """
         words = _json(force_share)
         if not untrusted:
@@ -320,9 +320,10 @@ class AsyncImage(Generic[Format_co]):
         force_share: bool = False,
         timeout: float | None = None,
     ) -> Sequence[MapEntry]:
-        """Return which parts have data, are zero, are here or in which backing file.
+        """Return the allocation of the image (``qemu-img map``), range by range.
 
-        ``qemu-img map`` from ``start`` on, ``length`` bytes (None: to the end).
+        Each range has data or reads as zeros, and is in this image or in one of its backing files.
+        ``start`` and ``length`` are in bytes; without a ``length``, it goes to the end.
         """
         words = _json(force_share) + flags(
             start=("--start-offset", to_bytes(start)),

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk import wire  # loads each of its modules on first use
 from qemu_blocksdk.blockdev.checking import sound_name
 from qemu_blocksdk.codec import NULL, Command
 from qemu_blocksdk.codec.filename import qemu_name

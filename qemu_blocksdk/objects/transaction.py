@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk import wire  # loads each of its modules on first use
 from qemu_blocksdk.codec import encode
 from qemu_blocksdk.codec.filename import qemu_name
 from qemu_blocksdk.errors import CommandError, StateError, TransactionFailed

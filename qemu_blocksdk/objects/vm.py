@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, Unpack, get_args
 
-from qemu_blocksdk import wire  # whose domains load when they are used, thus not at import
+from qemu_blocksdk import wire  # loads each of its modules on first use
 from qemu_blocksdk.blockdev.drive import Drive
 from qemu_blocksdk.codec import Command, JsonValue, masked
 from qemu_blocksdk.errors import (
